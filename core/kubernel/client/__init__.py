@@ -1,0 +1,14 @@
+"""How every component talks to the API.
+
+``interface``    the ``Client`` protocol
+``local``        ``LocalClient``: in-process, calls the registry and reads the index with no copy
+``http``         ``HttpClient``: the same over HTTPS (kubeconfig or explicit credentials)
+``informer``     a shared, indexed, always-current view of a resource
+``reconciler``   the controller kit: per-key sequential, parallel across keys, retry with backoff
+``leader``       leader election on Leases
+``recorder``     the event recorder
+"""
+
+from kubernel.client.interface import Client, ObjectList
+
+__all__ = ["Client", "ObjectList"]

@@ -1,0 +1,1 @@
+"""Helpers on plain-dict objects: metadata, owners, conditions, selectors, quantities, paths."""

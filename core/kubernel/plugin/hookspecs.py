@@ -1,0 +1,70 @@
+"""Every hook. The docstring is the contract: when, how often, in which order, what is
+returned, what an exception does."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
+
+from kubernel.plugin.markers import hookspec
+
+if TYPE_CHECKING:
+    import argparse
+
+    from kubernel.plugin.contract import CertificateAuthority, NodeStreams
+    from kubernel.registry.attributes import Attributes, Credentials, Decision
+    from kubernel.registry.registry import Registry
+    from kubernel.registry.request import Request, UserInfo
+
+__all__ = ["HookSpecs"]
+
+
+class HookSpecs:
+    @hookspec
+    def kubernel_register_types(self, registry: Registry) -> None:
+        """Register resource types: called once, after construction and before anything starts, in
+        configuration order. A type registered twice is an error. An exception stops the start."""
+
+    @hookspec
+    def kubernel_admit(self, request: Request) -> Awaitable[None] | None:
+        """Change or refuse a write. Called for each write and for connects, after defaulting, in
+        configuration order, before ``kubernel_validate``. May change ``request.obj``. Refuse by raising an ApiError
+        (usually ``Forbidden.for_object``); any other exception is a 500. An awaitable is awaited before
+        the next plugin is called. Deletions come with ``request.obj`` None."""
+
+    @hookspec
+    def kubernel_validate(self, request: Request) -> Awaitable[None] | None:
+        """Refuse a write whose object is final and valid: as ``kubernel_admit``, but may change
+        nothing."""
+
+    @hookspec(firstresult=True)
+    def kubernel_authenticate(
+        self, credentials: Credentials
+    ) -> UserInfo | Awaitable[UserInfo | None] | None:
+        """Who is this? Called for each request (and each new TLS connection's certificate) until one
+        plugin answers. None: not mine. Raise Unauthorized for credentials that are mine and wrong.
+        When nobody answers, the API server answers 401."""
+
+    @hookspec
+    def kubernel_authorize(self, attributes: Attributes) -> Decision | None:
+        """May they? Called in configuration order until one plugin answers with an allowing or denying Decision;
+        None is no opinion. When nobody answers the request is forbidden. Must be quick: it is on
+        the path of every request. (The facade stops at the first answer and joins the reasons of the others.)"""
+
+    @hookspec(firstresult=True)
+    def kubernel_certificate_authority(self) -> CertificateAuthority | None:
+        """The cluster's certificate authority; asked after the auth plugins have started."""
+
+    @hookspec(firstresult=True)
+    def kubernel_node_streams(self, node: str) -> NodeStreams | None:
+        """How to reach the containers of the named node; the first plugin that runs it answers. Called
+        for each log, exec, attach, port-forward and proxy request."""
+
+    @hookspec
+    def kubernel_metrics(self) -> str | None:
+        """Metrics in the Prometheus text format, joined in /metrics. Called at each scrape."""
+
+    @hookspec
+    def kubernel_cli(self, commands: argparse._SubParsersAction[Any]) -> None:
+        """Add subcommands: ``commands.add_parser(…)`` and ``set_defaults(run=callable)``; ``run(args) -> int``. Called
+        once when the ``kubernel`` command starts, on plugins of role ``cli``."""

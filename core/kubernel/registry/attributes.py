@@ -1,0 +1,50 @@
+"""What authentication and authorization plugins are asked and answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kubernel.registry.request import UserInfo
+
+__all__ = ["ALLOW", "Attributes", "Credentials", "Decision"]
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a client showed. ``certificate`` is the verified DER peer certificate, ``token`` the bearer
+    token without its scheme; ``headers`` have lower-case names."""
+
+    certificate: bytes | None = None
+    token: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """One action to authorize: a resource verb, or (``path`` set) a non-resource URL."""
+
+    user: UserInfo
+    verb: str
+    group: str = ""
+    version: str = ""
+    resource: str = ""
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+    path: str = ""
+    label_selector: str = ""
+    field_selector: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """An answer. ``reason`` is shown to the user when it denies."""
+
+    allowed: bool
+    reason: str = ""
+
+
+ALLOW = Decision(True)

@@ -1,0 +1,98 @@
+"""One request to the registry, as admission, strategies and handlers see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from kubernel.registry.types import ResourceType
+    from kubernel.store.records import Obj
+
+__all__ = ["ANONYMOUS", "DeleteOptions", "Request", "UserInfo", "WriteOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class UserInfo:
+    """Who asks: authentication.k8s.io/v1 UserInfo."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        info: dict[str, Any] = {"username": self.name}
+        if self.uid:
+            info["uid"] = self.uid
+        if self.groups:
+            info["groups"] = list(self.groups)
+        if self.extra:
+            info["extra"] = {key: list(values) for key, values in self.extra.items()}
+        return info
+
+
+ANONYMOUS = UserInfo("system:anonymous", ("system:unauthenticated",))
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """Options of create, update and patch. ``field_manager`` defaults to the User-Agent's first word."""
+
+    dry_run: bool = False
+    field_manager: str = "unknown"
+    field_validation: Literal["Ignore", "Warn", "Strict"] = "Warn"
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteOptions:
+    """metav1.DeleteOptions. ``propagation`` None is the type's default."""
+
+    grace_period: int | None = None
+    propagation: Literal["Background", "Foreground", "Orphan"] | None = None
+    uid: str | None = None
+    resource_version: str | None = None
+    dry_run: bool = False
+
+
+@dataclass(slots=True)
+class Request:
+    """One write (or connect) on its way through the pipeline.
+
+    ``verb`` is ``create``, ``update``, ``patch``, ``delete`` or ``connect``; ``operation`` its admission name
+    (a patch that creates is ``CREATE``). ``obj`` is the new object, mutable until validation, None for deletion;
+    ``old`` the stored one, immutable, None for creation. ``warnings`` become ``Warning:`` headers.
+    ``notes`` is scratch space for admission plugins and strategies, keyed by their name.
+    """
+
+    user: UserInfo
+    verb: str
+    type: ResourceType
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+    options: WriteOptions = field(default_factory=WriteOptions)
+    delete_options: DeleteOptions | None = None
+    obj: Obj | None = None
+    old: Obj | None = None
+    warnings: list[str] = field(default_factory=list)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def operation(self) -> Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]:
+        if self.verb == "connect":
+            return "CONNECT"
+        if self.obj is None:
+            return "DELETE"
+        return "CREATE" if self.old is None else "UPDATE"
+
+    @property
+    def dry_run(self) -> bool:
+        if self.delete_options is not None:
+            return self.delete_options.dry_run
+        return self.options.dry_run
+
+    def warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)

@@ -1,0 +1,211 @@
+"""What a kind of object is: its names, its schema, its strategy, its columns.
+
+A plugin describes each type once with a ``ResourceType`` and gives it to
+``Registry.register``. The registry knows no kind: what is peculiar to one is its ``Strategy``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from kubernel.errors import Cause
+    from kubernel.registry.request import Request
+    from kubernel.registry.schema import Node
+    from kubernel.store.records import Obj
+
+__all__ = ["ALL_VERBS", "Column", "GroupVersionKind", "ResourceType", "Strategy", "Subresource"]
+
+ALL_VERBS = (
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class GroupVersionKind:
+    group: str
+    version: str
+    kind: str
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the Table that ``kubectl get`` prints.
+
+    ``value(obj, now)`` gives the cell: a JSON scalar; ``now`` is epoch seconds, for ages.
+    ``priority`` 0 is always shown, greater only with ``-o wide``.
+    """
+
+    name: str
+    value: Callable[[Obj, float], Any]
+    type: Literal["string", "integer", "number", "boolean", "date"] = "string"
+    format: str = ""
+    description: str = ""
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Subresource:
+    """``status``, ``scale``, ``binding``, ``eviction``, ``token``, ``log``, ``exec`` ….
+
+    ``kind`` is what it takes and gives (``Scale`` of autoscaling/v1 for every scale). ``status``
+    and others that write to the object itself name no handler: the registry's write pipeline serves them
+    through the type's ``Strategy``. ``handler(request) -> Obj`` answers the rest (awaitable), and
+    ``connect`` marks those that the API server streams.
+    """
+
+    name: str
+    kind: GroupVersionKind
+    verbs: tuple[str, ...] = ("get", "patch", "update")
+    handler: Callable[[Request], Any] | None = None
+    connect: bool = False
+
+
+class Strategy:
+    """What is peculiar to a type. The defaults suit a type with spec and status.
+
+    All methods get fresh, mutable ``obj`` (except in ``validate*``, which must not change it) and the
+    stored, immutable ``old``. They are synchronous and quick: they run in the request.
+    ``request.subresource`` tells which part of the object is being written.
+    """
+
+    create_on_update: bool = False
+    """PUT on a missing name creates (Events, Leases, Endpoints, …)."""
+    unconditional_update: bool = True
+    """PUT without a resourceVersion is taken as is; otherwise it is a 422."""
+    delete_returns_object: bool = False
+    """Immediate deletion answers with the object instead of a Status."""
+    default_propagation: Literal["Background", "Orphan"] = "Background"
+
+    def prepare_for_create(self, request: Request, obj: Obj) -> None:
+        """Before validation: set what the server sets, drop what the client may not."""
+        obj.pop("status", None) if self.has_status(request) else None
+        if self.has_status(request) or "spec" in obj:
+            obj["metadata"]["generation"] = 1
+
+    def prepare_for_update(self, request: Request, obj: Obj, old: Obj) -> None:
+        """Before validation: carry over what this endpoint may not change, bump generation."""
+        if request.subresource == "status":
+            for key in [key for key in obj if key not in ("status", "metadata", "kind", "apiVersion")]:
+                del obj[key]
+            for key, value in old.items():
+                if key not in ("status", "metadata", "kind", "apiVersion"):
+                    obj[key] = value
+            return
+        if self.has_status(request):
+            if "status" in old:
+                obj["status"] = old["status"]
+            else:
+                obj.pop("status", None)
+        if self.changed_generation(obj, old):
+            generation = old["metadata"].get("generation", 0) + 1
+            obj["metadata"]["generation"] = generation
+
+    def has_status(self, request: Request) -> bool:
+        return "status" in request.type.subresources
+
+    def changed_generation(self, obj: Obj, old: Obj) -> bool:
+        """Whether this update is a change of the desired state."""
+        return "generation" in old["metadata"] and obj.get("spec") != old.get("spec")
+
+    def default(self, obj: Obj) -> None:
+        """Defaults that depend on other fields; constant ones stand in the schema."""
+
+    def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
+        """Rules beyond the schema."""
+        return []
+
+    def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
+        """Rules beyond the schema, immutable fields among them."""
+        return []
+
+    def warnings(self, request: Request, obj: Obj) -> list[str]:
+        """Texts for ``Warning:`` headers."""
+        return []
+
+    def grace_period(self, request: Request, obj: Obj, wanted: int | None) -> int:
+        """Seconds between deletionTimestamp and removal; 0 removes at once (if no finalizer)."""
+        return 0
+
+    def after_delete(self, request: Request, obj: Obj) -> None:
+        """The object is gone: release what it held."""
+
+    def finish(self, request: Request, obj: Obj, *, committed: bool) -> None:
+        """The write of ``obj`` ended; release what was reserved when it was not committed."""
+
+
+@dataclass(slots=True)
+class ResourceType:
+    """One served version of one kind of object.
+
+    ``storage_version`` is the version objects are kept in; ``to_storage`` and ``from_storage``
+    convert from and to it (None: only apiVersion is rewritten). ``resource`` keys the store and is the same
+    for all versions and, through ``storage_group``, for the groups that share their objects
+    (Events). ``schema`` is a function so that a type costs nothing until it is used.
+    """
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    schema: Callable[[], Node]
+    singular: str = ""
+    list_kind: str = ""
+    namespaced: bool = True
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ALL_VERBS
+    subresources: dict[str, Subresource] = field(default_factory=dict)
+    columns: Sequence[Column] = ()
+    strategy: Strategy = field(default_factory=Strategy)
+    field_selectors: Mapping[str, Callable[[Obj], str]] = field(default_factory=dict)
+    """Selectable fields beside metadata.name and metadata.namespace."""
+    indexed_field: str = ""
+    """A selectable field by which watches are indexed (``spec.nodeName``)."""
+    storage_group: str | None = None
+    storage_version: str = ""
+    to_storage: Callable[[Obj], Obj] | None = None
+    from_storage: Callable[[Obj], Obj] | None = None
+    deprecation: str = ""
+    """Text of the Warning sent with every use of this version."""
+    create: Callable[[Request], Any] | None = None
+    """For virtual types (reviews): answers POST, nothing is stored. ``(request) -> Obj``, awaitable."""
+    custom: bool = False
+    """Defined at run time by a CRD: no strategic merge, no protobuf."""
+
+    def __post_init__(self) -> None:
+        self.singular = self.singular or self.kind.lower()
+        self.list_kind = self.list_kind or f"{self.kind}List"
+        self.storage_version = self.storage_version or self.version
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def gvk(self) -> GroupVersionKind:
+        return GroupVersionKind(self.group, self.version, self.kind)
+
+    @property
+    def resource(self) -> str:
+        """The store's name for this type: ``deployments.apps``."""
+        group = self.group if self.storage_group is None else self.storage_group
+        return f"{self.plural}.{group}" if group else self.plural
+
+    @property
+    def qualified(self) -> str:
+        """``deployments.apps``: how messages name it."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
