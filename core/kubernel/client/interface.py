@@ -94,9 +94,7 @@ class Client(Protocol):
         Raises Expired when that is too old."""
         ...
 
-    def informer(
-        self, resource: str, namespace: str = "", *, labels: str = "", fields: str = ""
-    ) -> Informer:
+    def informer(self, resource: str, namespace: str = "", *, labels: str = "", fields: str = "") -> Informer:
         """A started-on-first-use, shared view of a resource: ``await informer.synced()``, then
         ``get(name, namespace)``, ``list(namespace)``, ``by(index, value)`` without any request."""
         ...

@@ -321,7 +321,9 @@ class Runtime(Protocol):
 
     async def attach(self, container_id: str, *, stdin: bool, tty: bool) -> Execution: ...
 
-    async def probe(self, container_id: str, pod: Obj, probe: Mapping[str, Any], timeout: float) -> bool | None:
+    async def probe(
+        self, container_id: str, pod: Obj, probe: Mapping[str, Any], timeout: float
+    ) -> bool | None:
         """Answer a probe in the runtime's stead (simulated containers); None: the kubelet does it."""
         ...
 

@@ -38,9 +38,7 @@ class HookSpecs:
         nothing."""
 
     @hookspec(firstresult=True)
-    def kubernel_authenticate(
-        self, credentials: Credentials
-    ) -> UserInfo | Awaitable[UserInfo | None] | None:
+    def kubernel_authenticate(self, credentials: Credentials) -> UserInfo | Awaitable[UserInfo | None] | None:
         """Who is this? Called for each request (and each new TLS connection's certificate) until one
         plugin answers. None: not mine. Raise Unauthorized for credentials that are mine and wrong.
         When nobody answers, the API server answers 401."""

@@ -40,9 +40,7 @@ class Record:
 
     __slots__ = ("_obj", "created", "data", "key", "revision")
 
-    def __init__(
-        self, key: Key, revision: int, created: int, data: bytes, obj: Obj | None = None
-    ) -> None:
+    def __init__(self, key: Key, revision: int, created: int, data: bytes, obj: Obj | None = None) -> None:
         self.key = key
         self.revision = revision
         self.created = created
