@@ -135,10 +135,13 @@ class EventRecorder:
         if self._is_spam(identity, now):
             return
         group = (*identity, about.get("fieldPath", ""), type, reason)
-        message = self._combined(group, message, now)
-        entry = self._written.get((*group, message))
+        # All combined ones are one event, which shows the latest message.
+        known_by = (*group, message)
+        if self._has_many_similar(group, message, now):
+            known_by, message = group, f"(combined from similar events): {message}"
+        entry = self._written.get(known_by)
         if entry is None:
-            entry = self._written.put((*group, message), _Written())
+            entry = self._written.put(known_by, _Written())
         entry.count += 1
         entry.first = entry.first or now
         for attempt in range(_ATTEMPTS):
@@ -169,16 +172,16 @@ class EventRecorder:
         bucket.tokens -= 1.0
         return False
 
-    def _combined(self, group: tuple[str, ...], message: str, now: float) -> str:
+    def _has_many_similar(self, group: tuple[str, ...], message: str, now: float) -> bool:
         similar = self._similar.get(group)
         if similar is None or now - similar.last > _SIMILAR_WINDOW:
             similar = self._similar.put(group, _Similar())
         similar.last = now
         similar.messages.add(message)
         if len(similar.messages) < _SIMILAR_LIMIT:
-            return message
+            return False
         similar.messages.discard(message)
-        return f"(combined from similar events): {message}"
+        return True
 
     async def _write(
         self, entry: _Written, about: Obj, type: str, reason: str, message: str, now: float
