@@ -20,6 +20,7 @@ from kubernel.registry.attributes import Attributes, Decision
 from kubernel.registry.operations import ListOptions, WatchOptions
 from kubernel.registry.request import DeleteOptions, WriteOptions
 from kubernel.store.records import ADDED, EventType, Obj, Record
+from kubernel.watch import Closed
 
 if TYPE_CHECKING:
     from kubernel.clock import Clock
@@ -123,7 +124,11 @@ class LocalClient:
             for record in watch.initial:
                 yield ADDED, self._view(record, type)
             while True:
-                for item in await watch.next():
+                try:
+                    items = await watch.next()
+                except Closed:
+                    return
+                for item in items:
                     yield item.type, item.record.obj if stored else self._view(item.record, type)
         finally:
             watch.close()

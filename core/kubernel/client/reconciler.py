@@ -99,6 +99,8 @@ class Reconciler(Plugin):
     # --- life
 
     async def start(self) -> None:
+        # A plugin that was stopped may be started again.
+        self.queue = WorkQueue(self.clock)
         self.client = self.handle.client(self.user, groups_of(self.user))
         self.recorder = EventRecorder(self.client, self.clock, component_name(self.user), log=self.log)
         self.primary = self.informer(self.resource)
@@ -120,8 +122,6 @@ class Reconciler(Plugin):
         self.queue.close()
         if hasattr(self, "recorder"):
             await self.recorder.close()
-        if hasattr(self, "client"):
-            await self.client.close()
 
     async def _run(self, informers: list[Informer]) -> None:
         for informer in informers:

@@ -92,6 +92,7 @@ class EventRecorder:
         self._similar: _Recent[_Similar] = _Recent()
         self._written: _Recent[_Written] = _Recent()
         self._last_stamp = 0
+        self._closed = False
 
     async def event(
         self, obj: Obj, type: Literal["Normal", "Warning"], reason: str, message: str, *, field_path: str = ""
@@ -99,6 +100,8 @@ class EventRecorder:
         """Note that something happened to ``obj``. Returns at once and never raises; when more wait than
         can be written, the oldest are dropped. ``field_path`` names a part, such as
         ``spec.containers{web}``."""
+        if self._closed:
+            return
         metadata = obj.get("metadata") or {}
         about: Obj = {
             "kind": obj.get("kind", ""),
@@ -117,7 +120,8 @@ class EventRecorder:
             )
 
     async def close(self) -> None:
-        """Drop what has not been written."""
+        """Drop what has not been written, and take no more."""
+        self._closed = True
         self._queue.clear()
         if self._writer is not None:
             self._writer.cancel()
