@@ -299,25 +299,28 @@ class Runtime(Protocol):
         """Kill what is left of the pod and remove its sandbox; idempotent."""
         ...
 
-    async def start(self, container: ContainerSpec) -> ContainerState:
-        """Create and start; RuntimeRefusal when that cannot be."""
+    async def start_container(self, container: ContainerSpec) -> ContainerState:
+        """Create and start; RuntimeRefusal when that cannot be. ``reason`` and ``message`` of a running
+        container are a note for the user: the kubelet makes them a Warning event of the pod."""
         ...
 
-    async def stop(self, container_id: str, grace: float) -> None:
+    async def stop_container(self, container_id: str, grace: float) -> None:
         """SIGTERM (or the stop signal), SIGKILL after ``grace`` seconds; returns once it is dead."""
         ...
 
-    async def remove(self, container_id: str) -> None:
+    async def remove_container(self, container_id: str) -> None:
         """Forget an exited container."""
         ...
 
-    async def list(self) -> list[ContainerState]:
+    async def list_containers(self) -> list[ContainerState]:
         """All containers, also those that a previous run of the node left: adoption after restart."""
         ...
 
     async def exec(
         self, container_id: str, command: Sequence[str], *, stdin: bool, tty: bool
-    ) -> Execution: ...
+    ) -> Execution:
+        """RuntimeRefusal when the container does not run or the command cannot be executed."""
+        ...
 
     async def attach(self, container_id: str, *, stdin: bool, tty: bool) -> Execution: ...
 
