@@ -18,7 +18,7 @@ import orjson
 from kubernel.client.informer import Informer, InformerFactory
 from kubernel.client.interface import ObjectList, PatchType, Propagation
 from kubernel.client.kubeconfig import Access, load_kubeconfig
-from kubernel.client.local import parse_resource
+from kubernel.client.naming import parse_resource
 from kubernel.clock import RealClock
 from kubernel.errors import ApiError, BadRequest, ServiceUnavailable, TooManyRequests
 from kubernel.store.records import EventType, Obj
