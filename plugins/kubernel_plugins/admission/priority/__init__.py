@@ -81,8 +81,8 @@ class Plugin(Base):
                 "pods",
                 "",
                 request.name,
-                f"the integer value of priority ({spec['priority']}) must not be provided in pod spec; priority "
-                f"admission controller computed {value} from the given PriorityClass name",
+                f"the integer value of priority ({spec['priority']}) must not be provided in pod "
+                f"spec; priority admission controller computed {value} from the given PriorityClass name",
             )
         spec["priority"] = value
         policy = priority_class.get("preemptionPolicy", "PreemptLowerPriority")
@@ -91,7 +91,7 @@ class Plugin(Base):
                 "pods",
                 "",
                 request.name,
-                f"the string value of PreemptionPolicy ({spec['preemptionPolicy']}) must not be provided in pod spec; "
-                f"priority admission controller computed {policy} from the given PriorityClass name",
+                f"the string value of PreemptionPolicy ({spec['preemptionPolicy']}) must not be provided in "
+                f"pod spec; priority admission controller computed {policy} from the given PriorityClass name",
             )
         spec["preemptionPolicy"] = policy

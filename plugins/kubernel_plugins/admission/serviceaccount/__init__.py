@@ -56,13 +56,10 @@ class Plugin(Base):
     async def _look_again(self, request: Request, pod: Obj, name: str) -> None:
         try:
             account = await self._client.get("serviceaccounts", name, request.namespace)
-        except NotFound as error:
-            raise Forbidden.for_object(
-                "pods",
-                "",
-                request.name,
-                f"error looking up service account {request.namespace}/{name}: {error.message.replace('serviceaccounts', 'serviceaccount', 1)}",
-            ) from None
+        except NotFound:
+            where = f"{request.namespace}/{name}"
+            why = f'error looking up service account {where}: serviceaccount "{name}" not found'
+            raise Forbidden.for_object("pods", "", request.name, why) from None
         self._fill(pod, account)
 
     def _fill(self, pod: Obj, account: Obj) -> None:
