@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from kubernel import __version__
 from kubernel.clock import Clock, RealClock
@@ -191,13 +191,13 @@ class Kernel:
     def _build(self) -> None:
         mark = time.perf_counter()
         chosen = [
-            (choice, self._catalogue.select(role, choice.name))
+            (choice, self._catalogue.select_choice(role, choice))
             for role, choices in self.config.plugins.items()
             if role != "cli"
             for choice in choices
         ]
         mark = self._phase("find plugins", mark)
-        classes = [(choice, found, self._catalogue.load(found)) for choice, found in chosen]
+        classes = [(choice, found, self._catalogue.load_choice(found, choice)) for choice, found in chosen]
         mark = self._phase("import plugins", mark)
         self._units = {}
         for choice, found, cls in classes:
@@ -235,7 +235,12 @@ class Kernel:
         from kubernel.watch import WatchBus
 
         unit = next(unit for unit in self._units.values() if unit.state.role == "store")
-        store = ObjectStore(cast(Any, unit.plugin), self.clock, freeze=self._freeze)
+        backend = getattr(unit.plugin, "backend", None)
+        if backend is None:
+            raise PluginError(
+                f"plugin {unit.state.label} has no attribute `backend`: a store driver needs one"
+            )
+        store = ObjectStore(backend, self.clock, freeze=self._freeze)
         bus = WatchBus(store)
         unit.plugin = _StoreUnit(unit.plugin, store, bus)
         self._registry = Registry(store, bus, self.clock, self.rng, self.hooks)
