@@ -28,9 +28,54 @@ Public surface (``kubernel.store``):
     ``await get_at(key, revision)``, ``await list_at(resource, namespace, revision)``
                             the past, within the retention; ``Compacted`` beyond it
     ``subscribe(listener)`` called synchronously with ``list[Event]``, in revision order
-    ``history(after)``      the retained events with a revision greater than ``after``
+    ``history(after)``      the retained events with a revision greater than ``after``; ``Compacted``
     ``await compact(revision)``, ``await backup(path)``
 
 The store sets ``metadata.resourceVersion`` of what it is given (without mutating the argument:
 copy on write along that path) and encodes once. ``obj`` must not be changed after the call.
 """
+
+from kubernel.store.backend import Backend, Change, Feed, Load, Snapshot, Write
+from kubernel.store.encoding import FrozenRecord, StoredRecord
+from kubernel.store.errors import (
+    AlreadyExistsInStore,
+    Compacted,
+    FutureRevision,
+    MissingKey,
+    StaleRevision,
+    StoreRefusal,
+)
+from kubernel.store.freeze import FrozenDict, FrozenList, freeze
+from kubernel.store.index import Listing
+from kubernel.store.records import ADDED, DELETED, MODIFIED, Event, EventType, Key, Obj, Record
+from kubernel.store.store import ObjectStore
+
+__all__ = [
+    "ADDED",
+    "DELETED",
+    "MODIFIED",
+    "AlreadyExistsInStore",
+    "Backend",
+    "Change",
+    "Compacted",
+    "Event",
+    "EventType",
+    "Feed",
+    "FrozenDict",
+    "FrozenList",
+    "FrozenRecord",
+    "FutureRevision",
+    "Key",
+    "Listing",
+    "Load",
+    "MissingKey",
+    "Obj",
+    "ObjectStore",
+    "Record",
+    "Snapshot",
+    "StaleRevision",
+    "StoreRefusal",
+    "StoredRecord",
+    "Write",
+    "freeze",
+]

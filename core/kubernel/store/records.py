@@ -38,14 +38,22 @@ class Record:
     ``created`` the revision that created it.
     """
 
-    __slots__ = ("_obj", "created", "data", "key", "revision")
+    __slots__ = ("_data", "_obj", "created", "key", "revision")
+
+    _data: bytes | None
+    _obj: Obj | None
 
     def __init__(self, key: Key, revision: int, created: int, data: bytes, obj: Obj | None = None) -> None:
         self.key = key
         self.revision = revision
         self.created = created
-        self.data = data
+        self._data = data
         self._obj = obj
+
+    @property
+    def data(self) -> bytes:
+        assert self._data is not None  # noqa: S101 - only a subclass that overrides this has None
+        return self._data
 
     @property
     def obj(self) -> Obj:

@@ -21,3 +21,9 @@
 
 No event is ever copied into a queue of a watcher. A cursor takes its wake-up handle before it scans.
 """
+
+from kubernel.watch.bus import WatchBus
+from kubernel.watch.cursor import Cursor
+from kubernel.watch.errors import Closed, TooNew, TooOld, WatchError
+
+__all__ = ["Closed", "Cursor", "TooNew", "TooOld", "WatchBus", "WatchError"]

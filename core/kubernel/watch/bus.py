@@ -1,0 +1,179 @@
+"""WatchBus: see the package docstring for its public surface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from typing import TYPE_CHECKING
+
+from kubernel.watch.cursor import Cursor
+from kubernel.watch.errors import Closed, TooNew, TooOld
+from kubernel.watch.topic import Channel, Split, Topic
+
+if TYPE_CHECKING:
+    from kubernel.store import Event, Obj, ObjectStore, Record
+
+__all__ = ["WatchBus"]
+
+Getter = Callable[["Obj"], str]
+
+
+class WatchBus:
+    """Feeds the cursors from the store's history. The store may be started later."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._topics: dict[str, Topic] = {}
+        self._getters: dict[tuple[str, str], Getter] = {}
+        self._oldest = 0
+        self._closed = False
+        store.subscribe(self._dispatch)
+
+    @property
+    def revision(self) -> int:
+        """The latest revision; every event up to it has been dispatched."""
+        return self._store.revision
+
+    def index(self, resource: str, field: str, getter: Getter) -> None:
+        """Declare an indexed field. ``getter(obj)`` gives its value for every object of the resource;
+        where it raises the value is empty."""
+        self._getters[resource, field] = getter
+
+    def watch(
+        self,
+        resource: str,
+        namespace: str | None = None,
+        *,
+        name: str | None = None,
+        field: tuple[str, str] | None = None,
+        since: int | None = None,
+    ) -> Cursor:
+        """A cursor over the events after ``since``. Raises TooOld, TooNew, Closed; KeyError for a
+        field that was not declared."""
+        if self._closed:
+            raise Closed
+        revision = self._store.revision
+        if since is None:
+            since = revision
+        elif since > revision:
+            raise TooNew(since, revision)
+        elif since < self._store.oldest:
+            raise TooOld(since, self._store.oldest)
+        self.sweep()
+        topic = self._topics.get(resource)
+        if topic is None:
+            events = [
+                event
+                for event in self._store.history(self._store.oldest)
+                if event.record.key.resource == resource
+            ]
+            topic = self._topics[resource] = Topic(revision, events)
+        channel = self._channel(topic, resource, namespace, name, field)
+        # What the choice of the channel did not already see to is left to the cursor.
+        accept: Callable[[Event], bool] | None = None
+        if field is not None and (namespace is not None or name is not None):
+
+            def accept(event: Event) -> bool:
+                key = event.record.key
+                return namespace in (None, key.namespace) and name in (None, key.name)
+
+        return Cursor(self, channel, channel.position_after(since), since, accept)
+
+    def close(self) -> None:
+        """End every cursor: a waiting ``next`` raises Closed."""
+        self._closed = True
+        for topic in self._topics.values():
+            topic.all.wake()
+            for split in topic.splits.values():
+                for channel in split.channels.values():
+                    channel.wake()
+
+    # --- for cursors
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    @property
+    def oldest(self) -> int:
+        return self._store.oldest
+
+    def sweep(self) -> None:
+        """Let go of what the store has forgotten."""
+        oldest = self._store.oldest
+        if oldest != self._oldest:
+            self._oldest = oldest
+            for topic in self._topics.values():
+                topic.trim(oldest)
+
+    # --- inside
+
+    def _channel(
+        self,
+        topic: Topic,
+        resource: str,
+        namespace: str | None,
+        name: str | None,
+        field: tuple[str, str] | None,
+    ) -> Channel:
+        split: Split
+        if field is not None:
+            getter = self._getters[resource, field[0]]
+            split = topic.split(("field", field[0]), _by_field(getter))
+            return split.channel(field[1])
+        if name is not None and namespace is not None:
+            return topic.split("key", _by_key).channel((namespace, name))
+        if name is not None:
+            return topic.split("name", _by_name).channel(name)
+        if namespace is not None:
+            return topic.split("namespace", _by_namespace).channel(namespace)
+        return topic.all
+
+    def _dispatch(self, events: list[Event]) -> None:
+        self.sweep()
+        topics = self._topics
+        touched: list[Channel] = []
+        if len(events) == 1:
+            groups = {events[0].record.key.resource: events}
+        else:
+            groups = {}
+            for event in events:
+                resource = event.record.key.resource
+                if resource in topics:
+                    groups.setdefault(resource, []).append(event)
+        for resource, group in groups.items():
+            topic = topics.get(resource)
+            # A topic made by another listener during this very dispatch has the events already.
+            if topic is not None and topic.revision < group[0].record.revision:
+                topic.append(group, touched)
+                topic.revision = group[-1].record.revision
+        for channel in touched:
+            channel.wake()
+
+
+def _by_namespace(event: Event) -> Iterable[Hashable]:
+    return (event.record.key.namespace,)
+
+
+def _by_name(event: Event) -> Iterable[Hashable]:
+    return (event.record.key.name,)
+
+
+def _by_key(event: Event) -> Iterable[Hashable]:
+    return (event.record.key[1:],)
+
+
+def _by_field(getter: Getter) -> Callable[[Event], Iterable[Hashable]]:
+    def value(record: Record) -> str:
+        try:
+            return getter(record.obj)
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError):
+            return ""
+
+    def values(event: Event) -> Iterable[Hashable]:
+        new = value(event.record)
+        if event.previous is None:
+            return (new,)
+        old = value(event.previous)
+        return (new,) if old == new else (old, new)
+
+    return values

@@ -1,0 +1,1 @@
+"""Storage backends: drivers of role ``store``."""
