@@ -16,10 +16,14 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kubernel.config.convert import suggest
 from kubernel.errors import PluginError
 from kubernel.plugin.contract import ROLES, Plugin
+
+if TYPE_CHECKING:
+    from kubernel.config import Choice
 
 __all__ = ["GROUP_PREFIX", "Catalogue", "Found", "default_cache_path"]
 
@@ -107,6 +111,20 @@ class Catalogue:
         from kubernel.plugin import loader
 
         return _checked(found, loader.load(found))
+
+    def select_choice(self, role: str, choice: Choice) -> Found:
+        """``select`` for what a configuration names: the error begins with the file and the line."""
+        try:
+            return self.select(role, choice.name)
+        except PluginError as error:
+            raise PluginError(f"{choice.place}{error}") from error
+
+    def load_choice(self, found: Found, choice: Choice) -> type[Plugin]:
+        """``load``, with the file and the line in front of the error."""
+        try:
+            return self.load(found)
+        except PluginError as error:
+            raise PluginError(f"{choice.place}{error}") from error
 
     def _elsewhere(self, role: str, name: str) -> str:
         roles = [found.role for found in self.all() if found.name == name and found.role != role]
