@@ -41,6 +41,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "runtime": ("process",),
     "node": ("kubelet",),
     "controller": (
+        "bootstrap",
         "namespace",
         "serviceaccount",
         "rootca",

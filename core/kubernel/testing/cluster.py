@@ -46,7 +46,7 @@ _SERVED: Mapping[str, Any] = {
 
 
 class ClusterClock:
-    """The cluster's time. It stands still between ``advance`` calls, unless the cluster is a real-time one."""
+    """The cluster's time. It stands still between ``advance`` calls, except in a real-time cluster."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
@@ -64,11 +64,11 @@ class Cluster:
     """A running cluster; stop it with ``stop`` or use it in a ``with`` statement.
 
     ``config`` is what the configuration file would say, over the test kit's defaults: memory store,
-    built-in types, all controllers, the scheduler, admission, a simulated node, nobody to authorize, no sockets.
-    With ``real_time`` the machine's clock counts. ``https`` serves the API on a free port of 127.0.0.1
-    in real time; ``kubeconfig`` is then a file for kubectl. ``data_dir`` is kept afterwards when it is
-    given. Objects read are the stored ones: they raise when they are changed (``freeze``). ``seed`` makes every
-    random choice repeatable.
+    built-in types, all controllers, the scheduler, admission, a simulated node, nobody to authorize, no
+    sockets. With ``real_time`` the machine's clock counts. ``https`` serves the API on a free port of
+    127.0.0.1 in real time; ``kubeconfig`` is then a file for kubectl. ``data_dir`` is kept afterwards when
+    it is given. Objects read are the stored ones: they raise when they are changed (``freeze``). ``seed``
+    makes every random choice repeatable.
     """
 
     def __init__(
@@ -160,7 +160,8 @@ class Cluster:
         return self._write(self._client.create(_resource(type), obj, where))
 
     def get(self, resource: str, name: str, namespace: str = "default") -> Obj:
-        """``resource`` as everywhere (``deployments.v1.apps``) or as kubectl knows it (``deploy``). NotFound."""
+        """``resource`` as everywhere (``deployments.v1.apps``) or as kubectl knows it (``deploy``).
+        Raises NotFound."""
         type = self._type(resource)
         return self.run(self._client.get(_resource(type), name, self._namespace(type, namespace)))
 
@@ -269,8 +270,8 @@ class Cluster:
     # --- other ways in
 
     def client(self, user: str = "kubernetes-admin", groups: Sequence[str] | None = None) -> Client:
-        """The cluster as ``user`` sees it, for coroutines given to ``run``. Without ``groups`` the administrator
-        is a master and others have those of their name."""
+        """The cluster as ``user`` sees it, for coroutines given to ``run``. Without ``groups`` the
+        administrator is a master and others have those of their name."""
         if groups is None:
             groups = _MASTERS if user == "kubernetes-admin" else ()
         return self.kernel.client(user, groups)
@@ -324,10 +325,9 @@ def _documents(manifest: str | Path | Obj | Sequence[Obj]) -> Sequence[Obj]:
     elif isinstance(manifest, str | Path):
         import yaml
 
-        text = manifest
-        if isinstance(manifest, Path) or "\n" not in manifest:
-            text = Path(manifest).read_text()
-        loaded = list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))  # noqa: S506
+        is_text = isinstance(manifest, str) and "\n" in manifest
+        text = str(manifest) if is_text else Path(manifest).read_text()
+        loaded = list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     else:
         loaded = manifest
     found: list[Obj] = []

@@ -1,8 +1,8 @@
 """Driving a cluster's event loop from plain, synchronous code.
 
 ``VirtualDriver`` runs a private loop in the caller's thread, only while it is asked something, and
-moves a virtual clock; ``RealDriver`` runs the loop in a thread of its own with the machine's clock, as sockets
-and other programs need it.
+moves a virtual clock; ``RealDriver`` runs the loop in a thread of its own with the machine's clock, as
+sockets and other programs need it.
 """
 
 from __future__ import annotations

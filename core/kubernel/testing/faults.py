@@ -15,7 +15,6 @@ from kubernel.errors import ApiError, ServiceUnavailable
 
 if TYPE_CHECKING:
     from kubernel.kernel import Kernel
-    from kubernel.registry.operations import WatchItem
     from kubernel.registry.types import ResourceType
     from kubernel.store.records import Record
     from kubernel.testing.driving import Driver

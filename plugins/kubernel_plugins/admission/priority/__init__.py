@@ -92,6 +92,7 @@ class Plugin(Base):
                 "",
                 request.name,
                 f"the string value of PreemptionPolicy ({spec['preemptionPolicy']}) must not be provided in "
-                f"pod spec; priority admission controller computed {policy} from the given PriorityClass name",
+                f"pod spec; priority admission controller computed {policy} from the given "
+                "PriorityClass name",
             )
         spec["preemptionPolicy"] = policy

@@ -187,7 +187,7 @@ class Plugin(Reconciler):
             for entry in (pod.get("status") or {}).get(key) or ()
         )
         limit: int = job["spec"].get("backoffLimit", 6)
-        return restarts > 0 if limit == 0 else restarts >= limit
+        return bool(restarts > 0 if limit == 0 else restarts >= limit)
 
     @staticmethod
     def _deadline_in(job: Obj, status: dict[str, Any], now: float) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -134,7 +135,7 @@ def resolve(
             if ref is None:
                 continue
             found = _find(lookup, resource, namespace, ref)
-            for name, value in _data(found).items():
+            for name, value in _data(found, resource).items():
                 variables[prefix + name] = value
     literal: dict[str, str] = {}
     for entry in container.get("env") or ():
@@ -172,7 +173,7 @@ def _value(
     ):
         if ref := source.get(key):
             found = _find(lookup, resource, namespace, ref)
-            data = _data(found)
+            data = _data(found, resource)
             if ref["key"] in data:
                 return data[ref["key"]]
             if ref.get("optional"):
@@ -188,12 +189,10 @@ def _find(lookup: Lookup, resource: str, namespace: str, ref: Mapping[str, Any])
     return found
 
 
-def _data(found: Obj | None) -> dict[str, str]:
+def _data(found: Obj | None, resource: str) -> dict[str, str]:
     if found is None:
         return {}
-    if found.get("kind") == "Secret" or "stringData" in found or "type" in found:
-        import base64
-
+    if resource == "secrets":
         return {
             key: base64.b64decode(value).decode(errors="surrogateescape")
             for key, value in (found.get("data") or {}).items()
