@@ -74,7 +74,9 @@ def _reader(row: Row, path: str, absent: str) -> Callable[[Obj], str]:
 
 def _event_reader(path: str, absent: str) -> Callable[[Obj], str]:
     """Events are selected as they are stored, so the fields of events.k8s.io have two names."""
-    stored = path.replace("regarding.", "involvedObject.").replace("reportingController", "reportingComponent")
+    stored = path.replace("regarding.", "involvedObject.").replace(
+        "reportingController", "reportingComponent"
+    )
     if path == _EVENT_SOURCE:
         component, reporter = field_reader("source.component", ""), field_reader("reportingComponent", absent)
         return lambda obj: component(obj) or reporter(obj)
@@ -97,7 +99,7 @@ def _check_trust_bundle(name: str) -> list[str]:
 
 def _subresource(type: ResourceType, name: str, strategy: Any) -> Subresource:
     if name == "scale":
-        from kubernel_plugins.api.builtin.strategies.scale import read_scale, write_scale  # noqa: PLC0415
+        from kubernel_plugins.api.builtin.strategies.scale import read_scale, write_scale
 
         return Subresource(name, _SCALE, read=read_scale, write=write_scale)
     row = SUBRESOURCES.get(f"{type.plural}/{name}")
@@ -111,12 +113,12 @@ def _shared_storage(type: ResourceType) -> None:
     """Types whose objects another type keeps."""
     match (type.group, type.version, type.kind):
         case ("events.k8s.io", _, "Event"):
-            from kubernel_plugins.api.builtin.strategies import events  # noqa: PLC0415
+            from kubernel_plugins.api.builtin.strategies import events
 
             type.storage_group = ""
             type.to_storage, type.from_storage = events.to_core, events.from_core
         case ("autoscaling", "v1", "HorizontalPodAutoscaler"):
-            from kubernel_plugins.api.builtin.strategies import autoscaling  # noqa: PLC0415
+            from kubernel_plugins.api.builtin.strategies import autoscaling
 
             type.storage_version = "v2"
             type.to_storage, type.from_storage = autoscaling.to_v2, autoscaling.from_v2
