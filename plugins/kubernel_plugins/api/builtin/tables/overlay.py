@@ -1,7 +1,7 @@
 """Constant defaults and enums, which the OpenAPI definitions leave out.
 
-Facts: the defaults.go and validation.go of pkg/apis/* (v1.37). Defaults that depend on other fields, or that a
-shared definition has only in one place, are their strategy's.
+Facts: the defaults.go and validation.go of pkg/apis/* (v1.37). Defaults that depend on other fields, or that
+a shared definition has only in one place, are their strategy's.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 __all__ = ["overlay"]
+
+_Kinds = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 _PROTOCOL = {"default": "TCP", "enum": ("SCTP", "TCP", "UDP")}
 _POLICIES = ("Cluster", "Local")
@@ -32,7 +34,7 @@ _RBD = {
 _SCALE_IO = {"fsType": {"default": "xfs"}, "storageMode": {"default": "ThinProvisioned"}}
 _HONOR = {"enum": ("Honor", "Ignore")}
 
-_CORE = {
+_CORE: _Kinds = {
     "AzureDiskVolumeSource": {
         "cachingMode": {"default": "ReadWrite", "enum": ("None", "ReadOnly", "ReadWrite")},
         "fsType": {"default": "ext4"},
@@ -127,7 +129,7 @@ _CORE = {
 }
 
 _RETENTION = {"default": "Retain", "enum": ("Delete", "Retain")}
-_APPS = {
+_APPS: _Kinds = {
     "DaemonSetSpec": {"revisionHistoryLimit": {"default": 10}},
     "DaemonSetUpdateStrategy": {"type": {"enum": ("OnDelete", "RollingUpdate")}},
     "DeploymentSpec": {
@@ -150,7 +152,7 @@ _APPS = {
     "StatefulSetUpdateStrategy": {"type": {"enum": ("OnDelete", "RollingUpdate")}},
 }
 
-_BATCH = {
+_BATCH: _Kinds = {
     "CronJobSpec": {
         "concurrencyPolicy": {"default": "Allow", "enum": ("Allow", "Forbid", "Replace")},
         "failedJobsHistoryLimit": {"default": 1},
@@ -172,7 +174,7 @@ _WEBHOOK: dict[str, Any] = {
     "timeoutSeconds": {"default": 10},
 }
 _SCOPE = {"scope": {"default": "*", "enum": ("*", "Cluster", "Namespaced")}}
-_ADMISSION = {
+_ADMISSION: _Kinds = {
     "MatchResources": {
         "matchPolicy": {"default": "Equivalent", "enum": ("Equivalent", "Exact")},
         "namespaceSelector": {"default": {}},
@@ -188,7 +190,7 @@ _ADMISSION = {
 }
 
 _SHARES = {"lendablePercent": {"default": 0}}
-_FLOW_CONTROL = {
+_FLOW_CONTROL: _Kinds = {
     "ExemptPriorityLevelConfiguration": _SHARES | {"nominalConcurrencyShares": {"default": 0}},
     "FlowSchemaSpec": {"matchingPrecedence": {"default": 1000}},
     "LimitedPriorityLevelConfiguration": _SHARES | {"nominalConcurrencyShares": {"default": 30}},
@@ -200,7 +202,7 @@ _FLOW_CONTROL = {
     },
 }
 
-_NETWORKING = {
+_NETWORKING: _Kinds = {
     "HTTPIngressPath": {"pathType": {"enum": ("Exact", "ImplementationSpecific", "Prefix")}},
     "IngressClassParametersReference": {"scope": {"default": "Cluster", "enum": ("Cluster", "Namespace")}},
     "NetworkPolicyPort": {"protocol": _PROTOCOL},
@@ -210,7 +212,7 @@ _NETWORKING = {
     },
 }
 
-_STORAGE = {
+_STORAGE: _Kinds = {
     "CSIDriverSpec": {
         "attachRequired": {"default": True},
         "fsGroupPolicy": {
@@ -233,7 +235,7 @@ _STORAGE = {
 _DEVICE = {"allocationMode": {"default": "ExactCount", "enum": ("All", "ExactCount")}}
 
 _API = "io.k8s.api"
-_TABLES: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
+_TABLES: Mapping[str, _Kinds] = {
     f"{_API}.admissionregistration.v1": _ADMISSION,
     f"{_API}.apps.v1": _APPS,
     f"{_API}.autoscaling.v2": {
