@@ -95,15 +95,11 @@ def pod(phase: str, *containers: dict[str, Any], init: Any = (), **status: Any) 
         pytest.param(
             pod("Pending", waiting("ContainerCreating")), "0/1", "ContainerCreating", id="being-created"
         ),
-        pytest.param(
-            pod("Running", waiting("CrashLoopBackOff")), "0/1", "CrashLoopBackOff", id="crash-loop"
-        ),
+        pytest.param(pod("Running", waiting("CrashLoopBackOff")), "0/1", "CrashLoopBackOff", id="crash-loop"),
         pytest.param(pod("Succeeded", ended(0, "Completed")), "0/1", "Completed", id="completed"),
         pytest.param(pod("Failed", ended(1, "Error")), "0/1", "Error", id="error"),
         pytest.param(pod("Failed", ended(3)), "0/1", "ExitCode:3", id="exit-code"),
-        pytest.param(
-            pod("Pending", init=[waiting("PodInitializing")]), "0/1", "Init:0/2", id="initializing"
-        ),
+        pytest.param(pod("Pending", init=[waiting("PodInitializing")]), "0/1", "Init:0/2", id="initializing"),
         pytest.param(
             pod("Pending", init=[ended(0, "Completed"), running()]), "0/1", "Init:1/2", id="second-init"
         ),
@@ -191,7 +187,10 @@ def test_a_deployment(cluster: Cluster) -> None:
     ("plural", "group", "names"),
     [
         pytest.param(
-            "replicasets", "apps", "Name Desired Current Ready Age Containers Images Selector", id="replicasets"
+            "replicasets",
+            "apps",
+            "Name Desired Current Ready Age Containers Images Selector",
+            id="replicasets",
         ),
         pytest.param("statefulsets", "apps", "Name Ready Age Containers Images", id="statefulsets"),
         pytest.param(

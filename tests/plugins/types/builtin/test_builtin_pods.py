@@ -150,7 +150,11 @@ def test_quality_of_service(resources: list[Any], expected: str) -> None:
         pytest.param(
             {
                 "containers": [
-                    {"name": "a", "image": "x", "livenessProbe": {"exec": {"command": ["a"]}, "successThreshold": 2}}
+                    {
+                        "name": "a",
+                        "image": "x",
+                        "livenessProbe": {"exec": {"command": ["a"]}, "successThreshold": 2},
+                    }
                 ]
             },
             "spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1",
@@ -159,15 +163,21 @@ def test_quality_of_service(resources: list[Any], expected: str) -> None:
         pytest.param(
             {
                 "containers": [
-                    {"name": "a", "image": "x", "resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}}
+                    {
+                        "name": "a",
+                        "image": "x",
+                        "resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}},
+                    }
                 ]
             },
-            'spec.containers[0].resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1',
+            'spec.containers[0].resources.requests: Invalid value: "2": must be less than or equal to cpu limit '
+            "of 1",
             id="request-above-limit",
         ),
         pytest.param(
             {"restartPolicy": "Sometimes"},
-            'spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "Never", "OnFailure"',
+            'spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "Never", '
+            '"OnFailure"',
             id="restart-policy",
         ),
         pytest.param(
@@ -247,7 +257,7 @@ def test_a_gated_pod_cannot_be_bound() -> None:
     async def test(cluster: Cluster) -> None:
         created = await cluster.create(pod(schedulingGates=[{"name": "example.com/wait"}]))
         assert created["status"]["conditions"][0]["reason"] == "SchedulingGated"
-        with pytest.raises(Conflict, match="has non-empty .spec.schedulingGates"):
+        with pytest.raises(Conflict, match=r"has non-empty .spec.schedulingGates"):
             await cluster.post("pods", "web", "binding", binding())
 
     run(test)
