@@ -264,9 +264,9 @@ class Informer:
         try:
             listener(type, obj, old)
         except Exception as error:
-            if self._log is None:
-                raise
-            self._log.opt(exception=error).error("a listener of {} failed", self.resource)
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"a listener of the informer of {self.resource} failed", "exception": error}
+            )
 
 
 class InformerFactory:

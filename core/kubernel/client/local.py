@@ -14,33 +14,22 @@ import orjson
 
 from kubernel.client.informer import Informer, InformerFactory
 from kubernel.client.interface import ObjectList, PatchType, Propagation
+from kubernel.client.naming import component_name, parse_resource
 from kubernel.errors import ApiError, BadRequest, Forbidden, NotFound
 from kubernel.registry.attributes import Attributes, Decision
-from kubernel.registry.registry import ListOptions, WatchOptions
+from kubernel.registry.operations import ListOptions, WatchOptions
 from kubernel.registry.request import DeleteOptions, WriteOptions
 from kubernel.store.records import ADDED, EventType, Obj, Record
+from kubernel.watch import Closed
 
 if TYPE_CHECKING:
     from kubernel.clock import Clock
-    from kubernel.registry.registry import Registry, Result
+    from kubernel.registry.operations import Result
+    from kubernel.registry.registry import Registry
     from kubernel.registry.request import UserInfo
     from kubernel.registry.types import ResourceType
 
-__all__ = ["LocalClient", "component_name", "forbidden", "parse_resource"]
-
-
-def parse_resource(resource: str) -> tuple[str, str, str]:
-    """``deployments.v1.apps`` -> (plural, version, group); a bare plural is core/v1."""
-    plural, _, rest = resource.partition(".")
-    version, _, group = rest.partition(".")
-    return plural, version or "v1", group
-
-
-def component_name(user: str) -> str:
-    """The field manager of a component known as ``user``: ``system:kube-scheduler`` -> ``kube-scheduler``."""
-    if user.startswith("system:node:"):
-        return "kubelet"
-    return user.rpartition(":")[2] or "unknown"
+__all__ = ["LocalClient", "forbidden"]
 
 
 def forbidden(attributes: Attributes, decision: Decision | None = None) -> Forbidden:
@@ -135,7 +124,11 @@ class LocalClient:
             for record in watch.initial:
                 yield ADDED, self._view(record, type)
             while True:
-                for item in await watch.next():
+                try:
+                    items = await watch.next()
+                except Closed:
+                    return
+                for item in items:
                     yield item.type, item.record.obj if stored else self._view(item.record, type)
         finally:
             watch.close()
@@ -237,6 +230,22 @@ class LocalClient:
         if result.status is not None:
             return result.status
         return self._answer(result, type)
+
+    async def delete_collection(
+        self,
+        resource: str,
+        namespace: str = "",
+        *,
+        labels: str = "",
+        fields: str = "",
+        grace_period: int | None = None,
+        propagation: Propagation | None = None,
+    ) -> None:
+        type = self._resolve(resource)
+        self._check("deletecollection", type, namespace, labels=labels, fields=fields)
+        options = DeleteOptions(grace_period=grace_period, propagation=propagation)
+        selection = ListOptions(labels, fields)
+        await self._registry.delete_collection(self.user, type, namespace, selection, options)
 
     async def close(self) -> None:
         """Stop the informers that are this client's alone."""

@@ -30,7 +30,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kubernel.client.local import component_name
+from kubernel.client.naming import component_name, groups_of
 from kubernel.client.recorder import EventRecorder
 from kubernel.client.workqueue import WorkQueue
 from kubernel.errors import AlreadyExists, ApiError, Conflict, NotFound
@@ -41,23 +41,13 @@ if TYPE_CHECKING:
     from kubernel.client.interface import Client
     from kubernel.store.records import EventType, Obj
 
-__all__ = ["KeyMap", "ObjectKey", "Reconciler", "groups_of"]
+__all__ = ["KeyMap", "ObjectKey", "Reconciler"]
 
 ObjectKey = tuple[str, str]
 """(namespace, name); the namespace is empty for cluster-scoped objects."""
 
 KeyMap = Callable[[Any, "EventType", "Obj", "Obj | None"], Iterable[ObjectKey]]
 """``function(reconciler, type, obj, old)`` -> keys of the primary resource to look at."""
-
-
-def groups_of(user: str) -> tuple[str, ...]:
-    """The groups that authentication would give ``user``."""
-    parts = user.split(":")
-    if user.startswith("system:serviceaccount:") and len(parts) == 4:
-        return ("system:serviceaccounts", f"system:serviceaccounts:{parts[2]}", "system:authenticated")
-    if user.startswith("system:node:"):
-        return ("system:nodes", "system:authenticated")
-    return ("system:authenticated",)
 
 
 class Reconciler(Plugin):
@@ -109,6 +99,8 @@ class Reconciler(Plugin):
     # --- life
 
     async def start(self) -> None:
+        # A plugin that was stopped may be started again.
+        self.queue = WorkQueue(self.clock)
         self.client = self.handle.client(self.user, groups_of(self.user))
         self.recorder = EventRecorder(self.client, self.clock, component_name(self.user), log=self.log)
         self.primary = self.informer(self.resource)
@@ -130,8 +122,6 @@ class Reconciler(Plugin):
         self.queue.close()
         if hasattr(self, "recorder"):
             await self.recorder.close()
-        if hasattr(self, "client"):
-            await self.client.close()
 
     async def _run(self, informers: list[Informer]) -> None:
         for informer in informers:

@@ -92,6 +92,7 @@ class EventRecorder:
         self._similar: _Recent[_Similar] = _Recent()
         self._written: _Recent[_Written] = _Recent()
         self._last_stamp = 0
+        self._closed = False
 
     async def event(
         self, obj: Obj, type: Literal["Normal", "Warning"], reason: str, message: str, *, field_path: str = ""
@@ -99,6 +100,8 @@ class EventRecorder:
         """Note that something happened to ``obj``. Returns at once and never raises; when more wait than
         can be written, the oldest are dropped. ``field_path`` names a part, such as
         ``spec.containers{web}``."""
+        if self._closed:
+            return
         metadata = obj.get("metadata") or {}
         about: Obj = {
             "kind": obj.get("kind", ""),
@@ -117,7 +120,8 @@ class EventRecorder:
             )
 
     async def close(self) -> None:
-        """Drop what has not been written."""
+        """Drop what has not been written, and take no more."""
+        self._closed = True
         self._queue.clear()
         if self._writer is not None:
             self._writer.cancel()
@@ -135,10 +139,13 @@ class EventRecorder:
         if self._is_spam(identity, now):
             return
         group = (*identity, about.get("fieldPath", ""), type, reason)
-        message = self._combined(group, message, now)
-        entry = self._written.get((*group, message))
+        # All combined ones are one event, which shows the latest message.
+        known_by = (*group, message)
+        if self._has_many_similar(group, message, now):
+            known_by, message = group, f"(combined from similar events): {message}"
+        entry = self._written.get(known_by)
         if entry is None:
-            entry = self._written.put((*group, message), _Written())
+            entry = self._written.put(known_by, _Written())
         entry.count += 1
         entry.first = entry.first or now
         for attempt in range(_ATTEMPTS):
@@ -169,16 +176,16 @@ class EventRecorder:
         bucket.tokens -= 1.0
         return False
 
-    def _combined(self, group: tuple[str, ...], message: str, now: float) -> str:
+    def _has_many_similar(self, group: tuple[str, ...], message: str, now: float) -> bool:
         similar = self._similar.get(group)
         if similar is None or now - similar.last > _SIMILAR_WINDOW:
             similar = self._similar.put(group, _Similar())
         similar.last = now
         similar.messages.add(message)
         if len(similar.messages) < _SIMILAR_LIMIT:
-            return message
+            return False
         similar.messages.discard(message)
-        return f"(combined from similar events): {message}"
+        return True
 
     async def _write(
         self, entry: _Written, about: Obj, type: str, reason: str, message: str, now: float

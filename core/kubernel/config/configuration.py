@@ -27,6 +27,7 @@ __all__ = [
 
 API_VERSION = "kubernel.dev/v1"
 KIND = "Configuration"
+_DEFAULTS = "<defaults>"
 
 T = TypeVar("T")
 
@@ -40,6 +41,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "runtime": ("process",),
     "node": ("kubelet",),
     "controller": (
+        "bootstrap",
         "namespace",
         "serviceaccount",
         "rootca",
@@ -78,14 +80,16 @@ class Choice:
 
     @property
     def place(self) -> str:
-        """``file:line`` of where it is named, or the source alone."""
+        """``file:line: `` of where it is named, to begin a message with; empty for a default."""
         line = self.section.key_line or self.section.line
-        return f"{self.section.source}:{line}" if line else self.section.source
+        if self.section.source == _DEFAULTS:
+            return ""
+        return f"{self.section.source}:{line}: " if line else f"{self.section.source}: "
 
 
 def _default_choices(role: str) -> tuple[Choice, ...]:
     return tuple(
-        Choice(name, Marked({}, "<defaults>", 0, f"plugins.{role}.{name}")) for name in DEFAULT_PLUGINS[role]
+        Choice(name, Marked({}, _DEFAULTS, 0, f"plugins.{role}.{name}")) for name in DEFAULT_PLUGINS[role]
     )
 
 
@@ -137,9 +141,7 @@ def settings(cls: type[T], choice: Choice) -> T:
 
 def _configuration(document: Marked, path: Path | None) -> Configuration:
     if not isinstance(document.value, dict):
-        raise document.error(
-            f"expected apiVersion, kind, cluster and plugins, got {document.kind}"
-        )
+        raise document.error(f"expected apiVersion, kind, cluster and plugins, got {document.kind}")
     known = ("apiVersion", "kind", "cluster", "plugins")
     for key, item in document.value.items():
         if key not in known:

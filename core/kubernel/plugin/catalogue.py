@@ -9,6 +9,7 @@ missing, duplicate and broken plugins are always reported from a fresh scan.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -16,10 +17,14 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kubernel.config.convert import suggest
 from kubernel.errors import PluginError
 from kubernel.plugin.contract import ROLES, Plugin
+
+if TYPE_CHECKING:
+    from kubernel.config import Choice
 
 __all__ = ["GROUP_PREFIX", "Catalogue", "Found", "default_cache_path"]
 
@@ -108,6 +113,20 @@ class Catalogue:
 
         return _checked(found, loader.load(found))
 
+    def select_choice(self, role: str, choice: Choice) -> Found:
+        """``select`` for what a configuration names: the error begins with the file and the line."""
+        try:
+            return self.select(role, choice.name)
+        except PluginError as error:
+            raise PluginError(f"{choice.place}{error}") from error
+
+    def load_choice(self, found: Found, choice: Choice) -> type[Plugin]:
+        """``load``, with the file and the line in front of the error."""
+        try:
+            return self.load(found)
+        except PluginError as error:
+            raise PluginError(f"{choice.place}{error}") from error
+
     def _elsewhere(self, role: str, name: str) -> str:
         roles = [found.role for found in self.all() if found.name == name and found.role != role]
         return f' ("{name}" is a plugin of role {" and ".join(roles)})' if roles else ""
@@ -153,7 +172,8 @@ class Catalogue:
             part.replace(path)
         except OSError:
             # A read-only home costs the next start a scan, nothing else.
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink()
 
 
 def _checked(found: Found, value: object) -> type[Plugin]:

@@ -59,6 +59,11 @@ class HookSpecs:
         """How to reach the containers of the named node; the first plugin that runs it answers. Called
         for each log, exec, attach, port-forward and proxy request."""
 
+    @hookspec(firstresult=True)
+    def kubernel_document(self, path: str) -> tuple[str, bytes] | None:
+        """A public document at a fixed path that is no resource (``/openid/v1/jwks``): its content type
+        and body. Called for each authorized GET of a path that the API server itself does not know."""
+
     @hookspec
     def kubernel_metrics(self) -> str | None:
         """Metrics in the Prometheus text format, joined in /metrics. Called at each scrape."""

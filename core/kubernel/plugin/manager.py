@@ -149,6 +149,9 @@ class Hooks:
     def node_streams(self, node: str) -> NodeStreams | None:
         return cast("NodeStreams | None", self._first("kubernel_node_streams", node))
 
+    def document(self, path: str) -> tuple[str, bytes] | None:
+        return cast("tuple[str, bytes] | None", self._first("kubernel_document", path))
+
     def _first(self, hook: str, *arguments: object) -> object:
         for _, method in self._methods.get(hook, ()):
             answer = method(*arguments)

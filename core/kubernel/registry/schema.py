@@ -43,7 +43,8 @@ class Node:
     ``int-or-string``, ``quantity``, ``time``, ``microtime``, ``any``.
     ``properties`` is set for a struct, ``additional`` for a map (its values), ``items`` for an array.
     ``list_type`` is ``atomic`` (default), ``set`` or ``map`` (with ``map_keys``); ``map_type``
-    ``granular`` or ``atomic``. ``patch_strategy`` holds any of ``merge``, ``replace``, ``retainKeys``, with ``merge_key``.
+    ``granular`` or ``atomic``.
+    ``patch_strategy`` holds any of ``merge``, ``replace``, ``retainKeys``, with ``merge_key``.
     ``default`` is the JSON value for an absent field (``Node.UNSET`` is none); it is copied when used.
     ``ref`` names the definition (``io.k8s.api.core.v1.PodSpec``) for OpenAPI and explain, ``source`` has its
     description. ``extra`` holds rarer OpenAPI keywords (minimum, maxLength, pattern,

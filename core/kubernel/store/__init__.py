@@ -35,7 +35,7 @@ The store sets ``metadata.resourceVersion`` of what it is given (without mutatin
 copy on write along that path) and encodes once. ``obj`` must not be changed after the call.
 """
 
-from kubernel.store.backend import Backend, Change, Feed, Snapshot, Write
+from kubernel.store.backend import Backend, Change, Feed, Load, Snapshot, Write
 from kubernel.store.encoding import FrozenRecord, StoredRecord
 from kubernel.store.errors import (
     AlreadyExistsInStore,
@@ -67,6 +67,7 @@ __all__ = [
     "FutureRevision",
     "Key",
     "Listing",
+    "Load",
     "MissingKey",
     "Obj",
     "ObjectStore",

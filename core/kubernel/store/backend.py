@@ -16,7 +16,10 @@ from typing import Protocol
 
 from kubernel.store.records import Key
 
-__all__ = ["Backend", "Change", "Feed", "Snapshot", "Write"]
+__all__ = ["Backend", "Change", "Feed", "Load", "Snapshot", "Write"]
+
+Load = Callable[[int], bytes]
+"""Gives the value of a revision that was not read yet; called on the loop, at most once for each."""
 
 
 class Write:
@@ -38,7 +41,8 @@ class Write:
 
 class Change:
     """One committed change. ``created`` is the revision that created the object. ``origin`` is the
-    ``Write`` it came from when that was made by this process and the backend still knows it."""
+    ``Write`` it came from when that was made by this process and the backend still knows it.
+    In a ``Snapshot`` the value may be a function that reads it."""
 
     __slots__ = ("created", "deleted", "key", "origin", "revision", "value")
 
@@ -47,7 +51,7 @@ class Change:
         revision: int,
         created: int,
         key: Key,
-        value: bytes,
+        value: bytes | Load,
         deleted: bool = False,
         origin: Write | None = None,
     ) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from kubernel.store.backend import Load
 from kubernel.store.freeze import freeze
 from kubernel.store.records import Key, Obj, Record
 
@@ -54,7 +55,9 @@ class StoredRecord(Record):
 
     __slots__ = ("_value",)
 
-    def __init__(self, key: Key, revision: int, created: int, value: bytes, obj: Obj | None = None) -> None:
+    def __init__(
+        self, key: Key, revision: int, created: int, value: bytes | Load, obj: Obj | None = None
+    ) -> None:
         self.key = key
         self.revision = revision
         self.created = created
@@ -66,7 +69,10 @@ class StoredRecord(Record):
     def data(self) -> bytes:
         data = self._data
         if data is None:
-            data = self._data = splice(self._value, self.revision)
+            value = self._value
+            if not isinstance(value, bytes):
+                value = value(self.revision)
+            data = self._data = splice(value, self.revision)
             self._value = b""
         return data
 
@@ -76,7 +82,9 @@ class FrozenRecord(StoredRecord):
 
     __slots__ = ()
 
-    def __init__(self, key: Key, revision: int, created: int, value: bytes, obj: Obj | None = None) -> None:
+    def __init__(
+        self, key: Key, revision: int, created: int, value: bytes | Load, obj: Obj | None = None
+    ) -> None:
         super().__init__(key, revision, created, value, None if obj is None else freeze(obj))
 
     @property

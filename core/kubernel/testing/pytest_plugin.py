@@ -15,7 +15,7 @@ __all__ = ["cluster", "cluster_factory"]
 
 @pytest.fixture
 def cluster_factory() -> Iterator[Callable[..., Cluster]]:
-    """``cluster_factory(**options)`` starts a ``kubernel.testing.Cluster``; all are stopped after the test."""
+    """``cluster_factory(**options)`` starts a ``kubernel.testing.Cluster``, stopped after the test."""
     from contextlib import ExitStack
 
     from kubernel.testing.cluster import Cluster
@@ -30,5 +30,5 @@ def cluster_factory() -> Iterator[Callable[..., Cluster]]:
 
 @pytest.fixture
 def cluster(cluster_factory: Callable[..., Cluster]) -> Cluster:
-    """A fresh cluster of its own: real controllers and scheduler, a simulated node, virtual time, no sockets."""
+    """A fresh cluster: real controllers and scheduler, a simulated node, virtual time, no sockets."""
     return cluster_factory()

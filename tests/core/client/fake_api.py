@@ -110,21 +110,18 @@ class FakeApi:
     ) -> AsyncIterator[tuple[Any, Any]]:
         await self._request(f"watch {resource}")
         seen, breaks = int(resource_version), self.breaks
-        if seen < self.oldest:
-            raise Expired("too old")
         while True:
-            changed = self.changed
-            for revision, type, kind, obj in list(self.history):
-                if revision <= seen or kind != resource:
-                    continue
-                seen = revision
-                if namespace in ("", obj["metadata"]["namespace"]):
-                    yield type, obj
-            if seen < self.oldest and self.history and self.history[0][0] > seen + 1:
+            if seen < self.oldest:
                 raise Expired("too old")
+            changed = self.changed
+            for revision, type, kind, obj in [entry for entry in self.history if entry[0] > seen]:
+                seen = revision
+                if kind == resource and namespace in ("", obj["metadata"]["namespace"]):
+                    yield type, obj
             if self.breaks != breaks:
                 raise ServiceUnavailable("connection lost")
-            await changed.wait()
+            if changed is self.changed:
+                await changed.wait()
 
     async def create(self, resource: str, obj: Any, namespace: str = "", **_: Any) -> Any:
         await self._request(f"create {obj['metadata']['name']}")

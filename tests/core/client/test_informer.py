@@ -67,7 +67,7 @@ def test_late_listeners_are_told_what_is_there() -> None:
         informer.start()
         await informer.synced()
         told: list[tuple[str, str]] = []
-        remove = informer.add_listener(lambda type, obj, old: told.append((type, obj["metadata"]["name"])))
+        remove = informer.add_listener(lambda what, obj, old: told.append((what, obj["metadata"]["name"])))
         api.put("pods", "a")
         await settle()
         remove()
@@ -88,7 +88,7 @@ def test_lists_again_when_the_history_is_gone_and_tells_the_difference() -> None
         informer.start()
         await informer.synced()
         told: list[tuple[str, str]] = []
-        informer.add_listener(lambda type, obj, old: told.append((type, obj["metadata"]["name"])))
+        informer.add_listener(lambda what, obj, old: told.append((what, obj["metadata"]["name"])))
         told.clear()
         await settle()
         await informer.stop()

@@ -6,7 +6,7 @@ Source: k8s.io/kubernetes/plugin/pkg/admission/priority/admission.go (v1.37).
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kubernel.errors import Forbidden, NotFound
 from kubernel.objects import meta
@@ -26,11 +26,8 @@ _DEFAULT = {"value": 0, "preemptionPolicy": "PreemptLowerPriority"}
 class Plugin(Base):
     """The ``priority`` admission plugin."""
 
-    def __init__(self, settings: Any, handle: Any) -> None:
-        super().__init__(settings, handle)
-        self._client = handle.client("system:apiserver", ("system:masters",))
-
     async def start(self) -> None:
+        self._client = self.handle.client("system:apiserver", ("system:masters",))
         self._classes = self._client.informer(_CLASSES)
         self._classes.add_index("default", lambda obj: ("yes",) if obj.get("globalDefault") else ())
 
@@ -81,8 +78,8 @@ class Plugin(Base):
                 "pods",
                 "",
                 request.name,
-                f"the integer value of priority ({spec['priority']}) must not be provided in pod spec; priority "
-                f"admission controller computed {value} from the given PriorityClass name",
+                f"the integer value of priority ({spec['priority']}) must not be provided in pod "
+                f"spec; priority admission controller computed {value} from the given PriorityClass name",
             )
         spec["priority"] = value
         policy = priority_class.get("preemptionPolicy", "PreemptLowerPriority")
@@ -91,7 +88,8 @@ class Plugin(Base):
                 "pods",
                 "",
                 request.name,
-                f"the string value of PreemptionPolicy ({spec['preemptionPolicy']}) must not be provided in pod spec; "
-                f"priority admission controller computed {policy} from the given PriorityClass name",
+                f"the string value of PreemptionPolicy ({spec['preemptionPolicy']}) must not be provided in "
+                f"pod spec; priority admission controller computed {policy} from the given "
+                "PriorityClass name",
             )
         spec["preemptionPolicy"] = policy

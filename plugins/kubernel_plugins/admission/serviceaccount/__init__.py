@@ -27,11 +27,8 @@ _MIRROR = "kubernetes.io/config.mirror"
 class Plugin(Base):
     """The ``serviceaccount`` admission plugin."""
 
-    def __init__(self, settings: Any, handle: Any) -> None:
-        super().__init__(settings, handle)
-        self._client = handle.client("system:apiserver", ("system:masters",))
-
     async def start(self) -> None:
+        self._client = self.handle.client("system:apiserver", ("system:masters",))
         self._accounts = self._client.informer("serviceaccounts")
 
     @hookimpl
@@ -56,13 +53,10 @@ class Plugin(Base):
     async def _look_again(self, request: Request, pod: Obj, name: str) -> None:
         try:
             account = await self._client.get("serviceaccounts", name, request.namespace)
-        except NotFound as error:
-            raise Forbidden.for_object(
-                "pods",
-                "",
-                request.name,
-                f"error looking up service account {request.namespace}/{name}: {error.message.replace('serviceaccounts', 'serviceaccount', 1)}",
-            ) from None
+        except NotFound:
+            where = f"{request.namespace}/{name}"
+            why = f'error looking up service account {where}: serviceaccount "{name}" not found'
+            raise Forbidden.for_object("pods", "", request.name, why) from None
         self._fill(pod, account)
 
     def _fill(self, pod: Obj, account: Obj) -> None:

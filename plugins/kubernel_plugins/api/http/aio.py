@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from aiohttp import WSMsgType, web
 from aiohttp.web_protocol import RequestHandler
 
-from kubernel.errors import BadRequest, RequestEntityTooLarge
+from kubernel.errors import BadRequest, InternalError, RequestEntityTooLarge
 
 from .responses import error_reply
 from .transport import Handler, Reply, Stream
@@ -82,11 +82,8 @@ class _Request(RequestHandler[Any]):
         """A request the parser refused, or a handler that failed: a Status instead of a text."""
         if exc is not None and status >= 500:
             self.logger.error("request failed: %r", exc)
-        reply = error_reply(
-            BadRequest((message or "Bad Request").split("\n", 1)[0])
-            if status < 500
-            else BadRequest("internal error", code=status, reason="InternalError")
-        )
+        what = (message or "Bad Request").split("\n", 1)[0]
+        reply = error_reply(BadRequest(what) if status < 500 else InternalError("Internal error occurred"))
         reply.close = True
         return _Response(reply)
 
@@ -217,7 +214,7 @@ class AioExchange:
         except web.HTTPException as refused:
             raise BadRequest(f"unable to upgrade: {refused.text or refused.reason}") from None
         self._streaming = asyncio.current_task()
-        channel = _WebSocket(socket)
+        channel = _WebSocket(self.server, socket)
         self.server.streams[channel] = self._streaming
         return channel
 
@@ -256,8 +253,12 @@ class _ChunkStream:
         self.closed = False
 
     async def write(self, data: bytes) -> None:
-        protocol = self.exchange.protocol
-        transport = protocol.transport
+        self.push(data)
+        if self.exchange.protocol.writing_paused:
+            await self.exchange.drain()
+
+    def push(self, data: bytes) -> None:
+        transport = self.exchange.protocol.transport
         if transport is None:
             raise ConnectionResetError("client is gone")
         if not data or self.silent:
@@ -266,8 +267,10 @@ class _ChunkStream:
             transport.write(b"%x\r\n%b\r\n" % (len(data), data))
         else:
             transport.write(data)
-        if protocol.writing_paused:
-            await self.exchange.drain()
+
+    @property
+    def congested(self) -> bool:
+        return self.exchange.protocol.writing_paused
 
     async def close(self) -> None:
         if self.closed:
@@ -280,9 +283,10 @@ class _ChunkStream:
 
 
 class _WebSocket:
-    __slots__ = ("protocol", "socket")
+    __slots__ = ("protocol", "server", "socket")
 
-    def __init__(self, socket: web.WebSocketResponse) -> None:
+    def __init__(self, server: HttpServer, socket: web.WebSocketResponse) -> None:
+        self.server = server
         self.socket = socket
         self.protocol = socket.ws_protocol or ""
 
@@ -300,6 +304,7 @@ class _WebSocket:
                 yield message.data.encode()
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
+        self.server.streams.pop(self, None)
         await self.socket.close(code=code, message=reason.encode()[:120])
 
 

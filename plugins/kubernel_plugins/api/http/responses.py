@@ -15,7 +15,7 @@ from .transport import Reply, header_block
 if TYPE_CHECKING:
     from kubernel.store.records import Obj
 
-__all__ = ["JSON", "JSON_HEAD", "TEXT_HEAD", "error_reply", "gzip_reply", "json_reply", "json_stream_head", "warning_head"]
+__all__ = ["JSON", "JSON_HEAD", "TEXT_HEAD", "error_reply", "gzip_reply", "json_reply", "json_stream_head", "warning_head", "yaml_reply"]
 
 JSON = "application/json"
 JSON_HEAD = header_block([("Cache-Control", "no-cache, private"), ("Content-Type", JSON)])
@@ -84,5 +84,19 @@ def gzip_reply(reply: Reply) -> Reply:
         reply.status,
         zlib.compress(reply.body, 1, 31),
         reply.head + b"Content-Encoding: gzip\r\nVary: Accept-Encoding\r\n",
+        reply.close,
+    )
+
+
+def yaml_reply(reply: Reply) -> Reply:
+    """``reply`` as YAML, for clients that accept nothing else."""
+    import yaml
+
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    text = yaml.dump(orjson.loads(reply.body), Dumper=dumper, sort_keys=False, allow_unicode=True)
+    return Reply(
+        reply.status,
+        text.encode(),
+        reply.head.replace(b"Content-Type: application/json", b"Content-Type: application/yaml"),
         reply.close,
     )

@@ -46,6 +46,15 @@ class Stream(Protocol):
         off for being too slow."""
         ...
 
+    def push(self, data: bytes) -> None:
+        """Send without waiting: for small things, when not ``congested``."""
+        ...
+
+    @property
+    def congested(self) -> bool:
+        """The client does not keep up."""
+        ...
+
     async def close(self) -> None:
         """End the body properly."""
         ...

@@ -32,12 +32,10 @@ def has_deadline(deployment: Obj) -> bool:
 def complete(deployment: Obj, status: Status) -> bool:
     """All pods are of the new template and available, and this generation has been seen."""
     wanted = sets.replicas(deployment)
-    return (
-        status.get("updatedReplicas", 0) == wanted
-        and status.get("replicas", 0) == wanted
-        and status.get("availableReplicas", 0) == wanted
-        and status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
-    )
+    seen: int = status.get("observedGeneration", 0)
+    counts = (status.get(key, 0) for key in ("updatedReplicas", "replicas", "availableReplicas"))
+    generation: int = deployment["metadata"].get("generation", 0)
+    return all(count == wanted for count in counts) and seen >= generation
 
 
 def compute_status(deployment: Obj, every: Sequence[Obj], new: Obj | None, now: float) -> Status:

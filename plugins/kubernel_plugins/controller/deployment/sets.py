@@ -84,7 +84,7 @@ def revision(obj: Obj) -> int:
 
 
 def rolling(deployment: Obj) -> bool:
-    return meta.get(deployment, "spec", "strategy", "type", default="RollingUpdate") == "RollingUpdate"
+    return bool(meta.get(deployment, "spec", "strategy", "type", default="RollingUpdate") == "RollingUpdate")
 
 
 def _share(value: int | str, of: int, *, up: bool) -> int:

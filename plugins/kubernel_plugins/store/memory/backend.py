@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kubernel.errors import StoreError
-from kubernel.store import Change, Compacted, Feed, Key, Snapshot, Write
+from kubernel.store import Change, Compacted, Feed, Key, Load, Snapshot, Write
 from kubernel.store.ledger import Ledger
 
 __all__ = ["MemoryBackend"]
@@ -76,7 +76,12 @@ class MemoryBackend:
 
     async def backup(self, path: Path) -> None:
         """One JSON object a line, as stored, in revision order: for a look, not to be opened again."""
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            for change in list(self._log.values()):
-                if not change.deleted:
-                    file.write(change.value + b"\n")
+        values = [change.value for change in self._log.values() if not change.deleted]
+        await asyncio.to_thread(_write_lines, path, values)
+
+
+def _write_lines(path: Path, lines: list[bytes | Load]) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        for line in lines:
+            assert isinstance(line, bytes)  # noqa: S101 - this backend has no others
+            file.write(line + b"\n")

@@ -1,0 +1,43 @@
+"""Objects in one SQLite file: durable, for one server at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kubernel.plugin import Plugin as _Plugin
+from kubernel_plugins.store.sqlite.backend import SqliteBackend
+
+if TYPE_CHECKING:
+    from kubernel.plugin import Handle
+
+__all__ = ["Plugin", "Settings", "SqliteBackend"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """``path``: the database file, relative to the cluster's data directory. ``retention``: seconds for
+    which old versions stay readable, 0 keeps them all. ``checkpoint_pages``: pages (16 KiB) the
+    write-ahead log may reach before it is copied into the database."""
+
+    path: str = "store/kubernel.db"
+    retention: float = 300.0
+    checkpoint_pages: int = 500
+
+
+class Plugin(_Plugin):
+    """Driver of role ``store``; ``backend`` is what the ObjectStore is built on."""
+
+    Settings = Settings
+
+    def __init__(self, settings: Any, handle: Handle) -> None:
+        super().__init__(settings, handle)
+        self.backend = SqliteBackend(
+            Path(handle.data_dir) / settings.path,
+            retention=settings.retention,
+            checkpoint_pages=settings.checkpoint_pages,
+        )
+
+    async def stop(self) -> None:
+        await self.backend.close()

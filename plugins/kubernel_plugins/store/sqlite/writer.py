@@ -1,0 +1,229 @@
+"""The writer thread: one connection, one transaction and one fsync for all writes that arrived together.
+
+The loop hands over writes and jobs through a queue; the thread takes all there are, decides
+them in order, commits them as one group and hands the outcome back in one call on the loop. A
+group is kept or refused as a whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeVar
+from zlib import crc32
+
+from kubernel.errors import StoreError, StoreFull
+from kubernel.store import Change, Feed, StoreRefusal, Write
+from kubernel.store.ledger import Ledger
+from kubernel_plugins.store.sqlite.schema import failure
+
+__all__ = ["Writer"]
+
+_T = TypeVar("_T")
+_Job = tuple[Callable[[sqlite3.Connection], Any], "asyncio.Future[Any]"]
+_Item = tuple[Write, "asyncio.Future[int]"]
+_Outcome = tuple["asyncio.Future[Any]", Any]
+
+_GROUP = 512
+_PAGE = 16384
+_BLOCK = 32
+_ROW = "(?,?,?,?,?)"
+_INSERT = f"INSERT INTO revisions VALUES {_ROW}"
+_INSERT_BLOCK = f"INSERT INTO revisions VALUES {','.join([_ROW] * _BLOCK)}"
+
+# A write that failed before anything was made durable can be refused alone; after any other failure
+# nobody knows what the disk holds, and nothing may be acknowledged until the file was opened again.
+_REFUSABLE = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_TOOBIG,
+    sqlite3.SQLITE_NOMEM,
+)
+_REFUSABLE_EXTENDED = (sqlite3.SQLITE_IOERR_WRITE,)
+
+
+class Writer:
+    """Owns the writing connection and the ledger from ``start`` to ``stop``."""
+
+    def __init__(
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        ledger: Ledger,
+        feed: Feed,
+        checkpoint_pages: int,
+    ) -> None:
+        self._path = path
+        self._connection = connection
+        self._ledger = ledger
+        self._feed = feed
+        self._checkpoint_pages = checkpoint_pages
+        self._pages = 0
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[_Item | _Job] = deque()
+        self._signal = threading.Lock()
+        self._signal.acquire()
+        self._broken: StoreError | None = None
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="kubernel-store", daemon=True)
+        self._thread.start()
+
+    # --- on the loop
+
+    def write(self, write: Write) -> asyncio.Future[int]:
+        future: asyncio.Future[int] = self._loop.create_future()
+        self._put((write, future))
+        return future
+
+    def job(self, work: Callable[[sqlite3.Connection], _T]) -> asyncio.Future[_T]:
+        """Run ``work(connection)`` in the thread, between two groups."""
+        future: asyncio.Future[_T] = self._loop.create_future()
+        self._put((work, future))
+        return future
+
+    def fail(self, error: StoreError) -> None:
+        """Accept nothing from now on. From any thread."""
+        if self._broken is None:
+            self._broken = error
+
+    async def stop(self) -> None:
+        """Finish what was accepted, then end the thread."""
+        if self._stopping:
+            return
+        done = self.job(lambda connection: None)
+        self._stopping = True
+        await done
+        self._thread.join()
+
+    def _put(self, item: _Item | _Job) -> None:
+        if self._stopping:
+            item[1].set_exception(StoreError(f"{self._path} is closed"))
+            return
+        self._queue.append(item)
+        # Only this side opens the lock, so it cannot be opened twice.
+        if self._signal.locked():
+            self._signal.release()
+
+    def _deliver(self, changes: list[Change], outcomes: list[_Outcome]) -> None:
+        if changes:
+            self._feed(changes)
+        for future, outcome in outcomes:
+            if not future.done():
+                if isinstance(outcome, BaseException):
+                    future.set_exception(outcome)
+                else:
+                    future.set_result(outcome)
+
+    # --- in the thread
+
+    def _run(self) -> None:
+        queue = self._queue
+        while True:
+            self._signal.acquire()
+            while queue:
+                group: list[_Item] = []
+                job: _Job | None = None
+                while queue and len(group) < _GROUP:
+                    what, future = queue.popleft()
+                    if isinstance(what, Write):
+                        group.append((what, future))
+                    else:
+                        job = (what, future)
+                        break
+                if group:
+                    self._loop.call_soon_threadsafe(self._deliver, *self._commit(group))
+                    if self._pages >= self._checkpoint_pages:
+                        self._checkpoint()
+                if job is not None:
+                    outcome = self._work(job[0])
+                    self._loop.call_soon_threadsafe(self._deliver, [], [(job[1], outcome)])
+            if self._stopping:
+                return
+
+    def _commit(self, group: list[_Item]) -> tuple[list[Change], list[_Outcome]]:
+        if self._broken is not None:
+            return [], [(future, _again(self._broken)) for _, future in group]
+        ledger = self._ledger
+        changes: list[Change] = []
+        rows: list[tuple[int, str, int, int, bytes]] = []
+        outcomes: list[_Outcome] = []
+        size = 0
+        for write, future in group:
+            try:
+                key = "/".join(write.key)
+                checksum = crc32(write.value, crc32(key.encode()))
+                change = ledger.stage(write)
+            except (StoreRefusal, UnicodeError) as refusal:
+                outcomes.append((future, refusal))
+                continue
+            created = -change.created if write.deleted else change.created
+            rows.append((change.revision, key, created, checksum, write.value))
+            size += len(write.value)
+            changes.append(change)
+            outcomes.append((future, change.revision))
+        if not rows:
+            return changes, outcomes
+        try:
+            connection = self._connection
+            connection.execute("BEGIN IMMEDIATE")
+            # Each statement hands the interpreter lock over and back: the fewer the better.
+            at = 0
+            while len(rows) - at >= _BLOCK:
+                connection.execute(_INSERT_BLOCK, [*chain.from_iterable(rows[at : at + _BLOCK])])
+                at += _BLOCK
+            if at < len(rows):
+                connection.executemany(_INSERT, rows[at:])
+            connection.execute("COMMIT")
+        except Exception as error:  # whatever it is: these writers must hear of it
+            ledger.undo()
+            reason = self._refused(error)
+            # Refusals rest on what the group had staged: they are as void as the rest of it.
+            return [], [(future, _again(reason)) for _, future in group]
+        ledger.keep()
+        self._pages += size // _PAGE + 2
+        return changes, outcomes
+
+    def _checkpoint(self) -> None:
+        """Copy the write-ahead log into the database. Done here and not by SQLite itself, which would
+        ignore a failed fsync and then throw away the log that still has the data."""
+        self._pages = 0
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error as error:
+            self._refused(error)
+
+    def _work(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+        try:
+            return work(self._connection)
+        except sqlite3.Error as error:
+            return self._refused(error)
+        except Exception as error:  # the caller's to handle
+            return error
+
+    def _refused(self, error: Exception) -> StoreError:
+        """End the failed transaction; decide whether the file may still be written."""
+        reason = failure(self._path, error) if isinstance(error, sqlite3.Error) else StoreError(str(error))
+        code = getattr(error, "sqlite_errorcode", -1)
+        safe = code & 0xFF in _REFUSABLE or code in _REFUSABLE_EXTENDED or code == -1
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            safe = False
+        if not safe and not isinstance(reason, StoreFull):
+            reason = type(reason)(
+                f"{reason}; nothing is written or acknowledged any more until the store was restarted"
+            )
+            self.fail(reason)
+        return reason
+
+
+def _again(error: StoreError) -> StoreError:
+    """One of its own for each writer: a raised exception carries its traceback."""
+    return type(error)(*error.args)
