@@ -13,7 +13,15 @@ from kubernel.objects import quantity
 if TYPE_CHECKING:
     from kubernel.store.records import Obj
 
-__all__ = ["ConfigProblem", "Lookup", "expand", "field_value", "resolve", "resource_value", "service_variables"]
+__all__ = [
+    "ConfigProblem",
+    "Lookup",
+    "expand",
+    "field_value",
+    "resolve",
+    "resource_value",
+    "service_variables",
+]
 
 Lookup = Callable[[str, str, str], "Obj | None"]
 """(``configmaps`` or ``secrets``, namespace, name) -> the object; None when there is none."""
@@ -98,7 +106,9 @@ def _escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-def resource_value(container: Mapping[str, Any], ref: Mapping[str, Any], allocatable: Mapping[str, str]) -> str:
+def resource_value(
+    container: Mapping[str, Any], ref: Mapping[str, Any], allocatable: Mapping[str, str]
+) -> str:
     """What ``resourceFieldRef`` names, in units of its divisor, rounded up; a limit that is not set is the
     node's allocatable."""
     kind, _, name = str(ref["resource"]).partition(".")
