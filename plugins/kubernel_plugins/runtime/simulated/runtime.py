@@ -43,7 +43,7 @@ class _Container:
 class Plugin(BasePlugin):
     Settings = Settings
 
-    def __init__(self, settings: Settings, handle: Any) -> None:
+    def __init__(self, settings: Any, handle: Any) -> None:
         super().__init__(settings, handle)
         self.on_change: Any = None
         self._containers: dict[str, _Container] = {}
