@@ -56,7 +56,9 @@ def not_found(field: str, value: Any) -> Cause:
 
 def not_supported(field: str, value: Any, supported: Iterable[str]) -> Cause:
     values = ", ".join(quoted(one) for one in sorted(supported))
-    return Cause("FieldValueNotSupported", f"Unsupported value: {quoted(value)}: supported values: {values}", field)
+    return Cause(
+        "FieldValueNotSupported", f"Unsupported value: {quoted(value)}: supported values: {values}", field
+    )
 
 
 def too_long(field: str, limit: int) -> Cause:

@@ -74,7 +74,9 @@ def _reader(row: Row, path: str, absent: str) -> Callable[[Obj], str]:
 
 def _event_reader(path: str, absent: str) -> Callable[[Obj], str]:
     """Events are selected as they are stored, so the fields of events.k8s.io have two names."""
-    stored = path.replace("regarding.", "involvedObject.").replace("reportingController", "reportingComponent")
+    stored = path.replace("regarding.", "involvedObject.").replace(
+        "reportingController", "reportingComponent"
+    )
     if path == _EVENT_SOURCE:
         component, reporter = field_reader("source.component", ""), field_reader("reportingComponent", absent)
         return lambda obj: component(obj) or reporter(obj)

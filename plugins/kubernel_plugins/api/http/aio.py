@@ -187,9 +187,7 @@ class AioExchange:
             raise ConnectionResetError("client is gone")
         chunked = self._message.version >= (1, 1)
         framing = b"Transfer-Encoding: chunked\r\n" if chunked else b"Connection: close\r\n"
-        transport.write(
-            b"%b%b%b%b\r\n" % (_STATUS_LINES[status], self.server.date_line(), head, framing)
-        )
+        transport.write(b"%b%b%b%b\r\n" % (_STATUS_LINES[status], self.server.date_line(), head, framing))
         self._streaming = asyncio.current_task()
         stream = _ChunkStream(self, chunked, silent=self.method == "HEAD")
         self.server.streams[stream] = self._streaming

@@ -68,7 +68,9 @@ class Documents:
         raise NotFound.for_path()
 
 
-def _reply(exchange: Exchange, document: Document | None, content_type: str, immutable: bool = False) -> Reply:
+def _reply(
+    exchange: Exchange, document: Document | None, content_type: str, immutable: bool = False
+) -> Reply:
     if document is None:
         raise NotFound.for_path()
     etag = f'"{document.etag}"'

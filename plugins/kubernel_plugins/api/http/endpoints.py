@@ -66,7 +66,9 @@ class Endpoints:
             text = self.metrics.render((self.handle.hooks.metrics(),))
             return Reply(200, text.encode(), _METRICS_HEAD)
         if path == "/":
-            return json_reply(200, {"paths": sorted({*_INDEX, *self.documents.paths(), *self._health_paths()})})
+            return json_reply(
+                200, {"paths": sorted({*_INDEX, *self.documents.paths(), *self._health_paths()})}
+            )
         document = self.handle.hooks.document(path)
         if document is not None:
             content_type, body = document

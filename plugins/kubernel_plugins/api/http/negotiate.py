@@ -49,9 +49,7 @@ class Negotiator:
         for form in forms:
             if form.shape == "object" or (discovery if form.shape == "discovery" else shapes):
                 return form
-        raise NotAcceptable(
-            "only the following media types are accepted: application/json, application/yaml"
-        )
+        raise NotAcceptable("only the following media types are accepted: application/json, application/yaml")
 
 
 def _parse_accept(accept: str) -> tuple[Form, ...]:

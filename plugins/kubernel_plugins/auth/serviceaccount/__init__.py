@@ -46,7 +46,9 @@ class Plugin(BasePlugin):
         from .tokens import Tokens
 
         handle = self.handle
-        self._issuer = self.settings.issuer or f"https://kubernetes.default.svc.{handle.cluster.cluster_domain}"
+        self._issuer = (
+            self.settings.issuer or f"https://kubernetes.default.svc.{handle.cluster.cluster_domain}"
+        )
         self._key = SigningKey.open(handle.data_dir / "pki")
         self._tokens = Tokens(
             self._key,

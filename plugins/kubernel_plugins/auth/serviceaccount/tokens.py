@@ -102,7 +102,9 @@ class Tokens:
         kind, name = ref.get("kind", ""), ref.get("name", "")
         plural = _BOUND.get(kind)
         if plural is None or ref.get("apiVersion", "v1") != "v1":
-            raise BadRequest(f"cannot bind token for serviceaccount {json.dumps(request.name)} to object of type {kind}")
+            raise BadRequest(
+                f"cannot bind token for serviceaccount {json.dumps(request.name)} to object of type {kind}"
+            )
         bound = self._get(plural, "" if kind == "Node" else request.namespace, name)
         uid = bound["metadata"]["uid"]
         if ref.get("uid") and ref["uid"] != uid:

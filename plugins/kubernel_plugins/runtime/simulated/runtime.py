@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kubernel.clock import rfc3339
 from kubernel.plugin import Plugin as BasePlugin
 from kubernel.plugin.contract import ContainerSpec, ContainerState, Execution, RuntimeRefusal
-from kubernel_plugins.runtime.simulated.script import Script, script_of
+from kubernel_plugins.simulation import Script, script_of
 
 if TYPE_CHECKING:
     from kubernel.clock import Timer

@@ -109,7 +109,9 @@ def _event_subobject(obj: Obj, now: float) -> str:
 
 def _event_source(obj: Obj, now: float) -> str:
     source = obj.get("source") or obj.get("deprecatedSource") or {}
-    component = source.get("component") or obj.get("reportingComponent") or obj.get("reportingController") or ""
+    component = (
+        source.get("component") or obj.get("reportingComponent") or obj.get("reportingController") or ""
+    )
     instance = source.get("host") or obj.get("reportingInstance") or ""
     return f"{component}, {instance}" if instance else str(component)
 
@@ -301,7 +303,9 @@ CERTIFICATE_SIGNING_REQUEST = (
 )
 CLUSTER_TRUST_BUNDLE = (
     NAME,
-    Column("SignerName", text("spec", "signerName", absent="<none>"), description="The signer, if it has one."),
+    Column(
+        "SignerName", text("spec", "signerName", absent="<none>"), description="The signer, if it has one."
+    ),
 )
 LEASE = (NAME, Column("Holder", text("spec", "holderIdentity"), description="The holder of the lease."), AGE)
 PRIORITY_CLASS = (
@@ -318,7 +322,9 @@ FLOW_SCHEMA = (
     Column("MatchingPrecedence", integer("spec", "matchingPrecedence")),
     Column("DistinguisherMethod", text("spec", "distinguisherMethod", "type", absent="<none>")),
     AGE,
-    Column("MissingPL", _dangling, description="references a broken or non-existent PriorityLevelConfiguration"),
+    Column(
+        "MissingPL", _dangling, description="references a broken or non-existent PriorityLevelConfiguration"
+    ),
 )
 PRIORITY_LEVEL = (
     NAME,

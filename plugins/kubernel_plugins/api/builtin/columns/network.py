@@ -55,7 +55,9 @@ def _external_ip(obj: Obj, now: float) -> str:
 def _service_ports(obj: Obj, now: float) -> str:
     shown = []
     for port in at(obj, "spec", "ports") or ():
-        number = f"{port.get('port', 0)}:{port['nodePort']}" if port.get("nodePort") else str(port.get("port", 0))
+        number = (
+            f"{port.get('port', 0)}:{port['nodePort']}" if port.get("nodePort") else str(port.get("port", 0))
+        )
         shown.append(f"{number}/{port.get('protocol', '')}")
     return first_or(shown)
 
@@ -85,14 +87,18 @@ def _endpoints(obj: Obj, now: float) -> str:
 
 def _slice_ports(obj: Obj, now: float) -> str:
     shown = [
-        str(port["port"]) if port.get("port") is not None else (port["name"] if port.get("name") is not None else "*")
+        str(port["port"])
+        if port.get("port") is not None
+        else (port["name"] if port.get("name") is not None else "*")
         for port in obj.get("ports") or ()
     ]
     return some(shown, len(shown))
 
 
 def _slice_endpoints(obj: Obj, now: float) -> str:
-    shown = [address for endpoint in obj.get("endpoints") or () for address in endpoint.get("addresses") or ()]
+    shown = [
+        address for endpoint in obj.get("endpoints") or () for address in endpoint.get("addresses") or ()
+    ]
     return some(shown, len(shown))
 
 
@@ -140,7 +146,9 @@ def _parent(obj: Obj, now: float) -> str:
     if not parent:
         return "<none>"
     resource = parent.get("resource", "") + (f".{parent['group']}" if parent.get("group") else "")
-    return "/".join(part for part in (resource.lower(), parent.get("namespace"), parent.get("name", "")) if part)
+    return "/".join(
+        part for part in (resource.lower(), parent.get("namespace"), parent.get("name", "")) if part
+    )
 
 
 SERVICE = (
@@ -172,7 +180,9 @@ INGRESS = (
         description="The name of the IngressClass resource that should be used for additional configuration",
     ),
     Column(
-        "Hosts", _hosts, description="Hosts that incoming requests are matched against before the ingress rule"
+        "Hosts",
+        _hosts,
+        description="Hosts that incoming requests are matched against before the ingress rule",
     ),
     Column(
         "Address",
@@ -189,7 +199,9 @@ INGRESS_CLASS = (
         text("spec", "controller"),
         description="Controller that is responsible for handling this class",
     ),
-    Column("Parameters", _class_parameters, description="A reference to a resource with additional parameters"),
+    Column(
+        "Parameters", _class_parameters, description="A reference to a resource with additional parameters"
+    ),
     AGE,
 )
 NETWORK_POLICY = (

@@ -95,7 +95,9 @@ def _lifecycle_modes(obj: Obj, now: float) -> str:
 
 
 _ATTRIBUTES_CLASS = Column(
-    "VolumeAttributesClass", text("spec", "volumeAttributesClassName", absent="<unset>"), description="Its class."
+    "VolumeAttributesClass",
+    text("spec", "volumeAttributesClassName", absent="<unset>"),
+    description="Its class.",
 )
 _VOLUME_MODE = Column("VolumeMode", text("spec", "volumeMode", absent="<unset>"), priority=1)
 
@@ -131,7 +133,9 @@ STORAGE_CLASS = (
     Column("Name", _class_name, format="name", description=NAME.description),
     Column("Provisioner", text("provisioner"), description="The type of the provisioner."),
     Column("ReclaimPolicy", text("reclaimPolicy", absent="Delete"), description="Of the volumes it makes."),
-    Column("VolumeBindingMode", text("volumeBindingMode", absent="Immediate"), description="When claims bind."),
+    Column(
+        "VolumeBindingMode", text("volumeBindingMode", absent="Immediate"), description="When claims bind."
+    ),
     Column("AllowVolumeExpansion", _flag("allowVolumeExpansion"), description="Whether volumes may grow."),
     AGE,
 )
@@ -142,7 +146,9 @@ VOLUME_ATTRIBUTES_CLASS = (
 )
 VOLUME_ATTACHMENT = (
     NAME,
-    Column("Attacher", text("spec", "attacher"), format="name", description="The driver that must handle it."),
+    Column(
+        "Attacher", text("spec", "attacher"), format="name", description="The driver that must handle it."
+    ),
     Column("PV", text("spec", "source", "persistentVolumeName"), description="The volume to attach."),
     Column("Node", text("spec", "nodeName"), description="The node to attach it to."),
     Column("Attached", _flag("status", "attached"), type="boolean", description="Whether it is attached."),

@@ -208,7 +208,10 @@ DEPLOYMENT = (
     AGE,
     *_TEMPLATE,
     Column(
-        "Selector", _selector("spec", "selector", absent=""), description="Which pods belong to it.", priority=1
+        "Selector",
+        _selector("spec", "selector", absent=""),
+        description="Which pods belong to it.",
+        priority=1,
     ),
 )
 REPLICA_SET = (NAME, *_REPLICAS, AGE, *_TEMPLATE, _SELECTOR)
@@ -251,7 +254,10 @@ CRON_JOB = (
     AGE,
     *template_columns("spec", "jobTemplate", "spec", "template"),
     Column(
-        "Selector", _selector("spec", "jobTemplate", "spec", "selector"), description="Which pods.", priority=1
+        "Selector",
+        _selector("spec", "jobTemplate", "spec", "selector"),
+        description="Which pods.",
+        priority=1,
     ),
 )
 CONTROLLER_REVISION = (

@@ -194,7 +194,9 @@ class Evictor:
         if (status.get("observedGeneration") or 0) < (budget["metadata"].get("generation") or 0):
             raise _too_many(f"The disruption budget {name} is still being processed by the server.", 10)
         if allowed < 0:
-            raise Forbidden.for_object("poddisruptionbudgets", "policy", name, "pdb disruptions allowed is negative")
+            raise Forbidden.for_object(
+                "poddisruptionbudgets", "policy", name, "pdb disruptions allowed is negative"
+            )
         if len(status.get("disruptedPods") or ()) > MAX_DISRUPTED_PODS:
             raise Forbidden.for_object(
                 "poddisruptionbudgets",

@@ -65,7 +65,10 @@ class ServiceStrategy(Builtin):
         affinity = spec.setdefault("sessionAffinity", "None")
         if affinity == "None":
             spec.pop("sessionAffinityConfig", None)
-        elif affinity == "ClientIP" and field(spec, "sessionAffinityConfig", "clientIP", "timeoutSeconds") is None:
+        elif (
+            affinity == "ClientIP"
+            and field(spec, "sessionAffinityConfig", "clientIP", "timeoutSeconds") is None
+        ):
             spec["sessionAffinityConfig"] = {"clientIP": {"timeoutSeconds": 10800}}
         for port in spec.get("ports") or ():
             if isinstance(port, dict):
@@ -224,7 +227,9 @@ class ServiceStrategy(Builtin):
                 )
             elif not pool.take(number):
                 found.append(
-                    causes.invalid(f"spec.ports[{index}].nodePort", number, "provided port is already allocated")
+                    causes.invalid(
+                        f"spec.ports[{index}].nodePort", number, "provided port is already allocated"
+                    )
                 )
             else:
                 taken.ports.append(number)
@@ -251,7 +256,9 @@ class ServiceStrategy(Builtin):
                     taken.ports.append(number)
                 else:
                     found.append(
-                        causes.invalid("spec.healthCheckNodePort", number, "provided port is already allocated")
+                        causes.invalid(
+                            "spec.healthCheckNodePort", number, "provided port is already allocated"
+                        )
                     )
         return found
 

@@ -71,14 +71,14 @@ class PersistentVolumeStrategy(Builtin):
         found = self.validate_create(request, obj)
         if _source(obj) != _source(old):
             found.append(
-                causes.forbidden("spec.persistentvolumesource", "spec.persistentvolumesource is immutable after creation")
+                causes.forbidden(
+                    "spec.persistentvolumesource", "spec.persistentvolumesource is immutable after creation"
+                )
             )
         return found + immutable(obj, old, "spec.volumeMode")
 
 
-_CLAIM = (
-    "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
-)
+_CLAIM = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
 
 
 def _requested(obj: Obj) -> Any:
@@ -111,7 +111,11 @@ class PersistentVolumeClaimStrategy(Builtin):
             found.append(causes.required("spec.resources[storage]"))
         elif size is not None and size <= 0:
             found.append(
-                causes.invalid("spec.resources[storage]", spec["resources"]["requests"]["storage"], "must be greater than zero")
+                causes.invalid(
+                    "spec.resources[storage]",
+                    spec["resources"]["requests"]["storage"],
+                    "must be greater than zero",
+                )
             )
         return found
 
