@@ -193,15 +193,24 @@ class HttpClient:
         uid: str = "",
         resource_version: str = "",
     ) -> Obj:
-        options: Obj = {"kind": "DeleteOptions", "apiVersion": "v1"}
-        if grace_period is not None:
-            options["gracePeriodSeconds"] = grace_period
-        if propagation is not None:
-            options["propagationPolicy"] = propagation
+        options = _delete_options(grace_period, propagation)
         if uid or resource_version:
             preconditions = {"uid": uid, "resourceVersion": resource_version}
             options["preconditions"] = {key: value for key, value in preconditions.items() if value}
         return await self._call("DELETE", _path(resource, namespace, name), {}, options)
+
+    async def delete_collection(
+        self,
+        resource: str,
+        namespace: str = "",
+        *,
+        labels: str = "",
+        fields: str = "",
+        grace_period: int | None = None,
+        propagation: Propagation | None = None,
+    ) -> None:
+        options = _delete_options(grace_period, propagation)
+        await self._call("DELETE", _path(resource, namespace), _selection(labels, fields), options)
 
     async def close(self) -> None:
         await self._informers.close()
@@ -283,6 +292,15 @@ def _path(resource: str, namespace: str = "", name: str = "", subresource: str =
 def _selection(labels: str, fields: str) -> dict[str, str]:
     query = {"labelSelector": labels, "fieldSelector": fields}
     return {key: value for key, value in query.items() if value}
+
+
+def _delete_options(grace_period: int | None, propagation: Propagation | None) -> Obj:
+    options: Obj = {"kind": "DeleteOptions", "apiVersion": "v1"}
+    if grace_period is not None:
+        options["gracePeriodSeconds"] = grace_period
+    if propagation is not None:
+        options["propagationPolicy"] = propagation
+    return options
 
 
 def _refusal(code: int, body: bytes, headers: Mapping[str, str]) -> ApiError:

@@ -83,6 +83,19 @@ class Client(Protocol):
         resource_version: str = "",
     ) -> Obj: ...
 
+    async def delete_collection(
+        self,
+        resource: str,
+        namespace: str = "",
+        *,
+        labels: str = "",
+        fields: str = "",
+        grace_period: int | None = None,
+        propagation: Propagation | None = None,
+    ) -> None:
+        """Delete all that ``list`` with these arguments gives, each as ``delete`` would."""
+        ...
+
     def watch(
         self,
         resource: str,

@@ -231,6 +231,22 @@ class LocalClient:
             return result.status
         return self._answer(result, type)
 
+    async def delete_collection(
+        self,
+        resource: str,
+        namespace: str = "",
+        *,
+        labels: str = "",
+        fields: str = "",
+        grace_period: int | None = None,
+        propagation: Propagation | None = None,
+    ) -> None:
+        type = self._resolve(resource)
+        self._check("deletecollection", type, namespace, labels=labels, fields=fields)
+        options = DeleteOptions(grace_period=grace_period, propagation=propagation)
+        selection = ListOptions(labels, fields)
+        await self._registry.delete_collection(self.user, type, namespace, selection, options)
+
     async def close(self) -> None:
         """Stop the informers that are this client's alone."""
         await self._own.close()

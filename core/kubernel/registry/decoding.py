@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kubernel.errors import BadRequest, Cause, Invalid
-from kubernel.registry.pruning import decode_check, duplicate_fields
+from kubernel.registry.duplicates import duplicate_fields
+from kubernel.registry.pruning import decode_check
 
 if TYPE_CHECKING:
     from kubernel.registry.request import Request

@@ -161,8 +161,8 @@ class Writer:
         stored = to_storage(type, obj)
         key = Key(type.resource, request.namespace, request.name)
         if request.dry_run:
-            if self.store.get(key) is not None:
-                raise AlreadyExistsInStore(key)
+            if (there := self.store.get(key)) is not None:
+                raise AlreadyExistsInStore(key, there.revision)
             return Record(key, 0, 0, orjson.dumps(stored), stored)
         return await self.store.create(key, stored)
 

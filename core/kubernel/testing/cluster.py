@@ -325,9 +325,8 @@ def _documents(manifest: str | Path | Obj | Sequence[Obj]) -> Sequence[Obj]:
     elif isinstance(manifest, str | Path):
         import yaml
 
-        text = manifest
-        if isinstance(manifest, Path) or "\n" not in manifest:
-            text = Path(manifest).read_text()
+        is_text = isinstance(manifest, str) and "\n" in manifest
+        text = str(manifest) if is_text else Path(manifest).read_text()
         loaded = list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     else:
         loaded = manifest

@@ -14,9 +14,8 @@ from .responses import JSON_HEAD, TEXT_HEAD, json_reply
 from .transport import Reply, header_block
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from kubernel.plugin import Handle
+    from kubernel.plugin.lifecycle import PluginState
     from kubernel.registry.request import UserInfo
 
     from .metrics import Metrics
@@ -49,8 +48,7 @@ class Endpoints:
         self.negotiator = negotiator
         self.documents = Documents(handle, negotiator)
         self.ready = False
-        self.checks: dict[str, Callable[[], str]] = {}
-        """Name to a function that gives "" when all is well, else what is not."""
+        self._own = f"{handle.role}/{handle.name}"
 
     async def serve(self, exchange: Exchange, user: UserInfo, stamp: bytes) -> Reply:
         path = exchange.path.rstrip("/") or "/"
@@ -92,15 +90,24 @@ class Endpoints:
         }
 
     def _health_paths(self) -> list[str]:
-        return [f"/{kind}/{check}" for kind in _HEALTH for check in ("ping", *self.checks)]
+        labels = [state.label for state in self.handle.plugins() if state.label != self._own]
+        return [f"/{kind}/{check}" for kind in _HEALTH for check in ("ping", *labels)]
+
+    @staticmethod
+    def _problem(kind: str, state: PluginState) -> str:
+        """Being alive needs no plugin but the store; being ready needs all. Errors stay in the log."""
+        if state.phase == "running" or (kind != "readyz" and state.role != "store"):
+            return ""
+        return f"plugin is {state.phase}"
 
     def _health(self, kind: str, check: str, query: q.Query) -> Reply:
         excluded = set(query.get("exclude", ()))
         results: dict[str, str] = {"ping": ""}
         if kind == "readyz":
             results["started"] = "" if self.ready else "the server is starting or stopping"
-        for name, ask in self.checks.items():
-            results[name] = ask()
+        for state in self.handle.plugins():
+            if state.label != self._own:
+                results[state.label] = self._problem(kind, state)
         if check:
             if check not in results:
                 raise NotFound.for_path()

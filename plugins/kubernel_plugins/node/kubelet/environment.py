@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +13,15 @@ from kubernel.objects import quantity
 if TYPE_CHECKING:
     from kubernel.store.records import Obj
 
-__all__ = ["ConfigProblem", "Lookup", "expand", "field_value", "resolve", "resource_value", "service_variables"]
+__all__ = [
+    "ConfigProblem",
+    "Lookup",
+    "expand",
+    "field_value",
+    "resolve",
+    "resource_value",
+    "service_variables",
+]
 
 Lookup = Callable[[str, str, str], "Obj | None"]
 """(``configmaps`` or ``secrets``, namespace, name) -> the object; None when there is none."""
@@ -97,7 +106,9 @@ def _escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-def resource_value(container: Mapping[str, Any], ref: Mapping[str, Any], allocatable: Mapping[str, str]) -> str:
+def resource_value(
+    container: Mapping[str, Any], ref: Mapping[str, Any], allocatable: Mapping[str, str]
+) -> str:
     """What ``resourceFieldRef`` names, in units of its divisor, rounded up; a limit that is not set is the
     node's allocatable."""
     kind, _, name = str(ref["resource"]).partition(".")
@@ -134,7 +145,7 @@ def resolve(
             if ref is None:
                 continue
             found = _find(lookup, resource, namespace, ref)
-            for name, value in _data(found).items():
+            for name, value in _data(found, resource).items():
                 variables[prefix + name] = value
     literal: dict[str, str] = {}
     for entry in container.get("env") or ():
@@ -172,7 +183,7 @@ def _value(
     ):
         if ref := source.get(key):
             found = _find(lookup, resource, namespace, ref)
-            data = _data(found)
+            data = _data(found, resource)
             if ref["key"] in data:
                 return data[ref["key"]]
             if ref.get("optional"):
@@ -188,12 +199,10 @@ def _find(lookup: Lookup, resource: str, namespace: str, ref: Mapping[str, Any])
     return found
 
 
-def _data(found: Obj | None) -> dict[str, str]:
+def _data(found: Obj | None, resource: str) -> dict[str, str]:
     if found is None:
         return {}
-    if found.get("kind") == "Secret" or "stringData" in found or "type" in found:
-        import base64
-
+    if resource == "secrets":
         return {
             key: base64.b64decode(value).decode(errors="surrogateescape")
             for key, value in (found.get("data") or {}).items()
