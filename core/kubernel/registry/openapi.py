@@ -47,7 +47,7 @@ class OpenAPI:
         self._kept: dict[tuple[str, str], Document] = {}
         self._hashes: dict[str, str] = {}
 
-    def index(self) -> Document:
+    def v3_index(self) -> Document:
         """``/openapi/v3``: where the documents are, with hashes to cache by."""
         self._refresh()
         if "index" not in self._documents:
