@@ -230,7 +230,7 @@ class MethodNotSupported(ApiError):
     @classmethod
     def for_verb(cls, plural: str, group: str, verb: str) -> MethodNotSupported:
         what = qualified_resource(plural, group)
-        return cls(f"{verb} is not supported on resources of kind \"{what}\"", group=group, kind=plural)
+        return cls(f'{verb} is not supported on resources of kind "{what}"', group=group, kind=plural)
 
 
 class NotAcceptable(ApiError):

@@ -1,12 +1,14 @@
 """How every component talks to the API: one interface, in-process or over HTTPS.
 
 A resource is named ``plural.version.group`` or, shorter, ``plural`` for core/v1
-(``pods``, ``deployments.v1.apps``, ``leases.v1.coordination.k8s.io``). Objects handed out are shared and immutable:
-change a copy (``kubernel.objects.meta.replace`` copies along a path). Errors are ``kubernel.errors.ApiError``.
+(``pods``, ``deployments.v1.apps``, ``leases.v1.coordination.k8s.io``). Objects handed out are shared and
+immutable: change a copy (``kubernel.objects.meta.replace`` copies along a path). Errors are
+``kubernel.errors.ApiError``.
 """
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -81,6 +83,19 @@ class Client(Protocol):
         resource_version: str = "",
     ) -> Obj: ...
 
+    async def delete_collection(
+        self,
+        resource: str,
+        namespace: str = "",
+        *,
+        labels: str = "",
+        fields: str = "",
+        grace_period: int | None = None,
+        propagation: Propagation | None = None,
+    ) -> None:
+        """Delete all that ``list`` with these arguments gives, each as ``delete`` would."""
+        ...
+
     def watch(
         self,
         resource: str,
@@ -94,14 +109,12 @@ class Client(Protocol):
         Raises Expired when that is too old."""
         ...
 
-    def informer(
-        self, resource: str, namespace: str = "", *, labels: str = "", fields: str = ""
-    ) -> Informer:
+    def informer(self, resource: str, namespace: str = "", *, labels: str = "", fields: str = "") -> Informer:
         """A started-on-first-use, shared view of a resource: ``await informer.synced()``, then
         ``get(name, namespace)``, ``list(namespace)``, ``by(index, value)`` without any request."""
         ...
 
-    async def discover(self) -> list[dict[str, Any]]:
+    async def discover(self) -> builtins.list[dict[str, Any]]:
         """All served resources: dicts with group, version, kind, resource, namespaced, verbs."""
         ...
 

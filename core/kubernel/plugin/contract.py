@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from kubernel.client import Client
     from kubernel.clock import Clock
+    from kubernel.plugin.lifecycle import PluginState
     from kubernel.plugin.manager import Hooks
     from kubernel.registry.registry import Registry
     from kubernel.store.records import Obj
@@ -102,6 +103,10 @@ class Handle(Protocol):
         """The one started plugin of a driver role; PluginError when there is none."""
         ...
 
+    def plugins(self) -> Sequence[PluginState]:
+        """Every configured plugin's state, in start order: what /readyz tells."""
+        ...
+
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Run a task of this plugin: cancelled and awaited after ``stop``; if it fails the
         failure is reported as the plugin's state, in /readyz and the log, and nothing else falls."""
@@ -119,7 +124,8 @@ class Plugin:
         self.handle = handle
 
     async def start(self) -> None:
-        """Begin work; return when ready. Long work goes to ``handle.spawn``."""
+        """Begin work; return when ready. Long work goes to ``handle.spawn``. May be called again after
+        ``stop``: what failed to start is tried again."""
 
     async def stop(self) -> None:
         """Release everything. Called also when ``start`` failed; tolerates having nothing to release."""
@@ -299,29 +305,35 @@ class Runtime(Protocol):
         """Kill what is left of the pod and remove its sandbox; idempotent."""
         ...
 
-    async def start(self, container: ContainerSpec) -> ContainerState:
-        """Create and start; RuntimeRefusal when that cannot be."""
+    async def start_container(self, container: ContainerSpec) -> ContainerState:
+        """Create and start; RuntimeRefusal when that cannot be. ``reason`` and ``message`` of a running
+        container are a note for the user: the kubelet makes them a Warning event of the pod."""
         ...
 
-    async def stop(self, container_id: str, grace: float) -> None:
+    async def stop_container(self, container_id: str, grace: float) -> None:
         """SIGTERM (or the stop signal), SIGKILL after ``grace`` seconds; returns once it is dead."""
         ...
 
-    async def remove(self, container_id: str) -> None:
+    async def remove_container(self, container_id: str) -> None:
         """Forget an exited container."""
         ...
 
-    async def list(self) -> list[ContainerState]:
-        """All containers, also those that a previous run of the node left: adoption after restart."""
+    async def list_containers(self, pod_uid: str = "") -> list[ContainerState]:
+        """The containers of one pod, or all; also those that a previous run of the node left: adoption
+        after restart."""
         ...
 
     async def exec(
         self, container_id: str, command: Sequence[str], *, stdin: bool, tty: bool
-    ) -> Execution: ...
+    ) -> Execution:
+        """RuntimeRefusal when the container does not run or the command cannot be executed."""
+        ...
 
     async def attach(self, container_id: str, *, stdin: bool, tty: bool) -> Execution: ...
 
-    async def probe(self, container_id: str, pod: Obj, probe: Mapping[str, Any], timeout: float) -> bool | None:
+    async def probe(
+        self, container_id: str, pod: Obj, probe: Mapping[str, Any], timeout: float
+    ) -> bool | None:
         """Answer a probe in the runtime's stead (simulated containers); None: the kubelet does it."""
         ...
 

@@ -28,9 +28,9 @@ class HookSpecs:
     @hookspec
     def kubernel_admit(self, request: Request) -> Awaitable[None] | None:
         """Change or refuse a write. Called for each write and for connects, after defaulting, in
-        configuration order, before ``kubernel_validate``. May change ``request.obj``. Refuse by raising an ApiError
-        (usually ``Forbidden.for_object``); any other exception is a 500. An awaitable is awaited before
-        the next plugin is called. Deletions come with ``request.obj`` None."""
+        configuration order, before ``kubernel_validate``. May change ``request.obj``. Refuse by raising
+        an ApiError (usually ``Forbidden.for_object``); any other exception is a 500. An awaitable is
+        awaited before the next plugin is called. Deletions come with ``request.obj`` None."""
 
     @hookspec
     def kubernel_validate(self, request: Request) -> Awaitable[None] | None:
@@ -38,18 +38,17 @@ class HookSpecs:
         nothing."""
 
     @hookspec(firstresult=True)
-    def kubernel_authenticate(
-        self, credentials: Credentials
-    ) -> UserInfo | Awaitable[UserInfo | None] | None:
+    def kubernel_authenticate(self, credentials: Credentials) -> UserInfo | Awaitable[UserInfo | None] | None:
         """Who is this? Called for each request (and each new TLS connection's certificate) until one
         plugin answers. None: not mine. Raise Unauthorized for credentials that are mine and wrong.
         When nobody answers, the API server answers 401."""
 
     @hookspec
     def kubernel_authorize(self, attributes: Attributes) -> Decision | None:
-        """May they? Called in configuration order until one plugin answers with an allowing or denying Decision;
-        None is no opinion. When nobody answers the request is forbidden. Must be quick: it is on
-        the path of every request. (The facade stops at the first answer and joins the reasons of the others.)"""
+        """May they? Called in configuration order until one plugin answers with an allowing or a final denying
+        Decision. None is no opinion; a Decision that neither allows nor is final is no opinion with a
+        reason. When nobody answers the request is forbidden and the reasons are joined. An exception
+        counts as no opinion. Must be quick: it is on the path of every request."""
 
     @hookspec(firstresult=True)
     def kubernel_certificate_authority(self) -> CertificateAuthority | None:
@@ -60,11 +59,17 @@ class HookSpecs:
         """How to reach the containers of the named node; the first plugin that runs it answers. Called
         for each log, exec, attach, port-forward and proxy request."""
 
+    @hookspec(firstresult=True)
+    def kubernel_document(self, path: str) -> tuple[str, bytes] | None:
+        """A public document at a fixed path that is no resource (``/openid/v1/jwks``): its content type
+        and body. Called for each authorized GET of a path that the API server itself does not know."""
+
     @hookspec
     def kubernel_metrics(self) -> str | None:
         """Metrics in the Prometheus text format, joined in /metrics. Called at each scrape."""
 
     @hookspec
     def kubernel_cli(self, commands: argparse._SubParsersAction[Any]) -> None:
-        """Add subcommands: ``commands.add_parser(…)`` and ``set_defaults(run=callable)``; ``run(args) -> int``. Called
-        once when the ``kubernel`` command starts, on plugins of role ``cli``."""
+        """Add subcommands: ``commands.add_parser(…)`` and ``set_defaults(run=callable)``; ``run(args) -> int``.
+        Called once when the ``kubernel`` command starts, on plugins of role ``cli``, in configuration
+        order. Must not import what only running a subcommand needs."""

@@ -41,10 +41,12 @@ class Attributes:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """An answer. ``reason`` is shown to the user when it denies."""
+    """An answer. ``reason`` is shown to the user when it denies. A denial that is not ``final`` is no
+    opinion with a reason: others are asked, and if nobody allows, the reasons are joined."""
 
     allowed: bool
     reason: str = ""
+    final: bool = True
 
 
 ALLOW = Decision(True)

@@ -1,176 +1,179 @@
-"""The registry: the table of types and every operation on objects."""
+"""The registry: the table of types and every operation on objects, behind one door."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from kubernel.errors import MethodNotSupported, NotFound
+from kubernel.registry.conversion import encode, from_storage
+from kubernel.registry.deletion import Deleter
+from kubernel.registry.operations import (
+    Admission,
+    ListOptions,
+    Page,
+    PatchType,
+    Result,
+    WatchItem,
+    WatchOptions,
+)
+from kubernel.registry.reading import Reader, Watch
+from kubernel.registry.request import DeleteOptions, Request, UserInfo, WriteOptions
+from kubernel.registry.typetable import TypeTable
+from kubernel.registry.writing import Writer
 
 if TYPE_CHECKING:
     import random
 
     from kubernel.clock import Clock
-    from kubernel.registry.request import DeleteOptions, Request, UserInfo, WriteOptions
     from kubernel.registry.types import ResourceType
     from kubernel.store import ObjectStore
-    from kubernel.store.records import Event, EventType, Obj, Record
+    from kubernel.store.records import Obj, Record
     from kubernel.watch import WatchBus
 
 __all__ = ["Admission", "ListOptions", "Page", "Registry", "Result", "Watch", "WatchItem", "WatchOptions"]
 
-PatchType = Literal["json", "merge", "strategic", "apply"]
 
-
-@dataclass(frozen=True, slots=True)
-class ListOptions:
-    """Selectors are the query's text; ``resource_version`` and ``match`` as in the API ("" is unset)."""
-
-    labels: str = ""
-    fields: str = ""
-    limit: int = 0
-    continue_token: str = ""
-    resource_version: str = ""
-    match: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class WatchOptions:
-    """``resource_version`` "" or "0": everything as ADDED first. ``initial_events``: WatchList."""
-
-    labels: str = ""
-    fields: str = ""
-    resource_version: str = ""
-    match: str = ""
-    bookmarks: bool = False
-    initial_events: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """``records`` in key order; ``revision`` is the list's resourceVersion."""
-
-    records: Sequence[Record]
-    revision: int
-    continue_token: str = ""
-    remaining: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """Outcome of a write. ``record`` is what is stored now (with dry run: what would be); for a
-    deletion ``record`` is the final or terminating object and ``status`` says what to answer with
-    (None: the object itself)."""
-
-    record: Record
-    created: bool = False
-    status: Obj | None = None
-    warnings: tuple[str, ...] = ()
-    obj: Obj | None = None
-    """Set where the answer is not the stored object: a scale, a review, a token."""
-
-
-@dataclass(frozen=True, slots=True)
-class WatchItem:
-    """One thing to tell a watcher. ``type`` is the event as the watcher's selection sees it;
-    ``event`` is None for the initial list's ADDED. ``record`` is what to send: for an object that leaves
-    the selection its new state, as DELETED."""
-
-    type: EventType
-    record: Record
-    event: Event | None = None
-
-
-class Watch(Protocol):
-    """A selected watch. ``next`` returns at least one item; raises Expired. ``initial`` is the number of
-    items of the initial list that come first; ``revision`` what a bookmark may say now."""
-
-    @property
-    def initial(self) -> Sequence[Record]: ...
-    @property
-    def revision(self) -> int: ...
-    async def next(self) -> list[WatchItem]: ...
-    def close(self) -> None: ...
-
-
-class Admission(Protocol):
-    """The write pipeline's hooks, called through the plugin manager's typed facade."""
-
-    async def admit(self, request: Request) -> None: ...
-    async def validate(self, request: Request) -> None: ...
-
-
-class Registry:
-    """See the package docstring. ``store`` and ``bus`` are the core's; ``admission`` the hooks."""
+class Registry(TypeTable):
+    """See the package docstring. Every operation raises ApiError and nothing else for what a
+    client can cause; who calls has authorized the user for what it asks."""
 
     def __init__(
-        self, store: ObjectStore, bus: WatchBus, clock: Clock, rng: random.Random, admission: Admission
+        self,
+        store: ObjectStore,
+        bus: WatchBus,
+        clock: Clock,
+        rng: random.Random,
+        admission: Admission,
     ) -> None:
-        raise NotImplementedError
+        super().__init__()
+        self.store = store
+        self.clock = clock
+        self.rng = rng
+        self._bus = bus
+        self._admission = admission
+        self._reader = Reader(store, bus)
+        self._writer = Writer(store, clock, rng, admission)
+        self._deleter = Deleter(store, clock, admission)
 
-    # --- the table of types
-    def register(self, type: ResourceType) -> None: ...
-    def unregister(self, type: ResourceType) -> None: ...
-    def lookup(self, group: str, version: str, plural: str) -> ResourceType | None: ...
-    def by_kind(self, group: str, version: str, kind: str) -> ResourceType | None: ...
-    def preferred(self, group: str, plural: str) -> ResourceType | None:
-        """The type at the group's preferred version."""
-        ...
+    def register(self, type: ResourceType) -> None:
+        super().register(type)
+        if type.indexed_field:
+            self._bus.index(type.resource, type.indexed_field, type.field_selectors[type.indexed_field])
 
-    def types(self) -> Iterable[ResourceType]: ...
-    def on_change(self, listener: Callable[[], None]) -> None:
-        """``listener()`` after types came or went: discovery and OpenAPI caches."""
-        ...
+    def get(self, type: ResourceType, namespace: str, name: str) -> Record:
+        return self._reader.get(type, namespace, name)
 
-    @property
-    def generation(self) -> int:
-        """Grows whenever types come or go."""
-        ...
+    async def get_at(self, type: ResourceType, namespace: str, name: str, revision: str) -> Record:
+        """The object as it was at ``revision``, within the store's retention."""
+        return await self._reader.get_at(type, namespace, name, revision)
 
-    # --- operations; all raise ApiError
-    def get(self, type: ResourceType, namespace: str, name: str) -> Record: ...
-    async def get_at(self, type: ResourceType, namespace: str, name: str, revision: str) -> Record: ...
-    async def list(self, type: ResourceType, namespace: str, options: ListOptions) -> Page: ...
-    async def watch(self, type: ResourceType, namespace: str, options: WatchOptions) -> Watch: ...
+    async def list(self, type: ResourceType, namespace: str, options: ListOptions) -> Page:
+        return await self._reader.list(type, namespace, options)
+
+    async def watch(self, type: ResourceType, namespace: str, options: WatchOptions) -> Watch:
+        return await self._reader.watch(type, namespace, options)
+
     async def create(
-        self, user: UserInfo, type: ResourceType, namespace: str, obj: Obj, options: WriteOptions,
-        *, name: str = "", subresource: str = "", raw: bytes | None = None,
-    ) -> Result:  # fmt: skip
-        """``raw`` is the JSON body ``obj`` came from: duplicate fields are found in it."""
-        ...
-
-    async def get_subresource(
-        self, user: UserInfo, type: ResourceType, namespace: str, name: str, subresource: str
-    ) -> Obj:
-        """``status`` and ``scale`` (and any other with verb get)."""
-        ...
+        self,
+        user: UserInfo,
+        type: ResourceType,
+        namespace: str,
+        obj: Obj,
+        options: WriteOptions,
+        *,
+        name: str = "",
+        subresource: str = "",
+        raw: bytes | None = None,
+    ) -> Result:
+        """``raw`` is the JSON body that ``obj`` was decoded from: then ``obj`` is taken over, and
+        duplicate fields are found in it. Without it ``obj`` may be shared and is copied."""
+        return await self._writer.create(
+            user, type, namespace, obj, options, name=name, subresource=subresource, raw=raw
+        )
 
     async def update(
-        self, user: UserInfo, type: ResourceType, namespace: str, name: str, obj: Obj, options: WriteOptions,
-        *, subresource: str = "", raw: bytes | None = None,
-    ) -> Result:  # fmt: skip
-        ...
+        self,
+        user: UserInfo,
+        type: ResourceType,
+        namespace: str,
+        name: str,
+        obj: Obj,
+        options: WriteOptions,
+        *,
+        subresource: str = "",
+        raw: bytes | None = None,
+    ) -> Result:
+        return await self._writer.update(
+            user, type, namespace, name, obj, options, subresource=subresource, raw=raw
+        )
 
     async def patch(
-        self, user: UserInfo, type: ResourceType, namespace: str, name: str, patch_type: PatchType, body: Any,
-        options: WriteOptions, *, subresource: str = "", raw: bytes | None = None,
-    ) -> Result:  # fmt: skip
+        self,
+        user: UserInfo,
+        type: ResourceType,
+        namespace: str,
+        name: str,
+        patch_type: PatchType,
+        body: Any,
+        options: WriteOptions,
+        *,
+        subresource: str = "",
+        raw: bytes | None = None,
+    ) -> Result:
         """``body`` is the decoded patch: a list for ``json``, else an object."""
-        ...
+        return await self._writer.patch(
+            user, type, namespace, name, patch_type, body, options, subresource=subresource, raw=raw
+        )
 
     async def delete(
         self, user: UserInfo, type: ResourceType, namespace: str, name: str, options: DeleteOptions
-    ) -> Result: ...
+    ) -> Result:
+        return await self._deleter.delete(user, type, namespace, name, options)
 
     async def delete_collection(
-        self, user: UserInfo, type: ResourceType, namespace: str, selection: ListOptions, options: DeleteOptions
-    ) -> Sequence[Record]: ...
+        self,
+        user: UserInfo,
+        type: ResourceType,
+        namespace: str,
+        selection: ListOptions,
+        options: DeleteOptions,
+    ) -> Sequence[Record]:
+        """Delete what ``selection`` lists, each as ``delete`` would; gives what was listed."""
+        page = await self._reader.list(type, namespace, selection)
+        await self._deleter.delete_collection(user, type, page.records, options)
+        return page.records
+
+    def get_subresource(
+        self, type: ResourceType, namespace: str, name: str, subresource: str
+    ) -> tuple[Record, Obj | None]:
+        """For GET: the object's record, and the view of it where the subresource has one (a scale)."""
+        sub = type.subresources.get(subresource)
+        if sub is None:
+            raise NotFound.for_path()
+        if "get" not in sub.verbs:
+            raise MethodNotSupported.for_verb(type.plural, type.group, "get")
+        record = self._reader.get(type, namespace, name)
+        if sub.read is None:
+            return record, None
+        return record, sub.read(from_storage(type, record.obj))
 
     async def connect(
-        self, user: UserInfo, type: ResourceType, namespace: str, name: str, subresource: str, obj: Obj
+        self,
+        user: UserInfo,
+        type: ResourceType,
+        namespace: str,
+        name: str,
+        subresource: str,
+        options: Obj,
     ) -> Record:
-        """Admission for exec, attach, portforward, proxy; gives the object to connect to."""
-        ...
+        """Admission for exec, attach, portforward and proxy; gives the object to connect to."""
+        record = self._reader.get(type, namespace, name)
+        request = Request(user, "connect", type, namespace, name, subresource, obj=options, old=record.obj)
+        await self._admission.admit(request)
+        await self._admission.validate(request)
+        return record
 
     def encode(self, record: Record, type: ResourceType) -> bytes:
         """The object's JSON in ``type``'s version: the stored bytes where that is the stored one."""
-        ...
+        return encode(record, type)

@@ -6,9 +6,34 @@ structural schema. Trees share nodes and may be recursive (JSONSchemaProps): a r
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
 
-__all__ = ["Node"]
+__all__ = ["MAX_DEPTH", "DefinitionSource", "LazyNode", "Node"]
+
+MAX_DEPTH = 200
+"""How deep objects and arrays may nest in an object. orjson writes no more than 254 levels, and an object
+stands a few levels deep in lists, tables and watch events."""
+
+
+class DefinitionSource(Protocol):
+    """Where named definitions come from, for publishing and for explain."""
+
+    def node(self, name: str) -> Node:
+        """The definition's node. KeyError when there is none."""
+        ...
+
+    def describe(self, name: str) -> tuple[str, Mapping[str, str]]:
+        """The definition's description and those of its fields; empty when unknown."""
+        ...
+
+    def kinds_of(self, name: str) -> Iterable[tuple[str, str, str]]:
+        """The definition's (group, version, kind)s: many for DeleteOptions, none for a PodSpec."""
+        ...
+
+    def definition_for(self, group: str, version: str, kind: str) -> str:
+        """The name of the definition of a kind. KeyError when there is none."""
+        ...
 
 
 class Node:
@@ -17,11 +42,24 @@ class Node:
     ``type`` is one of ``object``, ``array``, ``string``, ``integer``, ``number``, ``boolean``,
     ``int-or-string``, ``quantity``, ``time``, ``microtime``, ``any``.
     ``properties`` is set for a struct, ``additional`` for a map (its values), ``items`` for an array.
-    ``list_type`` is ``atomic`` (default), ``set`` or ``map`` (with ``map_keys``); ``map_type`` ``granular`` or
-    ``atomic``. ``patch_strategy`` holds any of ``merge``, ``replace``, ``retainKeys``, with ``merge_key``.
+    ``list_type`` is ``atomic`` (default), ``set`` or ``map`` (with ``map_keys``); ``map_type``
+    ``granular`` or ``atomic``.
+    ``patch_strategy`` holds any of ``merge``, ``replace``, ``retainKeys``, with ``merge_key``.
     ``default`` is the JSON value for an absent field (``Node.UNSET`` is none); it is copied when used.
-    ``ref`` names the definition (``io.k8s.api.core.v1.PodSpec``) for OpenAPI and explain.
-    ``extra`` holds rarer OpenAPI keywords (minimum, maxLength, pattern, x-kubernetes-validations, …).
+    ``ref`` names the definition (``io.k8s.api.core.v1.PodSpec``) for OpenAPI and explain, ``source`` has its
+    description. ``extra`` holds rarer OpenAPI keywords (minimum, maxLength, pattern,
+    x-kubernetes-validations, description where there is no source, …).
+
+    ``required`` is what is published; ``enforced``, where not None, the fields whose absence is an error
+    (Go's zero values make many a required field optional).
+
+    ``native`` nodes are decoded as Go decodes into a typed struct: null is absent, unknown fields are
+    reported and dropped, a wrong type is a 400. Others follow the rules of structural schemas (CRDs).
+    ``preserve_unknown`` keeps fields that are not in ``properties``.
+
+    ``shared`` is the node that stands for the same struct wherever it is used, when this one only adds a
+    field's own attributes (``patch_strategy``, ``default``) to it; compiled walkers are kept there, in
+    ``plans``. A tree must not change once a walker has used it.
     """
 
     UNSET: Any = object()
@@ -30,6 +68,7 @@ class Node:
         "additional",
         "default",
         "embedded",
+        "enforced",
         "enum",
         "extra",
         "format",
@@ -38,12 +77,16 @@ class Node:
         "map_keys",
         "map_type",
         "merge_key",
+        "native",
         "nullable",
         "patch_strategy",
+        "plans",
         "preserve_unknown",
         "properties",
         "ref",
         "required",
+        "shared",
+        "source",
         "type",
         "union_discriminator",
     )
@@ -54,6 +97,7 @@ class Node:
         self.additional: Node | None = None
         self.items: Node | None = None
         self.required: tuple[str, ...] = ()
+        self.enforced: tuple[str, ...] | None = None
         self.list_type = ""
         self.map_keys: tuple[str, ...] = ()
         self.map_type = ""
@@ -68,3 +112,52 @@ class Node:
         self.union_discriminator = ""
         self.ref = ""
         self.extra: dict[str, Any] | None = None
+        self.native = False
+        self.source: DefinitionSource | None = None
+        self.shared: Node | None = None
+        self.plans: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Node {self.ref or self.type}>"
+
+
+class LazyNode(Node):
+    """A node of a named definition that is filled in when first looked at.
+
+    ``load()`` gives the attributes that were not set before: a field's own ones (``patch_strategy``,
+    ``default``) may be set at once, the definition's (``type``, ``properties``, ``required``, …) come later.
+    """
+
+    __slots__ = ("_load",)
+
+    def __init__(self, ref: str, source: DefinitionSource, load: Callable[[], Mapping[str, Any]]) -> None:
+        self.ref = ref
+        self.source = source
+        self.native = True
+        self.list_type = ""
+        self.map_keys = ()
+        self.patch_strategy = ()
+        self.merge_key = ""
+        self.default = Node.UNSET
+        self.nullable = False
+        self.shared = None
+        self.plans = None
+        self._load: Callable[[], Mapping[str, Any]] | None = load
+
+    @property
+    def loaded(self) -> bool:
+        return self._load is None
+
+    # Slots that were never set are looked up here, so a loaded node costs nothing more than a plain one.
+    def __getattr__(self, name: str) -> Any:
+        load = self._load
+        if load is None or name not in Node.__slots__:
+            raise AttributeError(name)
+        attributes = load()
+        self._load = None
+        for attribute, value in attributes.items():
+            try:
+                object.__getattribute__(self, attribute)
+            except AttributeError:
+                setattr(self, attribute, value)
+        return getattr(self, name)

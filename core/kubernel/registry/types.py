@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from kubernel.objects.names import check_dns1123_subdomain
+
 if TYPE_CHECKING:
     from kubernel.errors import Cause
     from kubernel.registry.request import Request
@@ -71,6 +73,10 @@ class Subresource:
     kind: GroupVersionKind
     verbs: tuple[str, ...] = ("get", "patch", "update")
     handler: Callable[[Request], Any] | None = None
+    read: Callable[[Obj], Obj] | None = None
+    """The view of an object that GET answers (a Scale); None is the object itself."""
+    write: Callable[[Obj, Obj], Obj] | None = None
+    """``write(obj, view)``: a new object with the view's wishes in it; raises ApiError."""
     connect: bool = False
 
 
@@ -140,6 +146,14 @@ class Strategy:
         """Seconds between deletionTimestamp and removal; 0 removes at once (if no finalizer)."""
         return 0
 
+    def pending_finalizers(self, obj: Obj) -> bool:
+        """Whether something other than metadata.finalizers holds the object (a namespace's spec)."""
+        return False
+
+    def prepare_for_delete(self, request: Request, obj: Obj) -> None:
+        """``obj`` begins to terminate: its deletionTimestamp is set. May change its own top level
+        (copy what lies below)."""
+
     def after_delete(self, request: Request, obj: Obj) -> None:
         """The object is gone: release what it held."""
 
@@ -183,6 +197,8 @@ class ResourceType:
     """Text of the Warning sent with every use of this version."""
     create: Callable[[Request], Any] | None = None
     """For virtual types (reviews): answers POST, nothing is stored. ``(request) -> Obj``, awaitable."""
+    check_name: Callable[[str], list[str]] = check_dns1123_subdomain
+    """What is wrong with a name, in upstream's words; empty for a good one."""
     custom: bool = False
     """Defined at run time by a CRD: no strategic merge, no protobuf."""
 

@@ -1,0 +1,1 @@
+"""Compiles the Kubernetes OpenAPI definitions into kubernel's schema data, at build time."""

@@ -1,0 +1,45 @@
+"""From a decoded body to an object of the type: unknown and duplicate fields, by validation mode.
+
+Source: k8s.io/apiserver/pkg/endpoints/handlers/{create,update,patch}.go, field validation
+(KEP-2885): Strict refuses, Warn answers with ``Warning`` headers, Ignore is silent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kubernel.errors import BadRequest, Cause, Invalid
+from kubernel.registry.duplicates import duplicate_fields
+from kubernel.registry.pruning import decode_check
+
+if TYPE_CHECKING:
+    from kubernel.registry.request import Request
+    from kubernel.registry.schema import Node
+    from kubernel.store.records import Obj
+
+__all__ = ["decode"]
+
+
+def decode(request: Request, node: Node, obj: Obj, raw: bytes | None, *, patch: bool = False) -> None:
+    """Normalise ``obj`` in place to what the type's schema knows.
+
+    Unknown fields are dropped; how they are told is the request's ``field_validation``. ``raw`` is the JSON
+    body, in which duplicate fields are looked for. Raises BadRequest (for patches Invalid) in upstream's words.
+    """
+    type = request.type
+    mode = request.options.field_validation
+    unknown = decode_check(node, obj, kind=type.kind, version=type.version)
+    if mode == "Ignore":
+        return
+    problems = [*unknown, *duplicate_fields(raw)] if raw is not None else unknown
+    if not problems:
+        return
+    if mode == "Warn":
+        for problem in problems:
+            request.warn(problem)
+        return
+    text = f"strict decoding error: {', '.join(problems)}"
+    if patch:
+        cause = Cause("FieldValueInvalid", f"Invalid value: {text}", "patch")
+        raise Invalid.for_object("", "", "", [cause])
+    raise BadRequest(f'{type.kind} in version "{type.version}" cannot be handled as a {type.kind}: {text}')

@@ -1,0 +1,109 @@
+"""Constant defaults: what the schema says about absent fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kubernel.registry.schema import Node
+
+__all__ = ["apply_defaults"]
+
+_Step = Callable[[Any], None]
+
+
+def apply_defaults(node: Node, obj: Any) -> None:
+    """Fill absent fields of ``obj`` in place; default values are copied.
+
+    Defaults below a field only apply where that field is present (or has a default itself, which may be
+    ``{}``). ``obj`` must be the caller's own down to its leaves; subclasses of dict and list are left alone.
+    """
+    step = _step(node)
+    if step is not None:
+        step(obj)
+
+
+def _step(node: Node) -> _Step | None:
+    """The walker of a struct, map or list; None for a node below which no default can stand."""
+    owner = node.shared or node
+    plans = owner.plans
+    if plans is None:
+        plans = owner.plans = {}
+    if "default" in plans:
+        made: _Step | None = plans["default"]
+        return made
+    step: _Step | None = None
+    if owner.type in ("object", "array") and _any_default_below(owner):
+        step = _object(owner) if owner.items is None else _list(owner.items)
+    plans["default"] = step
+    return step
+
+
+def _any_default_below(node: Node) -> bool:
+    seen = {id(node)}
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        children = list((one.properties or {}).values())
+        if any(child.default is not Node.UNSET for child in children):
+            return True
+        children += [child for child in (one.additional, one.items) if child is not None]
+        for child in children:
+            child = child.shared or child
+            if child.type in ("object", "array") and id(child) not in seen:
+                seen.add(id(child))
+                waiting.append(child)
+    return False
+
+
+def _object(node: Node) -> _Step:
+    properties, additional = node.properties or {}, node.additional
+    plain: list[tuple[str, Any]] = []
+    fresh: list[tuple[str, Any]] = []
+    for name, field in properties.items():
+        if field.default is not Node.UNSET:
+            (fresh if isinstance(field.default, dict | list) else plain).append((name, field.default))
+    below: list[tuple[str, _Step]] | None = None
+
+    def step(value: Any) -> None:
+        nonlocal below
+        if type(value) is not dict:
+            return
+        for name, default in plain:
+            if name not in value:
+                value[name] = default
+        for name, default in fresh:
+            if name not in value:
+                value[name] = _copy(default)
+        if below is None:  # not before the first use: trees may be recursive
+            found = ((name, _step(field)) for name, field in properties.items())
+            below = [(name, child) for name, child in found if child is not None]
+        for name, child in below:
+            item = value.get(name)
+            if item is not None:
+                child(item)
+        rest = _step(additional) if additional is not None else None
+        if rest is not None:
+            for name, item in value.items():
+                if name not in properties:
+                    rest(item)
+
+    return step
+
+
+def _list(items: Node) -> _Step:
+    def step(value: Any) -> None:
+        child = _step(items)
+        if child is not None and type(value) is list:
+            for item in value:
+                child(item)
+
+    return step
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_copy(item) for item in value]
+    return value

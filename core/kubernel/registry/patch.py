@@ -1,0 +1,201 @@
+"""JSON Patch (RFC 6902) and JSON merge patch (RFC 7386); strategic merge is in ``strategic``.
+
+All take a stored, immutable object and return a new one that shares what did not change; neither the object
+nor the patch is ever changed.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import jsonpointer
+
+from kubernel.errors import BadRequest, Invalid, RequestEntityTooLarge
+from kubernel.registry.strategic import strategic_patch
+
+__all__ = ["MAX_OPERATIONS", "json_patch", "merge_patch", "strategic_patch"]
+
+MAX_OPERATIONS = 10_000
+"""As the API server's own limit; a copy operation could double a document each time."""
+
+MAX_COPIED = 3 * 1024 * 1024
+"""How many values ``copy`` operations may add up to, so that a small patch cannot make a huge document."""
+
+_REJECTED = "the server rejected our request due to an error in our request"
+_NUMBER = re.compile("0|[1-9][0-9]{0,8}")
+_OPERATIONS = frozenset(["add", "remove", "replace", "move", "copy", "test"])
+
+
+def json_patch(obj: Any, ops: Any) -> Any:
+    """``obj`` with the operations applied, all or none.
+
+    BadRequest for what is no patch, RequestEntityTooLarge for more than ``MAX_OPERATIONS``, Invalid when an
+    operation cannot be applied (a failing ``test``, a missing path).
+    """
+    if not isinstance(ops, list):
+        raise BadRequest("json: cannot unmarshal patch: a JSON patch is an array of operations")
+    if len(ops) > MAX_OPERATIONS:
+        raise RequestEntityTooLarge(
+            "Request entity is too large: "
+            f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(ops)}"
+        )
+    checked = [_checked(op) for op in ops]
+    document = _Document(obj)
+    for kind, path, source, value in checked:
+        document.apply(kind, path, source, value)
+    return document.root
+
+
+def _checked(op: Any) -> tuple[str, list[str], list[str], Any]:
+    """(op, parts of path, parts of from, value)"""
+    if not isinstance(op, dict) or op.get("op") not in _OPERATIONS:
+        raise BadRequest(f"Unexpected kind: {op.get('op') if isinstance(op, dict) else op}")
+    kind = op["op"]
+    if kind in ("add", "replace", "test") and "value" not in op:
+        raise BadRequest(f"the {kind} operation does not contain a 'value' member")
+    path = _pointer(op, "path")
+    return kind, path, _pointer(op, "from") if kind in ("move", "copy") else [], op.get("value")
+
+
+def _pointer(op: dict[str, Any], member: str) -> list[str]:
+    text = op.get(member)
+    if not isinstance(text, str):
+        raise BadRequest(f"the {op['op']} operation has no valid '{member}' member")
+    try:
+        return list(jsonpointer.JsonPointer(text).parts)
+    except jsonpointer.JsonPointerException as error:
+        raise BadRequest(str(error)) from None
+
+
+class _Document:
+    """A document in which every container is copied before it is changed for the first time.
+
+    The usual library either changes the document in place or copies all of it beforehand.
+    """
+
+    def __init__(self, root: Any) -> None:
+        self.root = root
+        # The copies themselves, by id: kept alive, so that no id is reused.
+        self._own: dict[int, Any] = {}
+        self._copied = 0
+
+    def apply(self, kind: str, path: list[str], source: list[str], value: Any) -> None:
+        match kind:
+            case "test":
+                if self._at(path) != value:
+                    raise Invalid(_REJECTED)
+            case "add":
+                self._add(path, value)
+            case "remove":
+                self._remove(path)
+            case "replace":
+                self._at(path)
+                self._replace(path, value)
+            case "move":
+                if path[: len(source)] == source and path != source:
+                    raise Invalid(_REJECTED)
+                value = self._at(source)
+                self._remove(source)
+                self._add(path, value)
+            case _:
+                value = self._at(source)
+                self._count(value)
+                # From here on what was our own is in two places.
+                self._own.clear()
+                self._add(path, value)
+
+    def _at(self, parts: list[str]) -> Any:
+        place = self.root
+        for part in parts:
+            place = place[_index(place, part)]
+        return place
+
+    def _add(self, parts: list[str], value: Any) -> None:
+        if not parts:
+            self.root = value
+            return
+        parent = self._unshare(parts)
+        if isinstance(parent, list):
+            parent.insert(len(parent) if parts[-1] == "-" else _index(parent, parts[-1], end=1), value)
+        else:
+            parent[_index(parent, parts[-1], new=True)] = value
+
+    def _replace(self, parts: list[str], value: Any) -> None:
+        if not parts:
+            self.root = value
+            return
+        parent = self._unshare(parts)
+        parent[_index(parent, parts[-1])] = value
+
+    def _remove(self, parts: list[str]) -> None:
+        if not parts:
+            raise Invalid(_REJECTED)
+        parent = self._unshare(parts)
+        del parent[_index(parent, parts[-1])]
+
+    def _unshare(self, parts: list[str]) -> Any:
+        """The container that holds the last part, our own like all above it."""
+        place = self.root = self._mine(self.root)
+        for part in parts[:-1]:
+            index = _index(place, part)
+            child = self._mine(place[index])
+            place[index] = child
+            place = child
+        return place
+
+    def _mine(self, container: Any) -> Any:
+        if id(container) in self._own or not isinstance(container, dict | list):
+            return container
+        copy = dict(container) if isinstance(container, dict) else list(container)
+        self._own[id(copy)] = copy
+        return copy
+
+    def _count(self, value: Any) -> None:
+        waiting = [value]
+        while waiting:
+            each = waiting.pop()
+            self._copied += len(each) if isinstance(each, str) else 1
+            if self._copied > MAX_COPIED:
+                raise RequestEntityTooLarge(
+                    f"Request entity is too large: the copy operations exceed {MAX_COPIED} values"
+                )
+            if isinstance(each, dict):
+                waiting.extend(each.values())
+            elif isinstance(each, list):
+                waiting.extend(each)
+
+
+def _index(place: Any, part: str, *, new: bool = False, end: int = 0) -> Any:
+    """The key or index that ``part`` is in ``place``; Invalid when there is none."""
+    if isinstance(place, dict):
+        if new or part in place:
+            return part
+    elif isinstance(place, list) and _NUMBER.fullmatch(part):
+        index = int(part)
+        if index < len(place) + end:
+            return index
+    raise Invalid(_REJECTED)
+
+
+def merge_patch(obj: Any, patch: Any) -> Any:
+    """``obj`` with a JSON merge patch: null removes a key, maps merge, everything else replaces."""
+    if not isinstance(patch, dict):
+        return patch
+    before = obj if isinstance(obj, dict) else {}
+    after: dict[str, Any] | None = None
+    for key, value in patch.items():
+        if value is None:
+            if key in before:
+                after = dict(before) if after is None else after
+                after.pop(key, None)
+            continue
+        present = key in before
+        old = before.get(key)
+        new = merge_patch(old, value) if isinstance(value, dict) else value
+        if not present or new is not old:
+            after = dict(before) if after is None else after
+            after[key] = new
+    if after is None:
+        return obj if isinstance(obj, dict) else {}
+    return after

@@ -1,0 +1,470 @@
+"""Decoding against a schema: unknown fields, nulls, wrong types, canonical scalars.
+
+Native nodes (built-in types) behave as encoding/json does with Go structs, in its words
+(sigs.k8s.io/json): a wrong type refuses the whole body, null is the same as absent. Structural nodes
+(custom resources) are pruned as apiextensions does; wrong types are left for ``validation``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from kubernel.errors import BadRequest
+from kubernel.registry.duplicates import duplicate_fields
+from kubernel.registry.scalars import (
+    canonical_bytes,
+    canonical_microtime,
+    canonical_quantity,
+    canonical_time,
+    json_type,
+)
+from kubernel.registry.schema import MAX_DEPTH, Node
+
+__all__ = ["decode_check", "duplicate_fields"]
+
+MOST_UNKNOWN = 100
+"""How many unknown fields are told; all are dropped."""
+
+Path = tuple[Any, str | int] | None
+"""(path of the parent, last part): cheap to extend, since almost no path is ever printed."""
+Step = Callable[[Any, Path, list[str]], Any]
+"""``step(value, path, unknown)`` gives the value to keep: the same one, a canonical one, or ``_ABSENT``."""
+
+_ABSENT: Final = object()
+_EMBEDDED = ("apiVersion", "kind", "metadata")
+
+
+class _WrongTypeError(Exception):
+    """A JSON value that the field's Go type does not take. ``got`` is Go's name for the value."""
+
+    def __init__(self, path: Path, got: str) -> None:
+        super().__init__(path, got)
+        self.path = path
+        self.got = got
+
+
+class _TooDeepError(Exception):
+    """More than MAX_DEPTH levels."""
+
+
+def decode_check(node: Node, obj: Any, *, kind: str = "", version: str = "") -> list[str]:
+    """Bring ``obj`` into canonical form in place; gives ``unknown field "spec.foo"`` for each field dropped.
+
+    Quantities, times and bytes are rewritten canonically, nulls of native nodes removed. ``obj`` must be the
+    caller's own down to its leaves. Raises BadRequest, naming ``kind`` and ``version``, for what cannot be
+    decoded at all: wrong types and malformed scalars under native nodes, nesting beyond MAX_DEPTH.
+    """
+    unknown: list[str] = []
+    try:
+        _step(node)(obj, None, unknown)
+        return unknown
+    except _WrongTypeError as error:
+        why = _explain(node, error)
+    except _TooDeepError:
+        why = f"exceeded max depth of {MAX_DEPTH}"
+    except ValueError as error:
+        why = str(error)
+    if not kind and isinstance(obj, dict):
+        kind = obj["kind"] if isinstance(obj.get("kind"), str) else ""
+    if not version and isinstance(obj, dict):
+        version = str(obj.get("apiVersion", "")).rpartition("/")[2]
+    raise BadRequest(f'{kind} in version "{version}" cannot be handled as a {kind}: {why}')
+
+
+def _parts(path: Path) -> list[str | int]:
+    parts: list[str | int] = []
+    while path is not None:
+        path, part = path
+        parts.append(part)
+    parts.reverse()
+    return parts
+
+
+def _depth(path: Path) -> int:
+    depth = 0
+    while path is not None:
+        path = path[0]
+        depth += 1
+    return depth
+
+
+def _render(path: Path) -> str:
+    """``spec.containers[0].name``"""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in _parts(path))
+    return text.removeprefix(".")
+
+
+def _step(node: Node) -> Step:
+    owner = node.shared or node
+    plans = owner.plans
+    if plans is None:
+        plans = owner.plans = {}
+    made: Step | None = plans.get("decode")
+    if made is None:
+        made = plans["decode"] = _native(owner) if owner.native else _structural(owner)
+        return made
+    # Steps are made when first met, so whatever closes a cycle finds one that exists: there (and at a few
+    # harmless places) the depth is checked, and nowhere else.
+    return _checked(made) if owner.type in ("object", "array") else made
+
+
+def _checked(step: Step) -> Step:
+    def checked(value: Any, path: Path, unknown: list[str]) -> Any:
+        if _depth(path) > MAX_DEPTH:
+            raise _TooDeepError
+        return step(value, path, unknown)
+
+    return checked
+
+
+def _note(unknown: list[str], path: Path) -> None:
+    if len(unknown) < MOST_UNKNOWN:
+        unknown.append(f'unknown field "{_render(path)}"')
+
+
+# --- native nodes
+
+
+def _native(node: Node) -> Step:
+    type_ = node.type
+    if type_ == "object":
+        if node.properties is not None:
+            return _native_struct(node.properties)
+        if node.additional is not None:
+            return _native_map(node.additional)
+        return _free
+    if type_ == "array":
+        return _native_list(node.items) if node.items is not None else _free
+    if type_ == "string":
+        return _scalar(canonical_bytes) if node.format == "byte" else _plain(str)
+    if type_ == "integer":
+        return _integer(32 if node.format == "int32" else 64)
+    made = _NATIVE_SCALARS.get(type_)
+    return made if made is not None else _free
+
+
+def _plain_type(node: Node) -> type | None:
+    """The Python type that needs no further look."""
+    if node.type == "string" and node.format != "byte":
+        return str
+    return bool if node.type == "boolean" else None
+
+
+class _Fields(dict[str, type | None]):
+    """A struct's fields: the Python type that needs no further look, or None. Fields come in when they are
+    first met, since most fields of most types are never used; their steps go to ``steps``."""
+
+    def __init__(self, properties: dict[str, Node]) -> None:
+        super().__init__()
+        self.properties = properties
+        self.steps: dict[str, Step] = {}
+
+    def __missing__(self, key: str) -> type | None:
+        field = self.properties.get(key)
+        if field is None:
+            return None
+        plain = self[key] = int if field.type == "integer" else _plain_type(field)
+        self.steps[key] = _step(field)
+        return plain
+
+
+def _native_struct(properties: dict[str, Node]) -> Step:
+    fields = _Fields(properties)
+    steps = fields.steps
+
+    def step(value: Any, path: Path, unknown: list[str]) -> Any:
+        if type(value) is not dict and not isinstance(value, dict):
+            if value is None:
+                return _ABSENT
+            raise _WrongTypeError(path, json_type(value))
+        changes: list[tuple[str, Any]] | None = None
+        for key, item in value.items():
+            kind = type(item)
+            if fields[key] is kind and (kind is not int or -0x80000000 <= item <= 0x7FFFFFFF):
+                continue  # integers of both sizes take what fits in 32 bits
+            child = steps.get(key)
+            if child is None:
+                _note(unknown, (path, key))
+                new = _ABSENT
+            else:
+                new = child(item, (path, key), unknown)
+                if new is item:
+                    continue
+            if changes is None:
+                changes = []
+            changes.append((key, new))
+        if changes is not None:
+            for key, new in changes:
+                if new is _ABSENT:
+                    del value[key]
+                else:
+                    value[key] = new
+        return value
+
+    return step
+
+
+def _native_map(values: Node) -> Step:
+    plain = _plain_type(values)
+    uniform = {plain}
+
+    child: Step | None = None
+
+    def step(value: Any, path: Path, unknown: list[str]) -> Any:
+        nonlocal child
+        if type(value) is not dict and not isinstance(value, dict):
+            if value is None:
+                return _ABSENT
+            raise _WrongTypeError(path, json_type(value))
+        if plain is not None and uniform.issuperset(map(type, value.values())):
+            return value
+        if child is None:
+            child = _step(values)
+        for key, item in value.items():
+            new = child(item, (path, key), unknown)
+            if new is not item:
+                value[key] = _zero(values) if new is _ABSENT else new
+        return value
+
+    return step
+
+
+def _native_list(items: Node) -> Step:
+    plain = _plain_type(items)
+    uniform = {plain}
+
+    child: Step | None = None
+
+    def step(value: Any, path: Path, unknown: list[str]) -> Any:
+        nonlocal child
+        if type(value) is not list and not isinstance(value, list):
+            if value is None:
+                return _ABSENT
+            raise _WrongTypeError(path, json_type(value))
+        if plain is not None and uniform.issuperset(map(type, value)):
+            return value
+        if child is None:
+            child = _step(items)
+        for index, item in enumerate(value):
+            new = child(item, (path, index), unknown)
+            if new is not item:
+                value[index] = _zero(items) if new is _ABSENT else new
+        return value
+
+    return step
+
+
+def _zero(node: Node) -> Any:
+    """What Go keeps for a null inside a list or map."""
+    zeros: dict[str, Any] = {
+        "string": "",
+        "integer": 0,
+        "number": 0,
+        "boolean": False,
+        "quantity": "0",
+        "int-or-string": 0,
+    }
+    if node.type == "object":
+        return {}
+    if node.type == "array":
+        return []
+    return zeros.get(node.type)
+
+
+def _plain(kind: type) -> Step:
+    def step(value: Any, path: Path, unknown: list[str]) -> Any:
+        if isinstance(value, kind):
+            return value
+        if value is None:
+            return _ABSENT
+        raise _WrongTypeError(path, json_type(value))
+
+    return step
+
+
+def _integer(bits: int) -> Step:
+    low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+
+    def step(value: Any, path: Path, unknown: list[str]) -> Any:
+        if type(value) is int and low <= value <= high:
+            return value
+        if value is None:
+            return _ABSENT
+        got = json_type(value)
+        raise _WrongTypeError(path, f"number {value}" if got == "number" else got)
+
+    return step
+
+
+def _number(value: Any, path: Path, unknown: list[str]) -> Any:
+    if value is None:
+        return _ABSENT
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _WrongTypeError(path, json_type(value))
+    return value
+
+
+def _int_or_string(value: Any, path: Path, unknown: list[str]) -> Any:
+    if isinstance(value, str) or (type(value) is int and -(1 << 31) <= value < 1 << 31):
+        return value
+    if value is None:
+        return _ABSENT
+    got = json_type(value)
+    got = f"number {value}" if got == "number" else got
+    raise ValueError(f"json: cannot unmarshal {got} into Go value of type int32")
+
+
+def _scalar(canonical: Callable[[Any], str]) -> Step:
+    def step(value: Any, path: Path, unknown: list[str]) -> Any:
+        if value is None:
+            return _ABSENT
+        if canonical is canonical_bytes and not isinstance(value, str):
+            raise _WrongTypeError(path, json_type(value))
+        text = canonical(value)
+        return value if text == value else text
+
+    return step
+
+
+def _free(value: Any, path: Path, unknown: list[str]) -> Any:
+    if value is None:
+        return _ABSENT
+    if isinstance(value, dict | list):
+        _check_depth(value, _depth(path))
+    return value
+
+
+_NATIVE_SCALARS: dict[str, Step] = {
+    "boolean": _plain(bool),
+    "number": _number,
+    "int-or-string": _int_or_string,
+    "quantity": _scalar(canonical_quantity),
+    "time": _scalar(canonical_time),
+    "microtime": _scalar(canonical_microtime),
+}
+
+
+def _check_depth(value: Any, depth: int) -> None:
+    """Level by level, since calls could not go as deep as a body may."""
+    level = [value]
+    while level:
+        if depth > MAX_DEPTH:
+            raise _TooDeepError
+        depth += 1
+        level = [
+            item
+            for one in level
+            for item in (one.values() if isinstance(one, dict) else one)
+            if isinstance(item, dict | list)
+        ]
+
+
+# --- structural nodes
+
+
+def _structural(node: Node) -> Step:
+    if node.items is not None:
+        return _structural_list(node.items)
+    if node.properties is not None or node.additional is not None or node.type == "object":
+        return _structural_object(node)
+    return _kept
+
+
+def _kept(value: Any, path: Path, unknown: list[str]) -> Any:
+    if isinstance(value, dict | list):
+        _check_depth(value, _depth(path))
+    return value
+
+
+def _structural_object(node: Node) -> Step:
+    properties = node.properties or {}
+    additional = node.additional
+    keep_all = node.preserve_unknown
+    steps: dict[int, Step] = {}
+    embedded = _EMBEDDED if node.embedded else ()
+
+    def step(value: Any, path: Path, unknown: list[str]) -> Any:
+        if not isinstance(value, dict):
+            return _kept(value, path, unknown)
+        changes: list[tuple[str, Any]] = []
+        for key, item in value.items():
+            field = properties.get(key, additional)
+            if field is not None:
+                # A null that may not be is as good as absent where a default takes its place.
+                if item is None and not field.nullable and field.default is not Node.UNSET:
+                    changes.append((key, _ABSENT))
+                    continue
+                child = steps.get(id(field)) or steps.setdefault(id(field), _step(field))
+                new = child(item, (path, key), unknown)
+                if new is not item:
+                    changes.append((key, new))
+            elif keep_all or key in embedded:
+                _kept(item, (path, key), unknown)
+            else:
+                _note(unknown, (path, key))
+                changes.append((key, _ABSENT))
+        for key, new in changes:
+            if new is _ABSENT:
+                del value[key]
+            else:
+                value[key] = new
+        return value
+
+    return step
+
+
+def _structural_list(items: Node) -> Step:
+    child: Step | None = None
+
+    def step(value: Any, path: Path, unknown: list[str]) -> Any:
+        nonlocal child
+        if not isinstance(value, list):
+            return _kept(value, path, unknown)
+        if child is None:
+            child = _step(items)
+        for index, item in enumerate(value):
+            new = child(item, (path, index), unknown)
+            if new is not item:
+                value[index] = None if new is _ABSENT else new
+        return value
+
+    return step
+
+
+# --- Go's words
+
+
+def _explain(root: Node, error: _WrongTypeError) -> str:
+    """``json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32``"""
+    node, struct, fields = root, "", []
+    for part in _parts(error.path):
+        inner: Node | None
+        if isinstance(part, int):
+            inner = node.items
+        elif node.properties is not None and part in node.properties:
+            struct = node.ref.rpartition(".")[2]
+            fields.append(part)
+            inner = node.properties[part]
+        else:
+            inner = node.additional
+        node = inner if inner is not None else node
+    said = f"json: cannot unmarshal {error.got} into Go"
+    if not fields:
+        return f"{said} value of type {_go_type(node)}"
+    return f"{said} struct field {struct}.{'.'.join(fields)} of type {_go_type(node)}"
+
+
+def _go_type(node: Node) -> str:
+    simple = {"boolean": "bool", "number": "float64", "any": "interface {}"}
+    if node.ref:
+        return ".".join(node.ref.rsplit(".", 2)[-2:])
+    if node.type == "array":
+        return f"[]{_go_type(node.items)}" if node.items is not None else "[]interface {}"
+    if node.type == "object":
+        return f"map[string]{_go_type(node.additional) if node.additional is not None else 'interface {}'}"
+    if node.type == "string":
+        return "[]uint8" if node.format == "byte" else "string"
+    if node.type == "integer":
+        return node.format or "int64"
+    return simple.get(node.type, node.type)

@@ -1,0 +1,315 @@
+"""Get, list and watch: chunks, continue tokens, resource versions, selections.
+
+Source of the rules: https://kubernetes.io/docs/reference/using-api/api-concepts/ (resource
+versions, chunking, watch) and KEP-3157 (streaming lists).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import orjson
+
+from kubernel.errors import BadRequest, Cause, Expired, NotFound, ServerTimeout
+from kubernel.registry.operations import ListOptions, Page, WatchItem, WatchOptions
+from kubernel.registry.selection import Selection
+from kubernel.store import Compacted
+from kubernel.store.records import ADDED, DELETED, MODIFIED, Event, Key, Record
+from kubernel.watch import TooNew, TooOld
+
+if TYPE_CHECKING:
+    from kubernel.registry.types import ResourceType
+    from kubernel.store import ObjectStore
+    from kubernel.watch import Cursor, WatchBus
+
+__all__ = ["Reader", "Watch", "parse_resource_version"]
+
+_TOKEN_VERSION = "meta.k8s.io/v1"  # noqa: S105 - the continue token's format, no secret
+
+
+def parse_resource_version(text: str) -> int:
+    """The revision a client names; BadRequest unless it is a base-10 unsigned integer."""
+    if not text.isascii() or not text.isdigit():
+        problem = "invalid syntax"
+    elif int(text) > 0xFFFFFFFFFFFFFFFF:
+        problem = "value out of range"
+    else:
+        return int(text)
+    raise BadRequest(
+        f'invalid resource version: resourceVersion: Invalid value: "{text}": '
+        f'strconv.ParseUint: parsing "{text}": {problem}'
+    )
+
+
+def _too_large(wanted: int, current: int) -> ServerTimeout:
+    return ServerTimeout(
+        f"Timeout: Too large resource version: {wanted}, current: {current}",
+        causes=(Cause("ResourceVersionTooLarge", "Too large resource version"),),
+        retry_after=1,
+    )
+
+
+class Reader:
+    """Reads from the store and the bus for the registry."""
+
+    def __init__(self, store: ObjectStore, bus: WatchBus) -> None:
+        self.store = store
+        self.bus = bus
+
+    def get(self, type: ResourceType, namespace: str, name: str) -> Record:
+        record = self.store.get(Key(type.resource, namespace, name))
+        if record is None:
+            raise NotFound.for_object(type.plural, type.group, name)
+        return record
+
+    async def get_at(self, type: ResourceType, namespace: str, name: str, revision: str) -> Record:
+        """The object as it was at ``revision``; at least as new as that is what a plain GET wants,
+        so only the caller who asks for the past comes here."""
+        wanted = parse_resource_version(revision)
+        if wanted > self.store.revision:
+            raise _too_large(wanted, self.store.revision)
+        try:
+            record = await self.store.get_at(Key(type.resource, namespace, name), wanted)
+        except Compacted:
+            raise Expired(f"The resourceVersion for the provided get is too old: {wanted}") from None
+        if record is None:
+            raise NotFound.for_object(type.plural, type.group, name)
+        return record
+
+    async def list(self, type: ResourceType, namespace: str, options: ListOptions) -> Page:
+        selection = Selection(type, options.labels, options.fields)
+        if options.limit < 0:
+            raise BadRequest(f"limit: Invalid value: {options.limit}: must be greater than or equal to 0")
+        start: tuple[str, str] | None = None
+        if options.continue_token:
+            if options.resource_version not in ("", "0"):
+                raise BadRequest("specifying resource version is not allowed when using continue")
+            revision, start = _decode_token(options.continue_token)
+            records, revision = await self._page_source(type, namespace, revision, start)
+        else:
+            records, revision = await self._first_source(type, namespace, options)
+        records = _narrow(records, selection, namespace)
+        position = 0
+        if start is not None:
+            position = bisect_right(records, start, key=_place)
+        if selection.everything and not options.limit:
+            return Page(records[position:] if position else records, revision)
+        if selection.everything:
+            return _cut(records, position, options.limit, revision)
+        return _select(records, position, options.limit, revision, selection)
+
+    async def _first_source(
+        self, type: ResourceType, namespace: str, options: ListOptions
+    ) -> tuple[Sequence[Record], int]:
+        listing_namespace = namespace or None
+        if options.resource_version not in ("", "0"):
+            wanted = parse_resource_version(options.resource_version)
+            if wanted > self.store.revision:
+                raise _too_large(wanted, self.store.revision)
+            exact = options.match == "Exact" or (options.match == "" and options.limit > 0)
+            if exact and wanted != self.store.revision:
+                try:
+                    past = await self.store.list_at(type.resource, listing_namespace, wanted)
+                except Compacted:
+                    raise Expired(f"The resourceVersion for the provided list is too old: {wanted}") from None
+                return past.records, wanted
+        elif options.match == "Exact":
+            raise BadRequest(
+                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless "
+                "resourceVersion is provided"
+                if not options.resource_version
+                else 'resourceVersionMatch: Forbidden: resourceVersionMatch "exact" is forbidden for '
+                'resourceVersion "0"'
+            )
+        listing = self.store.list(type.resource, listing_namespace)
+        return listing.records, listing.revision
+
+    async def _page_source(
+        self, type: ResourceType, namespace: str, revision: int, start: tuple[str, str]
+    ) -> tuple[Sequence[Record], int]:
+        listing_namespace = namespace or None
+        if revision in (self.store.revision, -1):
+            listing = self.store.list(type.resource, listing_namespace)
+            return listing.records, listing.revision
+        try:
+            past = await self.store.list_at(type.resource, listing_namespace, revision)
+        except Compacted:
+            # The token in the error lets the client go on with an inconsistent list (KEP-365).
+            raise Expired(
+                "The provided continue parameter is too old to display a consistent list result. You can "
+                "start a new list without the continue parameter, or use the continue token in this "
+                "response to retrieve the remainder of the results. Continuing with the provided token "
+                "results in an inconsistent list - objects that were created, modified, or deleted between "
+                "the time the first chunk was returned and now may show up in the list.",
+                metadata={"continue": _encode_token(-1, start)},
+            ) from None
+        return past.records, revision
+
+    async def watch(self, type: ResourceType, namespace: str, options: WatchOptions) -> Watch:
+        selection = Selection(type, options.labels, options.fields)
+        initial: Sequence[Record] = ()
+        since: int | None
+        if options.resource_version in ("", "0") or options.initial_events:
+            if options.resource_version not in ("", "0"):
+                wanted = parse_resource_version(options.resource_version)
+                if wanted > self.store.revision:
+                    raise _too_large(wanted, self.store.revision)
+            listing = self.store.list(type.resource, namespace or None)
+            initial = _narrow(listing.records, selection, namespace)
+            if not selection.everything:
+                initial = [record for record in initial if selection.matches(record.obj)]
+            since = listing.revision
+        else:
+            since = parse_resource_version(options.resource_version)
+        indexed = (type.indexed_field, selection.indexed) if selection.indexed else None
+        try:
+            cursor = self.bus.watch(
+                type.resource,
+                namespace or selection.namespace or None,
+                name=selection.name or None,
+                field=indexed,
+                since=since,
+            )
+        except TooOld:
+            raise _watch_expired(since, self.store.oldest) from None
+        except TooNew:
+            raise _too_large(since, self.store.revision) from None
+        return Watch(cursor, selection, initial, self.store)
+
+
+def _watch_expired(since: int, oldest: int) -> Expired:
+    return Expired(f"too old resource version: {since} ({oldest})")
+
+
+class Watch:
+    """A selected watch. ``initial`` comes first; then ``next`` gives at least one item a call.
+
+    ``next`` raises Expired when this watcher was too slow; the server going away ends it with
+    ``kubernel.watch.Closed``.
+    """
+
+    __slots__ = ("_cursor", "_selection", "_store", "initial")
+
+    def __init__(
+        self, cursor: Cursor, selection: Selection, initial: Sequence[Record], store: ObjectStore
+    ) -> None:
+        self._cursor = cursor
+        self._selection = selection
+        self._store = store
+        self.initial = initial
+
+    @property
+    def revision(self) -> int:
+        """What a bookmark may say now."""
+        return self._cursor.revision
+
+    async def next(self) -> list[WatchItem]:
+        while True:
+            try:
+                events = await self._cursor.next()
+            except TooOld:
+                raise _watch_expired(self._cursor.revision, self._store.oldest) from None
+            items = self._select(events)
+            if items:
+                return items
+
+    def _select(self, events: Sequence[Event]) -> list[WatchItem]:
+        if self._selection.everything:
+            return [WatchItem(event.type, event.record, event) for event in events]
+        matches = self._selection.matches
+        items = []
+        for event in events:
+            previous = event.previous
+            was = previous is not None and matches(previous.obj)
+            if event.type is DELETED:
+                if was:
+                    items.append(WatchItem(DELETED, event.record, event))
+                continue
+            now = matches(event.record.obj)
+            if now:
+                items.append(WatchItem(MODIFIED if was else ADDED, event.record, event))
+            elif was and previous is not None:
+                items.append(WatchItem(DELETED, _as_left(previous, event.record)))
+        return items
+
+    def close(self) -> None:
+        self._cursor.close()
+
+
+def _as_left(previous: Record, current: Record) -> Record:
+    """What a watcher is sent for an object that leaves its selection: as it was, at the new revision."""
+    obj = previous.obj
+    left = {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(current.revision)}}
+    return Record(current.key, current.revision, current.created, orjson.dumps(left), left)
+
+
+def _place(record: Record) -> tuple[str, str]:
+    return record.key[1:]
+
+
+def _narrow(records: Sequence[Record], selection: Selection, namespace: str) -> Sequence[Record]:
+    """Only the records that a demanded name or namespace can be among."""
+    if not namespace and selection.namespace:
+        low = bisect_right(records, (selection.namespace, ""), key=_place)
+        high = bisect_right(records, (selection.namespace + "\0", ""), key=_place)
+        records = records[low:high]
+        namespace = selection.namespace
+    if selection.name and (namespace or (records and not records[0].key.namespace)):
+        low = bisect_right(records, (namespace, selection.name), key=_place) - 1
+        if low >= 0 and records[low].key[1:] == (namespace, selection.name):
+            return [records[low]]
+        return []
+    return records
+
+
+def _cut(records: Sequence[Record], position: int, limit: int, revision: int) -> Page:
+    page = records[position : position + limit]
+    remaining = len(records) - position - len(page)
+    if remaining <= 0:
+        return Page(page, revision)
+    return Page(page, revision, _encode_token(revision, _place(page[-1])), remaining)
+
+
+def _select(
+    records: Sequence[Record], position: int, limit: int, revision: int, selection: Selection
+) -> Page:
+    matches = selection.matches
+    if not limit:
+        rest = records[position:] if position else records
+        return Page([record for record in rest if matches(record.obj)], revision)
+    chosen: list[Record] = []
+    for index in range(position, len(records)):
+        record = records[index]
+        if matches(record.obj):
+            if len(chosen) == limit:
+                return Page(chosen, revision, _encode_token(revision, _place(chosen[-1])))
+            chosen.append(record)
+    return Page(chosen, revision)
+
+
+def _encode_token(revision: int, after: tuple[str, str]) -> str:
+    token = {"v": _TOKEN_VERSION, "rv": revision, "start": "/".join(after) + "\0"}
+    return base64.urlsafe_b64encode(orjson.dumps(token)).rstrip(b"=").decode()
+
+
+def _decode_token(text: str) -> tuple[int, tuple[str, str]]:
+    try:
+        padded = text + "=" * (-len(text) % 4)
+        token = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        if token["v"] != _TOKEN_VERSION:
+            raise BadRequest(
+                f'continue key is not valid: server does not recognize this encoded version "{token["v"]}"'
+            )
+        revision, start = token["rv"], token["start"]
+        namespace, _, name = start.removesuffix("\0").partition("/")
+        if isinstance(revision, bool) or not isinstance(revision, int) or revision < -1 or revision == 0:
+            raise BadRequest(
+                "continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)"
+            )
+        return revision, (namespace, name)
+    except (binascii.Error, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadRequest(f"continue key is not valid: {error}") from None

@@ -1,0 +1,293 @@
+"""Validation of custom resources: what a structural schema can say, but for CEL rules.
+
+Texts: kube-openapi/pkg/validation/errors as apiextensions turns them into field errors
+(apiextensions/pkg/apiserver/validation/validation.go).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from kubernel.errors import Cause
+from kubernel.registry import causes as told
+from kubernel.registry.formats import CHECKS
+from kubernel.registry.schema import Node
+
+__all__ = ["Step", "mark", "structural_step"]
+
+Step = Callable[[Any, Any, list[Cause]], None]
+"""``step(value, path, causes)``; the path is a chain (path of the parent, last part) or None."""
+
+Compile = Callable[[Node], Step | None]
+
+
+def mark(value: Any) -> bytes:
+    """Equal for equal JSON values."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        return repr(value).encode()
+
+
+def structural_step(node: Node, compile: Compile) -> Step:
+    """The walker for values of a structural node; ``compile`` gives those of the nodes below it."""
+    type_ = node.type
+    enum = node.enum
+    enum_marks = {mark(one) for one in enum}
+    rules = _rules(node)
+    properties, additional, items = node.properties or {}, node.additional, node.items
+    must = node.required if node.enforced is None else node.enforced
+    steps: dict[int, Step | None] = {}
+
+    def below(child: Node) -> Step | None:
+        key = id(child)
+        if key not in steps:
+            steps[key] = compile(child)
+        return steps[key]
+
+    def step(value: Any, path: Any, causes: list[Cause]) -> None:
+        if value is None and node.nullable:
+            return
+        if not _is(type_, value):
+            field, got = told.render(path), _json_schema_type(value)
+            wanted = "integer,string" if type_ == "int-or-string" else _PUBLIC.get(type_, type_)
+            causes.append(
+                told.type_invalid(field, got, f'{field or "<nil>"} in body must be of type {wanted}: "{got}"')
+            )
+            return
+        if enum and mark(value) not in enum_marks:
+            causes.append(told.not_supported(told.render(path), value, enum))
+        for rule in rules:
+            rule(value, path, causes)
+        if isinstance(value, dict):
+            causes += [told.required(told.render((path, name))) for name in must if name not in value]
+            for name, item in value.items():
+                known = properties.get(name)
+                child = known if known is not None else additional
+                inner = below(child) if child is not None else None
+                if inner is not None:
+                    inner(item, (path, name), causes)
+        elif isinstance(value, list) and items is not None:
+            inner = below(items)
+            if inner is not None:
+                for index, item in enumerate(value):
+                    inner(item, (path, index), causes)
+
+    return step
+
+
+_PUBLIC = {"quantity": "string", "time": "string", "microtime": "string"}
+
+
+def _is(type_: str, value: Any) -> bool:
+    if type_ == "any":
+        return True
+    if type_ == "object":
+        return isinstance(value, dict)
+    if type_ == "array":
+        return isinstance(value, list)
+    if type_ == "boolean":
+        return isinstance(value, bool)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    whole = number and (isinstance(value, int) or value.is_integer())
+    if type_ == "integer":
+        return whole
+    if type_ == "number":
+        return number
+    if type_ == "int-or-string":
+        return whole or isinstance(value, str)
+    return isinstance(value, str)
+
+
+def _json_schema_type(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int):
+        return "integer"
+    if isinstance(value, float):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    return "array" if isinstance(value, list) else "object"
+
+
+def _rules(node: Node) -> list[Step]:
+    extra = node.extra or {}
+    rules: list[Step] = []
+    for keyword, make in _MAKERS.items():
+        limit = extra.get(keyword)
+        if limit is not None and limit is not False:
+            rules.append(make(limit, extra))
+    check = CHECKS.get(node.format)
+    if check is not None and node.type == "string":
+        rules.append(_format(node.format, check))
+    bits = {"int32": 32, "int64": 64}.get(node.format)
+    if bits is not None and node.type == "integer":
+        rules.append(_range(bits, node.format))
+    if node.list_type == "map" and node.map_keys:
+        rules.append(_unique_keys(node.map_keys))
+    elif node.list_type == "set":
+        rules.append(_set)
+    return rules
+
+
+def _say(path: Any, causes: list[Cause], value: Any, text: str) -> None:
+    field = told.render(path)
+    causes.append(told.invalid(field, value, f"{field} in body {text}"))
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _minimum(limit: Any, extra: dict[str, Any]) -> Step:
+    exclusive = bool(extra.get("exclusiveMinimum"))
+    text = f"should be greater than {'' if exclusive else 'or equal to '}{limit}"
+
+    def rule(value: Any, path: Any, causes: list[Cause]) -> None:
+        if _number(value) and (value < limit or (exclusive and value == limit)):
+            _say(path, causes, value, text)
+
+    return rule
+
+
+def _maximum(limit: Any, extra: dict[str, Any]) -> Step:
+    exclusive = bool(extra.get("exclusiveMaximum"))
+    text = f"should be less than {'' if exclusive else 'or equal to '}{limit}"
+
+    def rule(value: Any, path: Any, causes: list[Cause]) -> None:
+        if _number(value) and (value > limit or (exclusive and value == limit)):
+            _say(path, causes, value, text)
+
+    return rule
+
+
+def _multiple(limit: Any, extra: dict[str, Any]) -> Step:
+    def rule(value: Any, path: Any, causes: list[Cause]) -> None:
+        if _number(value) and limit and not float(value / limit).is_integer():
+            _say(path, causes, value, f"should be a multiple of {limit}")
+
+    return rule
+
+
+def _min_length(limit: Any, extra: dict[str, Any]) -> Step:
+    def rule(value: Any, path: Any, causes: list[Cause]) -> None:
+        if isinstance(value, str) and len(value) < limit:
+            _say(path, causes, value, f"should be at least {limit} chars long")
+
+    return rule
+
+
+def _max_length(limit: Any, extra: dict[str, Any]) -> Step:
+    def rule(value: Any, path: Any, causes: list[Cause]) -> None:
+        if isinstance(value, str) and len(value) > limit:
+            causes.append(told.too_long(told.render(path), limit))
+
+    return rule
+
+
+def _pattern(limit: Any, extra: dict[str, Any]) -> Step:
+    try:
+        pattern = re.compile(limit)
+    except re.error:  # RE2 knows classes that Python does not: such a pattern refuses nothing
+        return lambda value, path, causes: None
+
+    def rule(value: Any, path: Any, causes: list[Cause]) -> None:
+        if isinstance(value, str) and not pattern.search(value):
+            _say(path, causes, value, f"should match '{limit}'")
+
+    return rule
+
+
+def _min_items(limit: Any, extra: dict[str, Any]) -> Step:
+    def rule(value: Any, path: Any, causes: list[Cause]) -> None:
+        if isinstance(value, list) and len(value) < limit:
+            _say(path, causes, len(value), f"should have at least {limit} items")
+
+    return rule
+
+
+def _max_items(limit: Any, extra: dict[str, Any]) -> Step:
+    def rule(value: Any, path: Any, causes: list[Cause]) -> None:
+        if isinstance(value, list) and len(value) > limit:
+            causes.append(told.too_many(told.render(path), len(value), limit))
+
+    return rule
+
+
+def _min_properties(limit: Any, extra: dict[str, Any]) -> Step:
+    def rule(value: Any, path: Any, causes: list[Cause]) -> None:
+        if isinstance(value, dict) and len(value) < limit:
+            _say(path, causes, len(value), f"should have at least {limit} properties")
+
+    return rule
+
+
+def _max_properties(limit: Any, extra: dict[str, Any]) -> Step:
+    def rule(value: Any, path: Any, causes: list[Cause]) -> None:
+        if isinstance(value, dict) and len(value) > limit:
+            causes.append(told.too_many(told.render(path), len(value), limit))
+
+    return rule
+
+
+_MAKERS: dict[str, Callable[[Any, dict[str, Any]], Step]] = {
+    "minimum": _minimum,
+    "maximum": _maximum,
+    "multipleOf": _multiple,
+    "minLength": _min_length,
+    "maxLength": _max_length,
+    "pattern": _pattern,
+    "minItems": _min_items,
+    "maxItems": _max_items,
+    "minProperties": _min_properties,
+    "maxProperties": _max_properties,
+}
+
+
+def _format(name: str, check: Callable[[str], bool]) -> Step:
+    def rule(value: Any, path: Any, causes: list[Cause]) -> None:
+        if isinstance(value, str) and not check(value):
+            _say(path, causes, value, f"must be of type {name}: {told.show(value)}")
+
+    return rule
+
+
+def _range(bits: int, name: str) -> Step:
+    high = 1 << (bits - 1)
+
+    def rule(value: Any, path: Any, causes: list[Cause]) -> None:
+        if not -high <= value < high:
+            _say(path, causes, value, f"must be of type {name}: {told.show(str(value))}")
+
+    return rule
+
+
+def _set(value: Any, path: Any, causes: list[Cause]) -> None:
+    seen: set[bytes] = set()
+    for index, item in enumerate(value):
+        key = mark(item)
+        if key in seen:
+            causes.append(told.duplicate(told.render((path, index)), item))
+        seen.add(key)
+
+
+def _unique_keys(keys: tuple[str, ...]) -> Step:
+    def rule(value: Any, path: Any, causes: list[Cause]) -> None:
+        seen: set[bytes] = set()
+        for index, item in enumerate(value):
+            if not isinstance(item, dict):
+                continue
+            named = {key: item[key] for key in keys if key in item}
+            key = mark(named)
+            if key in seen:
+                causes.append(told.duplicate(told.render((path, index)), named))
+            seen.add(key)
+
+    return rule

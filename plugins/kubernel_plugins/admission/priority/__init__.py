@@ -1,0 +1,95 @@
+"""Priority: a pod's priority class becomes its priority; one class may be the global default.
+
+Source: k8s.io/kubernetes/plugin/pkg/admission/priority/admission.go (v1.37).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+from kubernel.errors import Forbidden, NotFound
+from kubernel.objects import meta
+from kubernel.plugin import Plugin as Base
+from kubernel.plugin import hookimpl
+
+if TYPE_CHECKING:
+    from kubernel.registry.request import Request
+    from kubernel.store.records import Obj
+
+__all__ = ["Plugin"]
+
+_CLASSES = "priorityclasses.v1.scheduling.k8s.io"
+_DEFAULT = {"value": 0, "preemptionPolicy": "PreemptLowerPriority"}
+
+
+class Plugin(Base):
+    """The ``priority`` admission plugin."""
+
+    async def start(self) -> None:
+        self._client = self.handle.client("system:apiserver", ("system:masters",))
+        self._classes = self._client.informer(_CLASSES)
+        self._classes.add_index("default", lambda obj: ("yes",) if obj.get("globalDefault") else ())
+
+    @hookimpl
+    def kubernel_admit(self, request: Request) -> Awaitable[None] | None:
+        if request.type.plural != "pods" or request.type.group or request.subresource:
+            return None
+        if request.operation == "UPDATE" and request.obj is not None and request.old is not None:
+            # What admission set at creation stays, also when a client leaves it out.
+            spec, old = request.obj["spec"], request.old["spec"]
+            for key in ("priority", "preemptionPolicy"):
+                if spec.get(key) is None and old.get(key) is not None:
+                    spec[key] = old[key]
+            return None
+        if request.operation != "CREATE" or request.obj is None:
+            return None
+        name = request.obj["spec"].get("priorityClassName", "")
+        if name:
+            found = self._classes.get(name)
+            if found is None:
+                return self._look_again(request, name)
+            self._set(request, found)
+            return None
+        chosen: Obj | None = min(
+            self._classes.by("default", "yes"), key=lambda obj: (obj["value"], meta.name(obj)), default=None
+        )
+        if chosen is not None:
+            request.obj["spec"]["priorityClassName"] = meta.name(chosen)
+        self._set(request, chosen or _DEFAULT)
+        return None
+
+    async def _look_again(self, request: Request, name: str) -> None:
+        try:
+            found = await self._client.get(_CLASSES, name)
+        except NotFound:
+            raise Forbidden.for_object(
+                "pods", "", request.name, f"no PriorityClass with name {name} was found"
+            ) from None
+        self._set(request, found)
+
+    @staticmethod
+    def _set(request: Request, priority_class: Obj) -> None:
+        assert request.obj is not None  # noqa: S101 - the caller looked
+        spec = request.obj["spec"]
+        value = priority_class["value"]
+        if spec.get("priority") not in (None, value):
+            raise Forbidden.for_object(
+                "pods",
+                "",
+                request.name,
+                f"the integer value of priority ({spec['priority']}) must not be provided in pod "
+                f"spec; priority admission controller computed {value} from the given PriorityClass name",
+            )
+        spec["priority"] = value
+        policy = priority_class.get("preemptionPolicy", "PreemptLowerPriority")
+        if spec.get("preemptionPolicy") not in (None, policy):
+            raise Forbidden.for_object(
+                "pods",
+                "",
+                request.name,
+                f"the string value of PreemptionPolicy ({spec['preemptionPolicy']}) must not be provided in "
+                f"pod spec; priority admission controller computed {policy} from the given "
+                "PriorityClass name",
+            )
+        spec["preemptionPolicy"] = policy

@@ -1,0 +1,87 @@
+"""The API server: HTTPS in front of the registry, nothing more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from kubernel.errors import PluginError
+from kubernel.plugin import Plugin as BasePlugin
+
+if TYPE_CHECKING:
+    from kubernel.plugin import Handle
+
+    from .aio import HttpServer
+
+__all__ = ["Plugin", "Settings"]
+
+_ADMIN, _ADMIN_GROUP = "kubernetes-admin", "system:masters"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Requests in flight beyond the limits get 429. ``drain_timeout`` (seconds) is how long a client may take
+    nothing of a response before it is cut off; ``shutdown_grace`` how long running requests may take at the end."""
+
+    max_inflight: int = 400
+    max_mutating_inflight: int = 200
+    drain_timeout: float = 30.0
+    shutdown_grace: float = 5.0
+    compression: Literal["remote", "all", "none"] = "remote"
+    kubeconfig: bool = True
+
+
+class Plugin(BasePlugin):
+    """Listens at the cluster's bind address and port; writes the administrator's kubeconfig."""
+
+    Settings = Settings
+
+    def __init__(self, settings: Settings, handle: Handle) -> None:
+        super().__init__(settings, handle)
+        self._server: HttpServer | None = None
+        self._api: Any = None
+        self.url = ""
+        """Where it listens, once started."""
+
+    async def start(self) -> None:
+        from .aio import HttpServer
+        from .server import Api
+        from .tls import KeyFiles, server_context, serving_names, write_kubeconfig
+
+        handle, cluster = self.handle, self.handle.cluster
+        authority = handle.hooks.certificate_authority()
+        if authority is None:
+            raise PluginError(
+                "api/http needs a certificate authority and no auth plugin has one: switch on auth plugin x509"
+            )
+        files = KeyFiles(handle.data_dir / "pki", authority)
+        names = serving_names(
+            cluster.bind_address, cluster.node_name, cluster.cluster_domain, cluster.service_cidr
+        )
+        certificate, key = files.pair("apiserver", "kube-apiserver", names=names, usage="server")
+        context = server_context(authority, certificate, key)
+        api = self._api = Api(handle, self.settings)
+        server = self._server = HttpServer(api.handle, handle.clock, self.settings.drain_timeout)
+        try:
+            port = await server.listen(cluster.bind_address, cluster.port, context)
+        except OSError as error:
+            raise PluginError(
+                f"api/http cannot listen on {cluster.bind_address}:{cluster.port}: {error.strerror or error}; stop "
+                "what uses that address or set cluster.port to another port (0 takes a free one)"
+            ) from error
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(cluster.bind_address, cluster.bind_address)  # noqa: S104
+        self.url = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+        if self.settings.kubeconfig:
+            admin = files.pair("admin", _ADMIN, organizations=(_ADMIN_GROUP,), usage="client")
+            write_kubeconfig(
+                handle.data_dir / "kubeconfig", cluster.name, self.url, authority.ca_certificate, *admin
+            )
+        handle.spawn(server.sweep(), "half-open connections")
+        api.endpoints.ready = True
+
+    async def stop(self) -> None:
+        if self._api is not None:
+            self._api.endpoints.ready = False
+        if self._server is not None:
+            await self._server.close(self.settings.shutdown_grace)
+            self._server = None

@@ -1,0 +1,396 @@
+"""The web server behind ``transport``: aiohttp's protocol and parser, replies written by ourselves.
+
+aiohttp's parser refuses conflicting Content-Length and Transfer-Encoding headers, oversized lines
+and malformed chunks. What its high-level responses cost is saved: a reply is one write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator, Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
+
+from aiohttp import WSMsgType, web
+from aiohttp.web_protocol import RequestHandler
+
+from kubernel.errors import BadRequest, InternalError, RequestEntityTooLarge
+
+from .responses import error_reply
+from .transport import Handler, Reply, Stream
+
+if TYPE_CHECKING:
+    from kubernel.clock import Clock
+    from kubernel.registry.request import UserInfo
+
+    from .transport import Headers, SocketChannel
+
+__all__ = ["HttpServer", "Limits"]
+
+_STATUS_LINES: dict[int, bytes] = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
+
+
+class Limits:
+    """Times in seconds, sizes in bytes."""
+
+    HEADER_LINE = 32 * 1024
+    HEADERS = 128
+    HEADER_TIME = 30.0
+    IDLE = 90.0
+    HANDSHAKE = 10.0
+    BODY_TIME = 60.0
+    DRAIN = 30.0
+    """A client that takes nothing for so long is cut off."""
+    LINGER = 2.0
+
+
+class _Request(RequestHandler[Any]):
+    """A connection: aiohttp's protocol plus what the API server remembers about the client."""
+
+    __slots__ = ("_certificate", "opened", "user")
+
+    def __init__(self, manager: Any, opened: float, **kwargs: Any) -> None:
+        super().__init__(manager, **kwargs)
+        self.user: UserInfo | None = None
+        self.opened = opened
+        self._certificate: bytes | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            self._certificate = cast("ssl.SSLObject", tls).getpeercert(True)
+
+    @property
+    def certificate(self) -> bytes | None:
+        return self._certificate
+
+    @property
+    def remote(self) -> str:
+        peer = self.peername
+        return str(peer[0]) if peer else ""
+
+    @property
+    def untouched(self) -> bool:
+        return self._request_count == 0
+
+    def handle_error(
+        self, request: Any, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> Any:
+        """A request the parser refused, or a handler that failed: a Status instead of a text."""
+        if exc is not None and status >= 500:
+            self.logger.error("request failed: %r", exc)
+        what = (message or "Bad Request").split("\n", 1)[0]
+        reply = error_reply(BadRequest(what) if status < 500 else InternalError("Internal error occurred"))
+        reply.close = True
+        return _Response(reply)
+
+
+class _Response:
+    """What aiohttp's protocol expects of a response, reduced to one write."""
+
+    __slots__ = ("keep_alive", "reply")
+
+    def __init__(self, reply: Reply | None, keep_alive: bool = False) -> None:
+        self.reply = reply
+        self.keep_alive = keep_alive
+
+    async def prepare(self, request: AioExchange) -> None:
+        reply = self.reply
+        if reply is None:
+            return
+        transport = request.protocol.transport
+        if transport is None:
+            raise ConnectionResetError("client is gone")
+        keep_alive = self.keep_alive
+        body = reply.body
+        head = b"%b%b%bContent-Length: %d\r\n%b\r\n" % (
+            _STATUS_LINES.get(reply.status) or b"HTTP/1.1 %d Status\r\n" % reply.status,
+            request.server.date_line(),
+            reply.head,
+            len(body),
+            b"" if keep_alive else b"Connection: close\r\n",
+        )
+        if request.method == "HEAD":
+            body = b""
+        if len(body) < 65536:
+            transport.write(head + body)
+        else:
+            transport.write(head)
+            transport.write(body)
+        if request.protocol.writing_paused:
+            await request.drain()
+
+    async def write_eof(self) -> None:
+        return
+
+
+class AioExchange:
+    """``transport.Exchange`` on aiohttp; it takes the place of aiohttp's request object."""
+
+    __slots__ = (
+        "_message", "_payload", "_streaming", "_task", "headers", "method", "path", "protocol", "query",
+        "server", "writer",
+    )  # fmt: skip
+
+    def __init__(
+        self, server: HttpServer, message: Any, payload: Any, protocol: _Request, writer: Any, task: Any
+    ) -> None:
+        self.server = server
+        self._message = message
+        self._payload = payload
+        self.protocol = protocol
+        self.writer = writer
+        self._task = task
+        self._streaming: asyncio.Task[Any] | None = None
+        self.method: str = message.method
+        self.path, _, self.query = message.path.partition("?")
+        self.headers: Headers = message.headers
+
+    @property
+    def connection(self) -> _Request:
+        return self.protocol
+
+    @property
+    def keep_alive(self) -> bool:
+        return not self._message.should_close
+
+    @property
+    def remote(self) -> str:
+        return self.protocol.remote
+
+    async def body(self, limit: int) -> bytes:
+        payload = self._payload
+        length = self.headers.get("Content-Length")
+        if length and int(length) > limit:
+            raise _too_large(limit)
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async with self.server.clock.timeout(Limits.BODY_TIME):
+                while chunk := await payload.readany():
+                    size += len(chunk)
+                    if size > limit:
+                        raise _too_large(limit)
+                    chunks.append(chunk)
+        except TimeoutError:
+            raise BadRequest("the request body did not arrive in time") from None
+        except web.RequestPayloadError as broken:
+            raise BadRequest(f"the request body is broken: {broken}") from None
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def stream(self, status: int, head: bytes) -> Stream:
+        transport = self.protocol.transport
+        if transport is None:
+            raise ConnectionResetError("client is gone")
+        chunked = self._message.version >= (1, 1)
+        framing = b"Transfer-Encoding: chunked\r\n" if chunked else b"Connection: close\r\n"
+        transport.write(
+            b"%b%b%b%b\r\n" % (_STATUS_LINES[status], self.server.date_line(), head, framing)
+        )
+        self._streaming = asyncio.current_task()
+        stream = _ChunkStream(self, chunked, silent=self.method == "HEAD")
+        self.server.streams[stream] = self._streaming
+        return stream
+
+    @property
+    def wants_upgrade(self) -> bool:
+        return (
+            "upgrade" in self.headers.get("Connection", "").lower()
+            and self.headers.get("Upgrade", "").lower() == "websocket"
+        )
+
+    async def upgrade(self, protocols: Sequence[str]) -> SocketChannel:
+        request = web.BaseRequest(
+            self._message, self._payload, self.protocol, self.writer, self._task, asyncio.get_running_loop()
+        )
+        socket = web.WebSocketResponse(
+            protocols=tuple(protocols), compress=False, max_msg_size=1024 * 1024, autoclose=True, timeout=2.0
+        )
+        try:
+            await socket.prepare(request)
+        except web.HTTPException as refused:
+            raise BadRequest(f"unable to upgrade: {refused.text or refused.reason}") from None
+        self._streaming = asyncio.current_task()
+        channel = _WebSocket(self.server, socket)
+        self.server.streams[channel] = self._streaming
+        return channel
+
+    async def drain(self) -> None:
+        """Wait until the client has taken enough; cut it off when it does not."""
+        protocol = self.protocol
+        try:
+            async with self.server.clock.timeout(self.server.drain_time):
+                await protocol._drain_helper()
+        except TimeoutError:
+            if protocol.transport is not None:
+                protocol.transport.abort()
+            raise ConnectionResetError("client is too slow") from None
+
+    # aiohttp's protocol calls these two.
+    def _finish(self) -> None:
+        return
+
+    def _cancel(self, exc: BaseException) -> None:
+        self._payload.set_exception(exc)
+        if self._streaming is not None:
+            self._streaming.cancel()
+
+
+def _too_large(limit: int) -> RequestEntityTooLarge:
+    return RequestEntityTooLarge(f"limit is {limit}")
+
+
+class _ChunkStream:
+    __slots__ = ("chunked", "closed", "exchange", "silent")
+
+    def __init__(self, exchange: AioExchange, chunked: bool, silent: bool) -> None:
+        self.exchange = exchange
+        self.chunked = chunked
+        self.silent = silent
+        self.closed = False
+
+    async def write(self, data: bytes) -> None:
+        self.push(data)
+        if self.exchange.protocol.writing_paused:
+            await self.exchange.drain()
+
+    def push(self, data: bytes) -> None:
+        transport = self.exchange.protocol.transport
+        if transport is None:
+            raise ConnectionResetError("client is gone")
+        if not data or self.silent:
+            return
+        if self.chunked:
+            transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        else:
+            transport.write(data)
+
+    @property
+    def congested(self) -> bool:
+        return self.exchange.protocol.writing_paused
+
+    async def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self.exchange.server.streams.pop(self, None)
+        transport = self.exchange.protocol.transport
+        if transport is not None and not transport.is_closing() and self.chunked:
+            transport.write(b"0\r\n\r\n")
+
+
+class _WebSocket:
+    __slots__ = ("protocol", "server", "socket")
+
+    def __init__(self, server: HttpServer, socket: web.WebSocketResponse) -> None:
+        self.server = server
+        self.socket = socket
+        self.protocol = socket.ws_protocol or ""
+
+    async def send(self, data: bytes) -> None:
+        await self.socket.send_bytes(data)
+
+    async def send_text(self, text: str) -> None:
+        await self.socket.send_str(text)
+
+    async def messages(self) -> AsyncIterator[bytes]:
+        async for message in self.socket:
+            if message.type is WSMsgType.BINARY:
+                yield message.data
+            elif message.type is WSMsgType.TEXT:
+                yield message.data.encode()
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        self.server.streams.pop(self, None)
+        await self.socket.close(code=code, message=reason.encode()[:120])
+
+
+class _Server(web.Server[Any]):
+    """Makes connections of our own class."""
+
+    def __init__(self, owner: HttpServer, handler: Any, **kwargs: Any) -> None:
+        super().__init__(handler, request_factory=owner.exchange, **kwargs)
+        self.owner = owner
+
+    def __call__(self) -> RequestHandler[Any]:
+        return _Request(self, self.owner.clock.monotonic(), loop=self._loop, **self._kwargs)
+
+
+class HttpServer:
+    """Listens, reads requests, hands them to ``handler``, writes its replies."""
+
+    def __init__(self, handler: Handler, clock: Clock, drain_time: float = Limits.DRAIN) -> None:
+        self.handler = handler
+        self.clock = clock
+        self.drain_time = drain_time
+        self.streams: dict[Any, asyncio.Task[Any] | None] = {}
+        self.draining = False
+        self._manager: _Server | None = None
+        self._listeners: list[asyncio.Server] = []
+        self._date = b""
+        self._date_second = -1
+
+    async def listen(self, host: str, port: int, context: ssl.SSLContext | None) -> int:
+        """Accept connections; the port. OSError when the address cannot be had."""
+        loop = asyncio.get_running_loop()
+        self._manager = _Server(
+            self,
+            self._handle,
+            access_log=None,
+            keepalive_timeout=Limits.IDLE,
+            max_line_size=Limits.HEADER_LINE,
+            max_field_size=Limits.HEADER_LINE,
+            max_headers=Limits.HEADERS,
+            lingering_time=Limits.LINGER,
+            auto_decompress=False,
+        )
+        extra: dict[str, Any] = {}
+        if context is not None:
+            extra = {"ssl": context, "ssl_handshake_timeout": Limits.HANDSHAKE, "ssl_shutdown_timeout": 1.0}
+        server = await loop.create_server(
+            cast("Any", self._manager), host, port, backlog=1024, reuse_address=True, **extra
+        )
+        self._listeners.append(server)
+        return int(server.sockets[0].getsockname()[1])
+
+    def exchange(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> Any:
+        return AioExchange(self, message, payload, protocol, writer, task)
+
+    async def _handle(self, exchange: Any) -> Any:
+        reply = await self.handler(exchange)
+        if reply is None:
+            return _Response(None, False if exchange._message.upgrade else exchange.keep_alive)
+        return _Response(reply, exchange.keep_alive and not reply.close and not self.draining)
+
+    def date_line(self) -> bytes:
+        second = int(self.clock.time())
+        if second != self._date_second:
+            self._date_second = second
+            self._date = time.strftime("Date: %a, %d %b %Y %H:%M:%S GMT\r\n", time.gmtime(second)).encode()
+        return self._date
+
+    async def sweep(self) -> None:
+        """Close connections that never sent a whole request; runs until cancelled."""
+        while True:
+            await self.clock.sleep(5.0)
+            now = self.clock.monotonic()
+            for connection in self._manager.connections if self._manager is not None else ():
+                if isinstance(connection, _Request) and connection.untouched:
+                    if now - connection.opened > Limits.HEADER_TIME:
+                        connection.force_close()
+
+    async def close(self, grace: float) -> None:
+        """Stop accepting, end streams, let running requests finish for ``grace`` seconds, close all."""
+        self.draining = True
+        for listener in self._listeners:
+            listener.close()
+        for task in list(self.streams.values()):
+            if task is not None:
+                task.cancel()
+        if self._manager is not None:
+            self._manager.pre_shutdown()
+            await self._manager.shutdown(grace)
+        self._listeners.clear()

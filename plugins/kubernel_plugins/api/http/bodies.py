@@ -1,0 +1,79 @@
+"""Request bodies: JSON and YAML to plain values, within limits on size, depth and aliases."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import orjson
+
+from kubernel.errors import BadRequest
+
+__all__ = ["MAX_BODY", "MAX_DEPTH", "Body", "decode_json", "decode_yaml"]
+
+MAX_BODY = 3 * 1024 * 1024
+"""Bytes; upstream's limit for a resource request."""
+MAX_DEPTH = 256
+"""Levels of nesting: no real object comes near, and nothing that walks one recursively overflows."""
+_MAX_EXPANDED = 1_000_000
+
+
+class Body(NamedTuple):
+    """``value`` decoded, ``raw`` as JSON; ``duplicates`` are messages for keys that a YAML mapping repeats."""
+
+    value: Any
+    raw: bytes
+    duplicates: tuple[str, ...] = ()
+
+
+def decode_json(data: bytes) -> Body:
+    """BadRequest with the position when ``data`` is not one JSON value."""
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError as wrong:
+        if "recursion" in str(wrong).lower():
+            raise _too_deep() from None
+        raise BadRequest(f"json parse error: {wrong}") from None
+    if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
+        _check_depth(value)
+    return Body(value, data)
+
+
+def decode_yaml(data: bytes) -> Body:
+    """One YAML document, as sigs.k8s.io/yaml reads it: no timestamps, keys are strings."""
+    if data[:1] == b"{":
+        try:
+            return decode_json(data)
+        except BadRequest:
+            pass  # YAML flow mappings begin so too
+    import yaml
+
+    from .yamldoc import load
+
+    try:
+        value, duplicates = load(data, MAX_DEPTH, _MAX_EXPANDED)
+        raw = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+    except RecursionError:
+        raise _too_deep() from None
+    except yaml.YAMLError as wrong:
+        raise BadRequest(f"error converting YAML to JSON: yaml: {' '.join(str(wrong).split())}") from None
+    except (TypeError, ValueError) as wrong:
+        raise BadRequest(f"error converting YAML to JSON: {wrong}") from None
+    return Body(orjson.loads(raw), raw, duplicates)
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    depth = 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise _too_deep()
+        below: list[Any] = []
+        for node in level:
+            children = node.values() if isinstance(node, dict) else node
+            below.extend(child for child in children if isinstance(child, (dict, list)))
+        level = below if depth > 1 or isinstance(value, (dict, list)) else []
+
+
+def _too_deep() -> BadRequest:
+    return BadRequest(f"the body is nested more than {MAX_DEPTH} levels deep")

@@ -1,0 +1,86 @@
+"""Discovery and OpenAPI over HTTP: negotiation, ETags, 304."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kubernel.errors import NotFound
+from kubernel.registry.discovery import Discovery
+
+from .responses import JSON
+from .transport import Reply, header_block
+
+if TYPE_CHECKING:
+    from kubernel.plugin import Handle
+    from kubernel.registry.documents import Document
+    from kubernel.registry.openapi import OpenAPI
+
+    from .negotiate import Negotiator
+    from .transport import Exchange
+
+__all__ = ["Documents"]
+
+_AGGREGATED = f"{JSON};g=apidiscovery.k8s.io;v=%s;as=APIGroupDiscoveryList"
+
+
+class Documents:
+    """Serves what the registry says about itself."""
+
+    def __init__(self, handle: Handle, negotiator: Negotiator) -> None:
+        self._registry = handle.registry
+        self._negotiator = negotiator
+        cluster = handle.cluster
+        self._discovery = Discovery(handle.registry, server_address=f"{cluster.bind_address}:{cluster.port}")
+        self._version = cluster.kubernetes_version
+        self._openapi: OpenAPI | None = None
+
+    def paths(self) -> list[str]:
+        return self._discovery.paths()
+
+    def serve(self, exchange: Exchange, path: str) -> Reply:
+        if path.startswith("/openapi"):
+            return self._serve_openapi(exchange, path)
+        accept = exchange.headers.get("Accept", "")
+        form = self._negotiator.choose(accept, shapes=False, discovery=path in ("/api", "/apis"))
+        if form.shape == "discovery":
+            found = self._discovery.aggregated(path, form.version)
+            content_type = _AGGREGATED % form.version
+        else:
+            found = self._discovery.classic(path)
+            content_type = JSON
+        return _reply(exchange, found, content_type)
+
+    def _serve_openapi(self, exchange: Exchange, path: str) -> Reply:
+        openapi = self._openapi
+        if openapi is None:
+            # Publishing loads every schema: nobody pays for it before somebody asks.
+            from kubernel.registry.openapi import OpenAPI
+
+            openapi = self._openapi = OpenAPI(self._registry, version=self._version)
+        accept = exchange.headers.get("Accept", "")
+        self._negotiator.choose(accept, shapes=False)
+        if path == "/openapi/v2":
+            return _reply(exchange, openapi.v2(), JSON)
+        if path == "/openapi/v3":
+            return _reply(exchange, openapi.v3_index(), JSON)
+        if path.startswith("/openapi/v3/"):
+            return _reply(exchange, openapi.v3(path[len("/openapi/v3/") :]), JSON, "hash=" in exchange.query)
+        raise NotFound.for_path()
+
+
+def _reply(exchange: Exchange, document: Document | None, content_type: str, immutable: bool = False) -> Reply:
+    if document is None:
+        raise NotFound.for_path()
+    etag = f'"{document.etag}"'
+    head = header_block(
+        [
+            ("Cache-Control", "public, max-age=31536000, immutable" if immutable else "public"),
+            ("Content-Type", content_type),
+            ("ETag", etag),
+            ("Vary", "Accept"),
+        ]
+    )
+    known = exchange.headers.get("If-None-Match", "")
+    if known and any(tag.strip().removeprefix("W/") in (etag, "*") for tag in known.split(",")):
+        return Reply(304, b"", head)
+    return Reply(200, document.body, head)

@@ -1,0 +1,111 @@
+"""Content negotiation: what the client accepts, and what it sent."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from kubernel.errors import NotAcceptable, UnsupportedMediaType
+
+__all__ = ["Form", "PATCH_TYPES", "Negotiator", "request_format", "patch_type"]
+
+PATCH_TYPES: dict[str, Literal["json", "merge", "strategic", "apply"]] = {
+    "application/json-patch+json": "json",
+    "application/merge-patch+json": "merge",
+    "application/strategic-merge-patch+json": "strategic",
+    "application/apply-patch+yaml": "apply",
+}
+_META_VERSIONS = ("v1", "v1beta1")
+_UNKNOWN_FORMAT = "the body of the request was in an unknown format - accepted media types include: "
+
+
+class Form(NamedTuple):
+    """How to answer. ``shape`` is ``object``, ``table``, ``partial`` (metadata only) or ``discovery``;
+    ``version`` that of the meta.k8s.io or apidiscovery.k8s.io document asked for."""
+
+    shape: Literal["object", "table", "partial", "discovery"]
+    version: str = ""
+    yaml: bool = False
+
+
+OBJECT = Form("object")
+
+
+class Negotiator:
+    """Answers come from a bounded cache: clients repeat their Accept header in every request."""
+
+    def __init__(self) -> None:
+        self._cache: dict[str, tuple[Form, ...]] = {}
+
+    def choose(self, accept: str, *, shapes: bool = True, discovery: bool = False) -> Form:
+        """The first form the client prefers and we have. ``shapes`` allows Table and
+        PartialObjectMetadata, ``discovery`` the aggregated discovery document. NotAcceptable otherwise."""
+        if not accept or accept in ("*/*", "application/json"):
+            return OBJECT
+        forms = self._cache.get(accept)
+        if forms is None:
+            if len(self._cache) > 512:
+                self._cache.clear()
+            forms = self._cache[accept] = _parse_accept(accept)
+        for form in forms:
+            if form.shape == "object" or (discovery if form.shape == "discovery" else shapes):
+                return form
+        raise NotAcceptable(
+            "only the following media types are accepted: application/json, application/yaml"
+        )
+
+
+def _parse_accept(accept: str) -> tuple[Form, ...]:
+    weighted: list[tuple[float, Form]] = []
+    for clause in accept.split(","):
+        media, *rest = [part.strip() for part in clause.split(";")]
+        parameters = dict(part.split("=", 1) for part in rest if "=" in part)
+        try:
+            quality = float(parameters.get("q", "1"))
+        except ValueError:
+            quality = 0.0
+        form = _form(media.lower(), parameters)
+        if form is not None and quality > 0:
+            weighted.append((quality, form))
+    weighted.sort(key=lambda entry: -entry[0])
+    return tuple(form for _, form in weighted)
+
+
+def _form(media: str, parameters: dict[str, str]) -> Form | None:
+    if media in ("application/json", "application/*", "*/*"):
+        yaml = False
+    elif media == "application/yaml":
+        yaml = True
+    else:
+        return None
+    shape, version = parameters.get("as", ""), parameters.get("v", "")
+    if not shape:
+        return Form("object", yaml=yaml)
+    group = parameters.get("g", "")
+    if group == "meta.k8s.io" and version in _META_VERSIONS:
+        if shape == "Table":
+            return Form("table", version, yaml)
+        if shape in ("PartialObjectMetadata", "PartialObjectMetadataList"):
+            return Form("partial", version, yaml)
+    if group == "apidiscovery.k8s.io" and shape == "APIGroupDiscoveryList" and version in ("v2", "v2beta1"):
+        return Form("discovery", version, yaml)
+    return None
+
+
+def request_format(content_type: str) -> Literal["json", "yaml"]:
+    """Of a POST, PUT or DELETE body; an absent header is JSON."""
+    media = content_type.partition(";")[0].strip().lower()
+    if media in ("", "application/json"):
+        return "json"
+    if media in ("application/yaml", "application/x-yaml", "text/yaml"):
+        return "yaml"
+    raise UnsupportedMediaType(_UNKNOWN_FORMAT + "application/json, application/yaml")
+
+
+def patch_type(content_type: str, *, custom: bool) -> Literal["json", "merge", "strategic", "apply"]:
+    """Of a PATCH body; custom resources have no strategic merge."""
+    media = content_type.partition(";")[0].strip().lower()
+    kind = PATCH_TYPES.get(media)
+    if kind is None or (custom and kind == "strategic"):
+        accepted = [name for name, kind in PATCH_TYPES.items() if not (custom and kind == "strategic")]
+        raise UnsupportedMediaType(_UNKNOWN_FORMAT + ", ".join(accepted))
+    return kind

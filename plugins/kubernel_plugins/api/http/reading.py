@@ -1,0 +1,212 @@
+"""get, list and watch: stored bytes on their way out."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from kubernel.errors import ApiError
+from kubernel.watch import Closed
+
+from . import query as q
+from .responses import JSON_HEAD, json_stream_head
+from .shapes import Shape
+from .transport import Reply
+
+if TYPE_CHECKING:
+    import random
+
+    from kubernel.clock import Clock, Timer
+    from kubernel.registry.registry import Page, Registry, Watch, WatchItem
+    from kubernel.registry.types import ResourceType
+    from kubernel.store.records import Record
+
+    from .transport import Exchange, Stream
+
+__all__ = ["ListWriter", "Watcher"]
+
+BATCH = 128
+"""Items joined into one write: large enough to be cheap, small enough to cost no memory."""
+BOOKMARK_EVERY = 60.0
+_WATCH_HEAD = json_stream_head()
+_MIN_WATCH = 1800.0
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+
+
+class ListWriter:
+    """Answers lists: short ones at once, long ones batch by batch as the client takes them."""
+
+    async def reply(self, exchange: Exchange, shape: Shape, page: Page, *, gzip: bool, head: bytes) -> Reply | None:
+        records = page.records
+        start = shape.head(page)
+        if len(records) <= BATCH:
+            return Reply(200, b"%b%b]}" % (start, b",".join(shape.items(records))), JSON_HEAD + head)
+        if gzip:
+            head += b"Content-Encoding: gzip\r\nVary: Accept-Encoding\r\n"
+        stream = await exchange.stream(200, JSON_HEAD + head)
+        pack = zlib.compressobj(1, zlib.DEFLATED, 31) if gzip else None
+        items = shape.items(records)
+        piece = start + b",".join(islice(items, BATCH))
+        while True:
+            await stream.write(pack.compress(piece) if pack is not None else piece)
+            batch = b",".join(islice(items, BATCH))
+            if not batch:
+                break
+            piece = b"," + batch
+            # A client that takes everything at once must not keep others waiting.
+            await asyncio.sleep(0)
+        await stream.write(pack.compress(b"]}") + pack.flush() if pack is not None else b"]}")
+        await stream.close()
+        return None
+
+
+class _Joined:
+    """The last batch of events as bytes, shared by all watchers that see the same ones."""
+
+    __slots__ = ("key", "payload")
+
+    def __init__(self) -> None:
+        self.key: tuple[object, ...] = ()
+        self.payload = b""
+
+
+class Watcher:
+    """Serves watches."""
+
+    def __init__(self, registry: Registry, clock: Clock, rng: random.Random) -> None:
+        self.registry = registry
+        self.clock = clock
+        self.rng = rng
+        self._joined: dict[str, _Joined] = {}
+
+    async def serve(
+        self, exchange: Exchange, type: ResourceType, namespace: str, query: q.Query, shape: Shape, head: bytes
+    ) -> None:
+        options = q.watch_options(query)
+        seconds = q.integer(query, "timeoutSeconds") or 0
+        lasting = float(seconds) if seconds > 0 else _MIN_WATCH * (1.0 + self.rng.random())
+        try:
+            watch = await self.registry.watch(type, namespace, options)
+        except ApiError as error:
+            if error.status_code != 410:
+                raise
+            stream = await exchange.stream(200, _WATCH_HEAD + head)
+            await stream.write(_error_frame(error))
+            await stream.close()
+            return
+        unfiltered = not (namespace or options.labels or options.fields)
+        try:
+            stream = await exchange.stream(200, _WATCH_HEAD + head)
+            try:
+                async with self.clock.timeout(lasting):
+                    await self._run(stream, watch, shape, options, unfiltered)
+            except TimeoutError:
+                pass
+            except ApiError as error:
+                await stream.write(_error_frame(error))
+            finally:
+                await stream.close()
+        finally:
+            watch.close()
+
+    async def _run(
+        self, stream: Stream, watch: Watch, shape: Shape, options: q.WatchOptions, unfiltered: bool
+    ) -> None:
+        first = True
+        initial: Iterator[Record] = iter(watch.initial)
+        while batch := list(islice(initial, BATCH)):
+            frames = []
+            for record in batch:
+                frames.append(b'{"type":"ADDED","object":%b}\n' % shape.event(record, first))
+                first = False
+            await stream.write(b"".join(frames))
+        state = _Bookmarks(self.clock, stream, watch, shape, first)
+        if options.bookmarks:
+            if options.initial_events:
+                await stream.write(state.frame({INITIAL_EVENTS_END: "true"}))
+            state.arm()
+        try:
+            while True:
+                items = await watch.next()
+                await stream.write(self._payload(items, shape, unfiltered, state))
+        except Closed:
+            return
+        finally:
+            state.cancel()
+
+    def _payload(self, items: Sequence[WatchItem], shape: Shape, unfiltered: bool, state: _Bookmarks) -> bytes:
+        if not shape.shares_frames:
+            frames = []
+            for item in items:
+                frames.append(
+                    b'{"type":"%b","object":%b}\n' % (item.type.encode(), shape.event(item.record, state.first))
+                )
+                state.first = False
+            return b"".join(frames)
+        state.first = False
+        if not unfiltered:
+            return b"".join([_frame(item) for item in items])
+        if len(items) == 1:
+            return _frame(items[0])
+        resource = shape.type.resource
+        key = (items[0].record.revision, items[-1].record.revision, len(items))
+        joined = self._joined.get(resource)
+        if joined is None:
+            joined = self._joined[resource] = _Joined()
+        if joined.key != key:
+            joined.payload = b"".join([_frame(item) for item in items])
+            joined.key = key
+        return joined.payload
+
+
+class _Bookmarks:
+    """Tells a quiet watcher how far it has seen everything, about once a minute."""
+
+    __slots__ = ("clock", "first", "shape", "stream", "timer", "watch")
+
+    def __init__(self, clock: Clock, stream: Stream, watch: Watch, shape: Shape, first: bool) -> None:
+        self.clock = clock
+        self.stream = stream
+        self.watch = watch
+        self.shape = shape
+        self.first = first
+        self.timer: Timer | None = None
+
+    def frame(self, annotations: dict[str, str] | None = None) -> bytes:
+        meta: dict[str, Any] = {"resourceVersion": str(self.watch.revision), "creationTimestamp": None}
+        if annotations:
+            meta["annotations"] = annotations
+        frame = b'{"type":"BOOKMARK","object":%b}\n' % self.shape.bookmark(meta, self.first)
+        self.first = False
+        return frame
+
+    def arm(self) -> None:
+        self.timer = self.clock.call_later(BOOKMARK_EVERY, self._send)
+
+    def _send(self) -> None:
+        # Everything up to ``watch.revision`` has been pushed: handing out and pushing are one step of the task.
+        if not self.stream.congested:
+            try:
+                self.stream.push(self.frame())
+            except ConnectionError:
+                return
+        self.arm()
+
+    def cancel(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+
+
+def _frame(item: WatchItem) -> bytes:
+    if item.event is not None:
+        return item.event.frame(item.type)
+    return b'{"type":"%b","object":%b}\n' % (item.type.encode(), item.record.data)
+
+
+def _error_frame(error: ApiError) -> bytes:
+    return b'{"type":"ERROR","object":%b}\n' % orjson.dumps(error.to_status())

@@ -1,0 +1,102 @@
+"""Building replies: header blocks, Status documents, warnings, compression."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from kubernel.errors import ApiError, InternalError
+
+from .transport import Reply, header_block
+
+if TYPE_CHECKING:
+    from kubernel.store.records import Obj
+
+__all__ = ["JSON", "JSON_HEAD", "TEXT_HEAD", "error_reply", "gzip_reply", "json_reply", "json_stream_head", "warning_head", "yaml_reply"]
+
+JSON = "application/json"
+JSON_HEAD = header_block([("Cache-Control", "no-cache, private"), ("Content-Type", JSON)])
+TEXT_HEAD = header_block(
+    [
+        ("Cache-Control", "no-cache, private"),
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("X-Content-Type-Options", "nosniff"),
+    ]
+)
+GZIP_FROM = 128 * 1024
+"""Smaller bodies cost more to compress than to send: the same limit as upstream's."""
+
+_WARNING_TOTAL = 4096
+_WARNING_EACH = 256
+
+
+def json_stream_head(content_type: str = JSON) -> bytes:
+    return header_block([("Cache-Control", "no-cache, private"), ("Content-Type", content_type)])
+
+
+def json_reply(status: int, obj: Obj | list[Any], head: bytes = JSON_HEAD) -> Reply:
+    return Reply(status, orjson.dumps(obj), head)
+
+
+def error_reply(error: ApiError, extra: bytes = b"") -> Reply:
+    """The Status for a refusal, with Retry-After where it names a time."""
+    head = JSON_HEAD + extra
+    if error.retry_after:
+        head += b"Retry-After: %d\r\n" % error.retry_after
+    if error.status_code == 401:
+        head += b'WWW-Authenticate: Bearer realm="kubernetes"\r\n'
+    return Reply(error.status_code, orjson.dumps(error.to_status()), head, close=error.status_code == 413)
+
+
+def internal_error(error: BaseException) -> InternalError:
+    return InternalError(f"Internal error occurred: {type(error).__name__}")
+
+
+def warning_head(warnings: Iterable[str]) -> bytes:
+    """``Warning: 299 - "text"`` lines (RFC 7234 5.5). Texts are cut at 256 bytes when all together pass 4096,
+    and dropped beyond; control characters are dropped, quotes and backslashes escaped."""
+    texts = [_clean(text) for text in dict.fromkeys(warnings) if text]
+    if not texts:
+        return b""
+    if sum(len(text) for text in texts) > _WARNING_TOTAL:
+        texts = [text if len(text) <= _WARNING_EACH else text[: _WARNING_EACH - 3] + "..." for text in texts]
+    lines: list[tuple[str, str]] = []
+    total = 0
+    for text in texts:
+        total += len(text)
+        if total > _WARNING_TOTAL:
+            break
+        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+        lines.append(("Warning", f'299 - "{escaped}"'))
+    return header_block(lines)
+
+
+def _clean(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def gzip_reply(reply: Reply) -> Reply:
+    """``reply`` compressed at the cheapest level."""
+    return Reply(
+        reply.status,
+        zlib.compress(reply.body, 1, 31),
+        reply.head + b"Content-Encoding: gzip\r\nVary: Accept-Encoding\r\n",
+        reply.close,
+    )
+
+
+def yaml_reply(reply: Reply) -> Reply:
+    """``reply`` as YAML, for clients that accept nothing else."""
+    import yaml
+
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    text = yaml.dump(orjson.loads(reply.body), Dumper=dumper, sort_keys=False, allow_unicode=True)
+    return Reply(
+        reply.status,
+        text.encode(),
+        reply.head.replace(b"Content-Type: application/json", b"Content-Type: application/yaml"),
+        reply.close,
+    )

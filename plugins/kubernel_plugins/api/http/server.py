@@ -1,0 +1,302 @@
+"""The API: every request's way from its path to its reply."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from kubernel.errors import (
+    ApiError,
+    InternalError,
+    MethodNotSupported,
+    NotFound,
+    StoreFull,
+    TooManyRequests,
+)
+from kubernel.registry.attributes import Attributes
+
+from . import query as q
+from .connect import Connector
+from .endpoints import Endpoints
+from .identity import Gate
+from .metrics import Metrics
+from .negotiate import Negotiator
+from .paths import Target, parse
+from .reading import BATCH, ListWriter, Watcher
+from .responses import GZIP_FROM, JSON_HEAD, error_reply, gzip_reply, warning_head, yaml_reply
+from .shapes import Shape, shape_for
+from .transport import Reply
+from .writing import Changer
+
+if TYPE_CHECKING:
+    from kubernel.plugin import Handle
+    from kubernel.registry.request import UserInfo
+    from kubernel.registry.types import ResourceType
+
+    from .transport import Exchange
+
+__all__ = ["Api"]
+
+_READS = {"GET", "HEAD"}
+_LONG = frozenset({"watch", "connect"})
+_CREATE_TO_CONNECT = frozenset({"exec", "attach", "portforward"})
+_RETRY_AFTER = 1
+
+
+class Api:
+    """``handle`` answers an exchange; it never raises for what a client can cause."""
+
+    def __init__(self, handle: Handle, settings: Any) -> None:
+        self.handle_ = handle
+        self.registry = handle.registry
+        self.clock = handle.clock
+        self.settings = settings
+        self.gate = Gate(handle.hooks)
+        self.metrics = Metrics()
+        self.negotiator = Negotiator()
+        self.lists = ListWriter()
+        self.watcher = Watcher(handle.registry, handle.clock, handle.rng)
+        self.changer = Changer(handle.registry)
+        self.connector = Connector(handle.registry, handle.hooks, self.gate)
+        self.endpoints = Endpoints(handle, self.metrics, self.negotiator)
+        self._random = handle.rng.getrandbits
+
+    async def handle(self, exchange: Exchange) -> Reply | None:
+        started = self.clock.monotonic()
+        number = "%032x" % self._random(128)
+        audit = f"{number[:8]}-{number[8:12]}-{number[12:16]}-{number[16:20]}-{number[20:]}"
+        stamp = b"Audit-Id: %b\r\n" % audit.encode()
+        path = exchange.path
+        target = parse(path)
+        reading = exchange.method in _READS
+        verb = "" if target is None else _verb(exchange, target)
+        lasting = verb in _LONG
+        kind = "readOnly" if reading else "mutating"
+        inflight = self.metrics.inflight
+        reply: Reply | None = None
+        if lasting:
+            self.metrics.longrunning += 1
+        else:
+            inflight[kind] += 1
+        try:
+            if not lasting:
+                limit = self.settings.max_inflight if reading else self.settings.max_mutating_inflight
+                if inflight[kind] > limit:
+                    self.metrics.rejected += 1
+                    raise TooManyRequests(
+                        "too many requests, please try again later", retry_after=_RETRY_AFTER
+                    )
+            user = await self.gate.user(exchange)
+            if target is None or not target.resource:
+                self.gate.authorize(Attributes(user, exchange.method.lower(), path=_plain(path)))
+                reply = await self.endpoints.serve(exchange, user, stamp)
+            else:
+                reply = await self._resource(exchange, user, target, verb, stamp)
+        except ApiError as error:
+            reply = error_reply(error)
+        except asyncio.CancelledError:
+            raise
+        except ConnectionError:
+            raise
+        except StoreFull as full:
+            reply = error_reply(InternalError(f"Internal error occurred: {full}"))
+        except Exception as error:
+            self.handle_.log.opt(exception=error).error("request {} {} failed", exchange.method, path)
+            reply = error_reply(InternalError(f"Internal error occurred: {type(error).__name__}"))
+        finally:
+            if lasting:
+                self.metrics.longrunning -= 1
+            else:
+                inflight[kind] -= 1
+            if target is None:
+                key = (exchange.method, "", "", "")
+            else:
+                key = (verb, target.group, target.version, target.resource)
+                if reply is not None and reply.status == 404 and not self._known(target):
+                    key = (verb, "", "", "unknown")
+            elapsed = None if lasting else self.clock.monotonic() - started
+            self.metrics.count(key, reply.status if reply is not None else 200, elapsed)
+        if reply is not None:
+            reply.head += stamp
+            if len(reply.body) >= GZIP_FROM and self._compresses(exchange):
+                reply = gzip_reply(reply)
+        return reply
+
+    def _known(self, target: Target) -> bool:
+        return self.registry.lookup(target.group, target.version, target.resource) is not None
+
+    def _compresses(self, exchange: Exchange) -> bool:
+        """Compressing for a client on this machine costs both sides time and saves nobody anything."""
+        if "gzip" not in exchange.headers.get("Accept-Encoding", ""):
+            return False
+        mode = self.settings.compression
+        if mode == "remote":
+            remote = exchange.connection.remote
+            return not (remote.startswith("127.") or remote == "::1")
+        return bool(mode == "all")
+
+    # --- resources
+
+    async def _resource(
+        self, exchange: Exchange, user: UserInfo, target: Target, verb: str, stamp: bytes
+    ) -> Reply | None:
+        type = self.registry.lookup(target.group, target.version, target.resource)
+        query = q.parse(exchange.query)
+        self._authorize(exchange, user, target, verb, query)
+        if type is None:
+            raise NotFound.for_path()
+        if not verb:
+            raise MethodNotSupported.for_verb(type.plural, type.group, exchange.method)
+        if type.namespaced:
+            if not target.namespace and (target.name or verb not in ("list", "watch", "create")):
+                raise NotFound.for_path() if target.name else MethodNotSupported.for_verb(
+                    type.plural, type.group, verb
+                )
+        elif target.namespace and target.resource != "namespaces":
+            raise NotFound.for_path()
+        form = self.negotiator.choose(
+            exchange.headers.get("Accept", ""), shapes=type.create is None and not target.subresource
+        )
+        if target.subresource:
+            reply = await self._subresource(exchange, user, type, target, verb, query, stamp)
+        else:
+            shape = shape_for(form, self.registry, type, query)
+            reply = await self._whole(exchange, user, type, target, verb, query, shape, stamp)
+        if reply is not None and form.yaml:
+            reply = yaml_reply(reply)
+        return reply
+
+    async def _whole(
+        self,
+        exchange: Exchange,
+        user: UserInfo,
+        type: ResourceType,
+        target: Target,
+        verb: str,
+        query: q.Query,
+        shape: Shape,
+        stamp: bytes,
+    ) -> Reply | None:
+        namespace = target.namespace if type.namespaced else ""
+        if verb == "get":
+            if query:
+                q.resource_version(query)
+            if verb not in type.verbs:
+                raise MethodNotSupported.for_verb(type.plural, type.group, verb)
+            body = shape.one(self.registry.get(type, namespace, target.name))
+            return Reply(200, body, JSON_HEAD + warning_head((type.deprecation,)) if type.deprecation else JSON_HEAD)
+        if verb not in type.verbs and verb not in ("create", "update"):
+            raise MethodNotSupported.for_verb(type.plural, type.group, verb)
+        extra = stamp + (warning_head((type.deprecation,)) if type.deprecation else b"")
+        if verb == "list":
+            page = await self.registry.list(type, namespace, q.list_options(query))
+            gzip = len(page.records) > BATCH and self._compresses(exchange)
+            # A reply that comes back whole gets its audit id with all others.
+            head = extra[len(stamp) :] if len(page.records) <= BATCH else extra
+            return await self.lists.reply(exchange, shape, page, gzip=gzip, head=head)
+        if verb == "watch":
+            if target.name:
+                selector = f"metadata.name={target.name}"
+                query = {**query, "fieldSelector": [selector]}
+            await self.watcher.serve(exchange, type, namespace, query, shape, extra)
+            return None
+        if verb == "create":
+            return await self.changer.create(exchange, user, type, target, query, shape)
+        if verb == "update":
+            return await self.changer.update(exchange, user, type, target, query, shape)
+        if verb == "patch":
+            return await self.changer.patch(exchange, user, type, target, query, shape)
+        if verb == "delete":
+            return await self.changer.delete(exchange, user, type, target, query, shape)
+        return await self.changer.delete_collection(exchange, user, type, target, query, shape)
+
+    async def _subresource(
+        self,
+        exchange: Exchange,
+        user: UserInfo,
+        type: ResourceType,
+        target: Target,
+        verb: str,
+        query: q.Query,
+        stamp: bytes,
+    ) -> Reply | None:
+        sub = type.subresources.get(target.subresource)
+        if sub is None:
+            raise NotFound.for_path()
+        if sub.connect:
+            return await self.connector.serve(exchange, user, type, target, verb, query, stamp)
+        if verb not in sub.verbs or target.rest:
+            raise MethodNotSupported.for_verb(type.plural, type.group, verb)
+        shape = Shape(self.registry, type)
+        if verb == "get":
+            namespace = target.namespace if type.namespaced else ""
+            record, view = self.registry.get_subresource(type, namespace, target.name, target.subresource)
+            return Reply(200, shape.one(record) if view is None else orjson.dumps(view), JSON_HEAD)
+        if verb == "create":
+            return await self.changer.create(exchange, user, type, target, query, shape)
+        if verb == "update":
+            return await self.changer.update(exchange, user, type, target, query, shape)
+        if verb == "patch":
+            return await self.changer.patch(exchange, user, type, target, query, shape)
+        raise MethodNotSupported.for_verb(type.plural, type.group, verb)
+
+    def _authorize(
+        self, exchange: Exchange, user: UserInfo, target: Target, verb: str, query: q.Query
+    ) -> None:
+        verb = _asked(exchange.method) if verb == "connect" else verb or exchange.method.lower()
+        name = target.name
+        labels = fields = ""
+        if query:
+            labels, fields = q.one(query, "labelSelector"), q.one(query, "fieldSelector")
+            if not name and fields.startswith("metadata.name=") and "," not in fields:
+                name = fields[14:].lstrip("=")
+        self.gate.authorize(
+            Attributes(
+                user, verb, target.group, target.version, target.resource, target.subresource,
+                target.namespace, name, "", labels, fields,
+            )
+        )  # fmt: skip
+        if verb == "get" and target.subresource in _CREATE_TO_CONNECT and exchange.wants_upgrade:
+            # Since v1.35 a WebSocket needs what a POST needs.
+            self.gate.authorize(
+                Attributes(
+                    user, "create", target.group, target.version, target.resource, target.subresource,
+                    target.namespace, name,
+                )
+            )  # fmt: skip
+
+
+_METHODS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
+_STREAMED = frozenset({"exec", "attach", "portforward", "proxy", "log"})
+
+
+def _asked(method: str) -> str:
+    return _METHODS.get(method, method.lower())
+
+
+def _verb(exchange: Exchange, target: Target) -> str:
+    """The API verb; empty when the method means nothing here. ``connect`` for what may last."""
+    method = exchange.method
+    if target.subresource in _STREAMED:
+        return "connect" if method in _METHODS else ""
+    if method in _READS:
+        if target.watching:
+            return "watch"
+        if target.name:
+            return "get"
+        if "watch" in exchange.query and q.flag(q.parse(exchange.query), "watch"):
+            return "watch"
+        return "list"
+    if method == "POST":
+        return "create" if not target.name or target.subresource else ""
+    if method == "DELETE":
+        return "delete" if target.name else "deletecollection"
+    if method in ("PUT", "PATCH"):
+        return _METHODS[method] if target.name else ""
+    return ""
+
+
+def _plain(path: str) -> str:
+    return path.rstrip("/") or "/" if path.count("/") > 1 else path

@@ -1,0 +1,220 @@
+"""The shapes an object can be answered in: itself, its metadata only, or a row of a Table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import orjson
+
+from kubernel.errors import BadRequest
+from kubernel.registry.conversion import from_storage, is_storage
+from kubernel.registry.types import Column
+
+from . import query as q
+
+if TYPE_CHECKING:
+    from kubernel.registry.registry import Page, Registry
+    from kubernel.registry.types import ResourceType
+    from kubernel.store.records import Record
+
+    from .negotiate import Form
+
+__all__ = ["Shape", "shape_for"]
+
+_INCLUDE = ("", "Metadata", "None", "Object")
+
+
+class _Meta(msgspec.Struct):
+    metadata: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+_metadata_of = msgspec.json.Decoder(_Meta).decode
+
+
+class Shape:
+    """Objects as they are stored."""
+
+    def __init__(self, registry: Registry, type: ResourceType) -> None:
+        self.registry = registry
+        self.type = type
+        self.stored = is_storage(type)
+
+    @property
+    def shares_frames(self) -> bool:
+        """Whether a watch event is the same for every watcher of this shape."""
+        return self.stored
+
+    def one(self, record: Record) -> bytes:
+        return record.data if self.stored else self.registry.encode(record, self.type)
+
+    def event(self, record: Record, first: bool) -> bytes:
+        """The object of a watch event; ``first`` is the first of its watch."""
+        return self.one(record)
+
+    def head(self, page: Page) -> bytes:
+        """The beginning of a list document, up to its items."""
+        return b'{"kind":%b,"apiVersion":%b,"metadata":%b,"items":[' % (
+            orjson.dumps(self.type.list_kind),
+            orjson.dumps(self.type.api_version),
+            list_meta(page),
+        )
+
+    def items(self, records: Sequence[Record]) -> Iterator[bytes]:
+        one = self.one
+        return (one(record) for record in records)
+
+    def bookmark(self, meta: dict[str, Any], first: bool) -> bytes:
+        return orjson.dumps({"kind": self.type.kind, "apiVersion": self.type.api_version, "metadata": meta})
+
+
+class Partial(Shape):
+    """PartialObjectMetadata: spliced out of the stored bytes, nothing else is decoded."""
+
+    def __init__(self, registry: Registry, type: ResourceType, version: str) -> None:
+        super().__init__(registry, type)
+        self.version = version
+
+    @property
+    def shares_frames(self) -> bool:
+        return False
+
+    def one(self, record: Record) -> bytes:
+        return _partial(record, self.version)
+
+    def head(self, page: Page) -> bytes:
+        return (
+            b'{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/%b","metadata":%b,"items":['
+            % (
+                self.version.encode(),
+                list_meta(page),
+            )
+        )
+
+    def bookmark(self, meta: dict[str, Any], first: bool) -> bytes:
+        return orjson.dumps(
+            {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{self.version}", "metadata": meta}
+        )
+
+
+class Table(Shape):
+    """Rows of cells. In a watch each event is a table of one row, the first with its columns."""
+
+    def __init__(self, registry: Registry, type: ResourceType, version: str, include: str) -> None:
+        super().__init__(registry, type)
+        self.version = version
+        self.include = include or "Metadata"
+        self.now = registry.clock.time()
+        self.columns = type.columns or _DEFAULT_COLUMNS
+
+    @property
+    def shares_frames(self) -> bool:
+        return False
+
+    def _definitions(self) -> bytes:
+        return orjson.dumps(
+            [
+                {
+                    "name": column.name,
+                    "type": column.type,
+                    "format": column.format,
+                    "description": column.description,
+                    "priority": column.priority,
+                }
+                for column in self.columns
+            ]
+        )
+
+    def _row(self, record: Record) -> bytes:
+        obj, now = from_storage(self.type, record.obj), self.now
+        cells = orjson.dumps([column.value(obj, now) for column in self.columns])
+        if self.include == "None":
+            return b'{"cells":%b,"object":null}' % cells
+        if self.include == "Object":
+            return b'{"cells":%b,"object":%b}' % (cells, super().one(record))
+        return b'{"cells":%b,"object":%b}' % (cells, _partial(record, self.version))
+
+    def _document(self, meta: bytes, definitions: bytes, rows: bytes) -> bytes:
+        return b'{"kind":"Table","apiVersion":"meta.k8s.io/%b","metadata":%b,"columnDefinitions":%b,"rows":[%b]}' % (
+            self.version.encode(),
+            meta,
+            definitions,
+            rows,
+        )
+
+    def one(self, record: Record) -> bytes:
+        meta = b'{"resourceVersion":"%d"}' % record.revision
+        return self._document(meta, self._definitions(), self._row(record))
+
+    def event(self, record: Record, first: bool) -> bytes:
+        self.now = self.registry.clock.time()
+        meta = b'{"resourceVersion":"%d"}' % record.revision
+        return self._document(meta, self._definitions() if first else b"[]", self._row(record))
+
+    def head(self, page: Page) -> bytes:
+        return b'{"kind":"Table","apiVersion":"meta.k8s.io/%b","metadata":%b,"columnDefinitions":%b,"rows":[' % (
+            self.version.encode(),
+            list_meta(page),
+            self._definitions(),
+        )
+
+    def items(self, records: Sequence[Record]) -> Iterator[bytes]:
+        return (self._row(record) for record in records)
+
+    def bookmark(self, meta: dict[str, Any], first: bool) -> bytes:
+        partial = super().bookmark(meta, first)
+        if self.include != "Object":
+            partial = orjson.dumps(
+                {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{self.version}", "metadata": meta}
+            )
+        cells = orjson.dumps([None] * len(self.columns))
+        return self._document(
+            orjson.dumps({"resourceVersion": meta["resourceVersion"]}),
+            self._definitions() if first else b"[]",
+            b'{"cells":%b,"object":%b}' % (cells, partial),
+        )
+
+
+_DEFAULT_COLUMNS = (
+    Column(
+        "Name", lambda obj, now: obj["metadata"].get("name", ""), format="name", description="Name of the object."
+    ),
+    Column(
+        "Created At",
+        lambda obj, now: obj["metadata"].get("creationTimestamp"),
+        type="date",
+        description="Creation time, UTC.",
+    ),
+)
+
+
+def _partial(record: Record, version: str) -> bytes:
+    return b'{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/%b","metadata":%b}' % (
+        version.encode(),
+        bytes(_metadata_of(record.data).metadata),
+    )
+
+
+def list_meta(page: Page) -> bytes:
+    meta: dict[str, Any] = {"resourceVersion": str(page.revision)}
+    if page.continue_token:
+        meta["continue"] = page.continue_token
+    if page.remaining:
+        meta["remainingItemCount"] = page.remaining
+    return orjson.dumps(meta)
+
+
+def shape_for(form: Form, registry: Registry, type: ResourceType, query: q.Query) -> Shape:
+    """BadRequest for an unknown ``includeObject``."""
+    if form.shape == "partial":
+        return Partial(registry, type, form.version)
+    if form.shape == "table":
+        include = q.one(query, "includeObject")
+        if include not in _INCLUDE:
+            raise BadRequest(
+                f'failed to decode options: includeObject: Invalid value: "{include}": must be one of '
+                "'Metadata', 'None' or 'Object'"
+            )
+        return Table(registry, type, form.version, include)
+    return Shape(registry, type)

@@ -1,0 +1,130 @@
+"""What the API server needs of a web server: requests, replies, streams and upgrades.
+
+Nothing outside ``aio`` knows which library speaks HTTP, so the library stays replaceable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from kubernel.registry.request import UserInfo
+
+__all__ = ["Connection", "Exchange", "Handler", "Headers", "Reply", "SocketChannel", "Stream", "header_block"]
+
+
+class Headers(Protocol):
+    """Request headers; names are case-insensitive."""
+
+    def get(self, name: str, default: str = "", /) -> str: ...
+
+    def getall(self, name: str, default: Sequence[str] = (), /) -> Sequence[str]: ...
+
+    def keys(self) -> Any: ...
+
+
+class Connection(Protocol):
+    """One client connection. ``user`` is scratch space for who its certificate belongs to."""
+
+    user: UserInfo | None
+
+    @property
+    def certificate(self) -> bytes | None:
+        """The verified client certificate, DER."""
+        ...
+
+    @property
+    def remote(self) -> str: ...
+
+
+class Stream(Protocol):
+    """An open-ended response body. The task that opened it is cancelled when the client leaves."""
+
+    async def write(self, data: bytes) -> None:
+        """Send; returns when the client keeps up. ConnectionError once the client is gone or was cut
+        off for being too slow."""
+        ...
+
+    def push(self, data: bytes) -> None:
+        """Send without waiting: for small things, when not ``congested``."""
+        ...
+
+    @property
+    def congested(self) -> bool:
+        """The client does not keep up."""
+        ...
+
+    async def close(self) -> None:
+        """End the body properly."""
+        ...
+
+
+class SocketChannel(Protocol):
+    """An accepted WebSocket. ``protocol`` is the subprotocol agreed on."""
+
+    protocol: str
+
+    async def send(self, data: bytes) -> None: ...
+
+    async def send_text(self, text: str) -> None: ...
+
+    def messages(self) -> AsyncIterator[bytes]:
+        """Binary (and, encoded, text) messages until the client closes."""
+        ...
+
+    async def close(self, code: int = 1000, reason: str = "") -> None: ...
+
+
+class Reply:
+    """A complete answer. ``head`` is a header block from ``header_block``, without Content-Length.
+
+    ``body`` is sent as it is. ``close`` ends the connection after it.
+    """
+
+    __slots__ = ("body", "close", "head", "status")
+
+    def __init__(self, status: int, body: bytes, head: bytes = b"", close: bool = False) -> None:
+        self.status = status
+        self.body = body
+        self.head = head
+        self.close = close
+
+
+class Exchange(Protocol):
+    """One request and the means to answer it."""
+
+    method: str
+    path: str
+    """As sent, percent-encoded, without the query."""
+    query: str
+    headers: Headers
+    connection: Connection
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body; RequestEntityTooLarge beyond ``limit`` bytes, BadRequest when broken off."""
+        ...
+
+    async def stream(self, status: int, head: bytes) -> Stream: ...
+
+    @property
+    def wants_upgrade(self) -> bool:
+        """The client asks for a WebSocket."""
+        ...
+
+    async def upgrade(self, protocols: Sequence[str]) -> SocketChannel:
+        """Accept a WebSocket with the first of the client's subprotocols that is in ``protocols``."""
+        ...
+
+
+Handler = Callable[[Exchange], Awaitable["Reply | None"]]
+"""Answers a request: with a Reply, or with None after it has streamed or upgraded by itself."""
+
+_FORBIDDEN = str.maketrans({"\r": " ", "\n": " ", "\0": " "})
+
+
+def header_block(headers: Sequence[tuple[str, str]]) -> bytes:
+    """``Name: value\\r\\n`` lines. Line breaks in values become spaces: nobody can smuggle a header."""
+    return "".join(f"{name}: {value.translate(_FORBIDDEN)}\r\n" for name, value in headers).encode(
+        "utf-8", "replace"
+    )

@@ -1,0 +1,185 @@
+"""create, update, patch and delete: request bodies to registry operations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from kubernel.errors import BadRequest, MethodNotSupported
+from kubernel.registry.operations import Page, Result
+
+from . import query as q
+from .bodies import MAX_BODY, Body, decode_json, decode_yaml
+from .negotiate import patch_type, request_format
+from .responses import JSON_HEAD, warning_head
+from .transport import Reply
+
+if TYPE_CHECKING:
+    from kubernel.registry.registry import Registry
+    from kubernel.registry.request import UserInfo, WriteOptions
+    from kubernel.registry.types import ResourceType
+
+    from .paths import Target
+    from .shapes import Shape
+    from .transport import Exchange
+
+__all__ = ["Changer"]
+
+
+class Changer:
+    """One method a verb; each gives a Reply or raises ApiError with nothing changed."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+
+    async def create(
+        self, exchange: Exchange, user: UserInfo, type: ResourceType, target: Target, query: q.Query, shape: Shape
+    ) -> Reply:
+        body = await _read(exchange, type)
+        options = q.write_options(query, "CreateOptions", exchange.headers.get("User-Agent", ""))
+        warnings = _repeated(body, type, options)
+        obj = _object(body, type)
+        result = await self.registry.create(
+            user,
+            type,
+            target.namespace if type.namespaced else "",
+            obj,
+            options,
+            name=target.name,
+            subresource=target.subresource,
+            raw=body.raw,
+        )
+        return self._reply(201, result, shape, warnings)
+
+    async def update(
+        self, exchange: Exchange, user: UserInfo, type: ResourceType, target: Target, query: q.Query, shape: Shape
+    ) -> Reply:
+        body = await _read(exchange, type)
+        options = q.write_options(query, "UpdateOptions", exchange.headers.get("User-Agent", ""))
+        warnings = _repeated(body, type, options)
+        obj = _object(body, type)
+        result = await self.registry.update(
+            user,
+            type,
+            target.namespace if type.namespaced else "",
+            target.name,
+            obj,
+            options,
+            subresource=target.subresource,
+            raw=body.raw,
+        )
+        return self._reply(201 if result.created else 200, result, shape, warnings)
+
+    async def patch(
+        self, exchange: Exchange, user: UserInfo, type: ResourceType, target: Target, query: q.Query, shape: Shape
+    ) -> Reply:
+        kind = patch_type(exchange.headers.get("Content-Type", ""), custom=type.custom)
+        data = await exchange.body(MAX_BODY)
+        options = q.write_options(
+            query, "PatchOptions", exchange.headers.get("User-Agent", ""), patch=kind
+        )
+        try:
+            body = decode_yaml(data) if kind == "apply" else decode_json(data)
+        except BadRequest as wrong:
+            if kind == "apply":
+                raise BadRequest(f"error decoding YAML: {wrong.message}") from None
+            raise BadRequest(f"error decoding patch: {wrong.message}") from None
+        wanted = list if kind == "json" else dict
+        if not isinstance(body.value, wanted):
+            raise BadRequest(
+                f"error decoding patch: a {kind} patch must be {'a list' if wanted is list else 'an object'}, "
+                f"not {_named(body.value)}"
+            )
+        warnings = _repeated(body, type, options)
+        result = await self.registry.patch(
+            user,
+            type,
+            target.namespace if type.namespaced else "",
+            target.name,
+            kind,
+            body.value,
+            options,
+            subresource=target.subresource,
+            raw=body.raw,
+        )
+        return self._reply(201 if result.created else 200, result, shape, warnings)
+
+    async def delete(
+        self, exchange: Exchange, user: UserInfo, type: ResourceType, target: Target, query: q.Query, shape: Shape
+    ) -> Reply:
+        if target.subresource:
+            raise MethodNotSupported.for_verb(type.plural, type.group, "delete")
+        options = q.delete_options(query, await _delete_body(exchange))
+        namespace = target.namespace if type.namespaced else ""
+        result = await self.registry.delete(user, type, namespace, target.name, options)
+        if result.status is not None:
+            return Reply(200, orjson.dumps(result.status), JSON_HEAD + warning_head(result.warnings))
+        return self._reply(200, result, shape, ())
+
+    async def delete_collection(
+        self, exchange: Exchange, user: UserInfo, type: ResourceType, target: Target, query: q.Query, shape: Shape
+    ) -> Reply:
+        options = q.delete_options(query, await _delete_body(exchange))
+        records = await self.registry.delete_collection(
+            user, type, target.namespace if type.namespaced else "", q.list_options(query), options
+        )
+        page = Page(records, self.registry.store.revision)
+        return Reply(200, b"%b%b]}" % (shape.head(page), b",".join(shape.items(records))), JSON_HEAD)
+
+    def _reply(self, status: int, result: Result, shape: Shape, warnings: tuple[str, ...]) -> Reply:
+        head = JSON_HEAD
+        if warnings or result.warnings:
+            head += warning_head((*warnings, *result.warnings))
+        if result.obj is not None:
+            return Reply(status, orjson.dumps(result.obj), head)
+        return Reply(status, shape.one(result.record), head)
+
+
+async def _read(exchange: Exchange, type: ResourceType) -> Body:
+    kind = request_format(exchange.headers.get("Content-Type", ""))
+    data = await exchange.body(MAX_BODY)
+    try:
+        return decode_json(data) if kind == "json" else decode_yaml(data)
+    except BadRequest as wrong:
+        raise BadRequest(
+            f"the object provided is unrecognized (must be of type {type.kind}): couldn't get version/kind; "
+            f"{wrong.message}"
+        ) from None
+
+
+def _object(body: Body, type: ResourceType) -> dict[str, Any]:
+    if isinstance(body.value, dict):
+        return body.value
+    raise BadRequest(
+        f"the object provided is unrecognized (must be of type {type.kind}): couldn't get version/kind; "
+        f"json parse error: the body must be an object, not {_named(body.value)}"
+    )
+
+
+def _named(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, dict):
+        return "an object"
+    return {list: "an array", str: "a string"}.get(type(value), "a number")
+
+
+def _repeated(body: Body, type: ResourceType, options: WriteOptions) -> tuple[str, ...]:
+    """What fieldValidation says about keys that a YAML body repeats; JSON's are found by the registry."""
+    if not body.duplicates or options.field_validation == "Ignore":
+        return ()
+    if options.field_validation == "Strict":
+        listed = "\n  ".join(body.duplicates)
+        raise BadRequest(f"strict decoding error: yaml: unmarshal errors:\n  {listed}")
+    return body.duplicates
+
+
+async def _delete_body(exchange: Exchange) -> Any:
+    data = await exchange.body(MAX_BODY)
+    if not data:
+        return None
+    kind = request_format(exchange.headers.get("Content-Type", ""))
+    return (decode_json(data) if kind == "json" else decode_yaml(data)).value

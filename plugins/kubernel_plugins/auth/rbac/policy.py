@@ -1,0 +1,145 @@
+"""All roles and bindings of the cluster, kept compiled and current, and the decisions they give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from .rules import Rule, compile_rules
+
+if TYPE_CHECKING:
+    from kubernel.registry.attributes import Attributes
+    from kubernel.registry.request import UserInfo
+    from kubernel.store.records import Obj
+
+__all__ = ["Policy"]
+
+_CACHE = 20_000
+_Subjects = dict[str, dict[str, tuple[str, str]]]
+"""Subject -> binding name -> (kind, name) of the role."""
+
+
+class Policy:
+    """Objects are put and removed one by one; decisions are remembered until something changes.
+
+    Bindings are indexed by subject (``u:NAME``, ``g:NAME``), so that a decision costs what the user's own
+    bindings cost, not what the cluster's do.
+    """
+
+    def __init__(self) -> None:
+        self._roles: dict[tuple[str, str], tuple[Rule, ...]] = {}
+        """(namespace, name); cluster roles have no namespace."""
+        self._bindings: dict[str, _Subjects] = {}
+        """Namespace ("" for cluster role bindings) -> subjects."""
+        self._bound: dict[tuple[str, str], list[str]] = {}
+        self._verdicts: dict[tuple[str, tuple[str, ...], str, str, str, str, str], Any] = {}
+        self.revision = 0
+
+    def _changed(self) -> None:
+        self._verdicts.clear()
+        self.revision += 1
+
+    # --- objects
+
+    def put_role(self, obj: Obj) -> None:
+        meta = obj["metadata"]
+        self._roles[meta.get("namespace", ""), meta["name"]] = compile_rules(obj.get("rules"))
+        self._changed()
+
+    def remove_role(self, namespace: str, name: str) -> None:
+        self._roles.pop((namespace, name), None)
+        self._changed()
+
+    def has_role(self, namespace: str, name: str) -> bool:
+        return (namespace, name) in self._roles
+
+    def has_binding(self, namespace: str, name: str) -> bool:
+        return (namespace, name) in self._bound
+
+    def put_binding(self, obj: Obj) -> None:
+        meta = obj["metadata"]
+        namespace, name = meta.get("namespace", ""), meta["name"]
+        self._unbind(namespace, name)
+        role = obj.get("roleRef") or {}
+        told = (role.get("kind", ""), role.get("name", ""))
+        keys = [_subject_key(subject, namespace) for subject in obj.get("subjects") or ()]
+        subjects = self._bindings.setdefault(namespace, {})
+        for key in keys:
+            subjects.setdefault(key, {})[name] = told
+        self._bound[namespace, name] = keys
+        self._changed()
+
+    def remove_binding(self, namespace: str, name: str) -> None:
+        self._unbind(namespace, name)
+        self._changed()
+
+    def _unbind(self, namespace: str, name: str) -> None:
+        subjects = self._bindings.get(namespace, {})
+        for key in self._bound.pop((namespace, name), ()):
+            bound = subjects.get(key)
+            if bound is not None:
+                bound.pop(name, None)
+                if not bound:
+                    del subjects[key]
+
+    # --- decisions
+
+    def allows(self, attributes: Attributes) -> bool:
+        """Whether any rule allows it. Remembered for each user, verb and resource; names are looked at
+        only where rules name some."""
+        user = attributes.user
+        if attributes.path:
+            key = (user.name, user.groups, attributes.verb, "\0", attributes.path, "", "")
+        else:
+            key = (
+                user.name, user.groups, attributes.verb, attributes.group, attributes.resource,
+                attributes.subresource, attributes.namespace,
+            )  # fmt: skip
+        verdict = self._verdicts.get(key)
+        if verdict is None:
+            if len(self._verdicts) >= _CACHE:
+                self._verdicts.clear()
+            verdict = self._verdicts[key] = self._judge(attributes)
+        if verdict is True or verdict is False:
+            return bool(verdict)
+        return attributes.name in verdict
+
+    def _judge(self, attributes: Attributes) -> bool | frozenset[str]:
+        """True, False, or the names for which it is allowed."""
+        names: set[str] = set()
+        if attributes.path:
+            return any(
+                rule.matches_verb(attributes.verb) and rule.matches_path(attributes.path)
+                for rule in self.rules_of(attributes.user, "")
+            )
+        for rule in self.rules_of(attributes.user, attributes.namespace):
+            if rule.matches_verb(attributes.verb) and rule.matches_resource(
+                attributes.group, attributes.resource, attributes.subresource
+            ):
+                if not rule.names:
+                    return True
+                names |= rule.names
+        return frozenset(names) if names else False
+
+    def rules_of(self, user: UserInfo, namespace: str) -> Iterator[Rule]:
+        """The rules that hold for ``user`` in ``namespace``; the cluster-wide ones alone when it is empty."""
+        for scope in ("", namespace) if namespace else ("",):
+            subjects = self._bindings.get(scope)
+            if not subjects:
+                continue
+            for key in (f"u:{user.name}", *(f"g:{group}" for group in user.groups)):
+                for kind, name in subjects.get(key, {}).values():
+                    yield from self.rules_for(kind, name, scope)
+
+    def rules_for(self, kind: str, name: str, namespace: str) -> tuple[Rule, ...]:
+        """The rules of a role as a binding in ``namespace`` refers to it; none when it is not there."""
+        return self._roles.get((namespace if kind == "Role" else "", name), ())
+
+
+def _subject_key(subject: dict[str, Any], namespace: str) -> str:
+    kind, name = subject.get("kind"), subject.get("name", "")
+    if kind == "Group":
+        return f"g:{name}"
+    if kind == "ServiceAccount":
+        return f"u:system:serviceaccount:{subject.get('namespace') or namespace}:{name}"
+    return f"u:{name}"

@@ -1,0 +1,126 @@
+"""Policy rules, compiled for matching. Source: k8s.io/component-helpers/auth/rbac/validation and
+k8s.io/api/rbac/v1 (``*`` is all; ``*/scale`` that subresource of all; ``/api/*`` a path prefix)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kubernel.registry.attributes import Attributes
+
+__all__ = ["Rule", "compile_rules", "covers"]
+
+
+class Rule:
+    """One PolicyRule. ``names`` empty covers every name."""
+
+    __slots__ = ("groups", "names", "resources", "urls", "verbs")
+
+    def __init__(
+        self,
+        verbs: Iterable[str],
+        groups: Iterable[str] = (),
+        resources: Iterable[str] = (),
+        names: Iterable[str] = (),
+        urls: Iterable[str] = (),
+    ) -> None:
+        self.verbs = frozenset(verbs)
+        self.groups = frozenset(groups)
+        self.resources = frozenset(resources)
+        self.names = frozenset(names)
+        self.urls = frozenset(urls)
+
+    def matches_verb(self, verb: str) -> bool:
+        return verb in self.verbs or "*" in self.verbs
+
+    def matches_resource(self, group: str, resource: str, subresource: str) -> bool:
+        """Whether the rule is about this resource, whatever the name and verb."""
+        if group not in self.groups and "*" not in self.groups:
+            return False
+        resources = self.resources
+        if "*" in resources:
+            return True
+        if subresource:
+            return f"{resource}/{subresource}" in resources or f"*/{subresource}" in resources
+        return resource in resources
+
+    def matches_path(self, path: str) -> bool:
+        urls = self.urls
+        if path in urls or "*" in urls:
+            return True
+        return any(url.endswith("*") and path.startswith(url[:-1]) for url in urls)
+
+    def as_dict(self) -> dict[str, Any]:
+        told: dict[str, Any] = {"verbs": sorted(self.verbs)}
+        for key, values in (
+            ("apiGroups", self.groups),
+            ("resources", self.resources),
+            ("resourceNames", self.names),
+            ("nonResourceURLs", self.urls),
+        ):
+            if values:
+                told[key] = sorted(values)
+        return told
+
+
+def compile_rules(rules: Iterable[Mapping[str, Any]] | None) -> tuple[Rule, ...]:
+    """``rules`` of a Role or ClusterRole."""
+    return tuple(
+        Rule(
+            rule.get("verbs") or (),
+            rule.get("apiGroups") or (),
+            rule.get("resources") or (),
+            rule.get("resourceNames") or (),
+            rule.get("nonResourceURLs") or (),
+        )
+        for rule in rules or ()
+    )
+
+
+def allows(rule: Rule, attributes: Attributes) -> bool:
+    """Whether ``rule`` allows the resource request."""
+    return (
+        rule.matches_verb(attributes.verb)
+        and rule.matches_resource(attributes.group, attributes.resource, attributes.subresource)
+        and (not rule.names or attributes.name in rule.names)
+    )
+
+
+def covers(owned: Iterable[Rule], wanted: Iterable[Rule]) -> list[Rule]:
+    """What of ``wanted``, taken apart into single permissions, no rule of ``owned`` grants."""
+    held = tuple(owned)
+    missing: list[Rule] = []
+    for rule in wanted:
+        for piece in _pieces(rule):
+            if not any(_includes(mine, piece) for mine in held):
+                missing.append(piece)
+    return missing
+
+
+def _pieces(rule: Rule) -> Iterable[Rule]:
+    for verb in sorted(rule.verbs):
+        for url in sorted(rule.urls):
+            yield Rule((verb,), urls=(url,))
+        for group in sorted(rule.groups):
+            for resource in sorted(rule.resources):
+                if rule.names:
+                    for name in sorted(rule.names):
+                        yield Rule((verb,), (group,), (resource,), (name,))
+                else:
+                    yield Rule((verb,), (group,), (resource,))
+
+
+def _includes(mine: Rule, piece: Rule) -> bool:
+    (verb,) = piece.verbs
+    if not mine.matches_verb(verb):
+        return False
+    if piece.urls:
+        (url,) = piece.urls
+        return mine.matches_path(url)
+    (group,) = piece.groups
+    (resource,) = piece.resources
+    plural, _, subresource = resource.partition("/")
+    if not mine.matches_resource(group, plural, subresource):
+        return False
+    return not mine.names or (bool(piece.names) and piece.names <= mine.names)

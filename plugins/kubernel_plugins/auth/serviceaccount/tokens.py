@@ -1,0 +1,269 @@
+"""TokenRequest, TokenReview and who a token belongs to.
+
+Source: kubernetes/pkg/serviceaccount/{claims,jwt}.go, pkg/registry/core/serviceaccount/storage/token.go.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import inspect
+import json
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from kubernel.clock import rfc3339
+from kubernel.errors import BadRequest, Cause, Conflict, Invalid, NotFound, Unauthorized
+from kubernel.registry.attributes import Credentials
+from kubernel.registry.request import UserInfo
+
+if TYPE_CHECKING:
+    from kubernel.plugin import Handle
+    from kubernel.registry.request import Request
+    from kubernel.store.records import Obj
+
+    from .keys import SigningKey
+
+__all__ = ["Tokens"]
+
+_MIN_SECONDS = 600
+_MAX_SECONDS = 1 << 32
+_DEFAULT_SECONDS = 3600
+_CACHE = 4096
+_PRIVATE = "kubernetes.io"
+_BOUND = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
+
+
+class Tokens:
+    """Verified signatures are remembered by the token's hash; expiry and the bound objects are looked
+    at each time, so that a token is void the moment its pod is gone."""
+
+    def __init__(
+        self, key: SigningKey, issuer: str, audiences: tuple[str, ...], longest: int, handle: Handle
+    ) -> None:
+        self._key = key
+        self._issuer = issuer
+        self._audiences = audiences
+        self._longest = longest
+        self._handle = handle
+        self._registry = handle.registry
+        self._clock = handle.clock
+        self._verified: dict[bytes, dict[str, Any]] = {}
+
+    # --- TokenRequest
+
+    def request(self, request: Request) -> Obj:
+        """POST serviceaccounts/NAME/token."""
+        obj = request.obj or {}
+        spec = obj.get("spec") or {}
+        account = self._get("serviceaccounts", request.namespace, request.name)
+        seconds = spec.get("expirationSeconds")
+        seconds = _DEFAULT_SECONDS if seconds is None else seconds
+        causes = _check(spec, seconds)
+        if causes:
+            raise Invalid.for_object("TokenRequest", "authentication.k8s.io", "", causes)
+        seconds = min(seconds, self._longest)
+        audiences = list(spec.get("audiences") or self._audiences)
+        private: dict[str, Any] = {
+            "namespace": request.namespace,
+            "serviceaccount": {"name": request.name, "uid": account["metadata"]["uid"]},
+        }
+        self._bind(private, spec.get("boundObjectRef"), request)
+        now = int(self._clock.time())
+        claims = {
+            "aud": audiences,
+            "exp": now + seconds,
+            "iat": now,
+            "iss": self._issuer,
+            "jti": str(uuid.UUID(int=self._handle.rng.getrandbits(128), version=4)),
+            _PRIVATE: private,
+            "nbf": now,
+            "sub": f"system:serviceaccount:{request.namespace}:{request.name}",
+        }
+        if seconds == 3607:
+            # Kubelets ask for this and refresh in time; upstream lets such a token live a year for old clients.
+            private["warnafter"] = now + seconds
+            claims["exp"] = now + min(365 * 86400, self._longest)
+        token = "" if request.dry_run else self._key.sign(claims)
+        return {
+            **obj,
+            "metadata": {
+                "name": request.name,
+                "namespace": request.namespace,
+                "creationTimestamp": rfc3339(now),
+            },
+            "spec": {**spec, "audiences": audiences, "expirationSeconds": seconds},
+            "status": {"token": token, "expirationTimestamp": rfc3339(now + seconds)},
+        }
+
+    def _bind(self, private: dict[str, Any], ref: dict[str, Any] | None, request: Request) -> None:
+        if not ref:
+            return
+        kind, name = ref.get("kind", ""), ref.get("name", "")
+        plural = _BOUND.get(kind)
+        if plural is None or ref.get("apiVersion", "v1") != "v1":
+            raise BadRequest(f"cannot bind token for serviceaccount {json.dumps(request.name)} to object of type {kind}")
+        bound = self._get(plural, "" if kind == "Node" else request.namespace, name)
+        uid = bound["metadata"]["uid"]
+        if ref.get("uid") and ref["uid"] != uid:
+            raise Conflict.for_object(
+                plural,
+                "",
+                name,
+                f"the UID in the bound object reference ({ref['uid']}) does not match the UID in record. The object "
+                "might have been deleted and then recreated",
+            )
+        private[kind.lower()] = {"name": name, "uid": uid}
+        if kind == "Pod":
+            spec = bound.get("spec") or {}
+            used = spec.get("serviceAccountName") or "default"
+            if used != request.name:
+                raise BadRequest(
+                    f'cannot bind token for serviceaccount "{request.name}" to pod running with different '
+                    "serviceaccount name."
+                )
+            node = self._find("nodes", "", spec.get("nodeName") or "")
+            if node is not None:
+                private["node"] = {"name": node["metadata"]["name"], "uid": node["metadata"]["uid"]}
+
+    # --- authentication
+
+    def authenticate(self, token: str) -> UserInfo | None:
+        claims = self._claims(token)
+        if claims is None:
+            return None
+        return self._user(claims, self._audiences)
+
+    def _claims(self, token: str) -> dict[str, Any] | None:
+        """None for a token that is not ours; Unauthorized for a forged one."""
+        digest = hashlib.sha256(token.encode("utf-8", "replace")).digest()
+        known = self._verified.get(digest)
+        if known is not None:
+            return known
+        if _peek(token).get("iss") != self._issuer:
+            return None
+        try:
+            claims = self._key.verify(token)
+        except ValueError:
+            raise Unauthorized from None
+        if len(self._verified) >= _CACHE:
+            self._verified.clear()
+        self._verified[digest] = claims
+        return claims
+
+    def _user(self, claims: dict[str, Any], audiences: tuple[str, ...]) -> UserInfo:
+        now = self._clock.time()
+        told = claims.get("aud") or []
+        mine = [told] if isinstance(told, str) else told
+        if claims.get("exp", 0) <= now or claims.get("nbf", 0) > now + 1:
+            raise Unauthorized
+        if not any(audience in audiences for audience in mine):
+            raise Unauthorized
+        private = claims.get(_PRIVATE) or {}
+        namespace = private.get("namespace", "")
+        account = private.get("serviceaccount") or {}
+        name = account.get("name", "")
+        if not self._lives("serviceaccounts", namespace, account):
+            raise Unauthorized
+        extra = {"authentication.kubernetes.io/credential-id": (f"JTI={claims.get('jti', '')}",)}
+        for kind, plural in (("pod", "pods"), ("secret", "secrets"), ("node", "nodes")):
+            bound = private.get(kind)
+            if bound is None:
+                continue
+            # The node beside a pod is told, not bound to: the pod may outlive its Node object.
+            binding = kind != "node" or "pod" not in private
+            if binding and not self._lives(plural, "" if kind == "node" else namespace, bound):
+                raise Unauthorized
+            if kind != "secret":
+                extra[f"authentication.kubernetes.io/{kind}-name"] = (bound["name"],)
+                extra[f"authentication.kubernetes.io/{kind}-uid"] = (bound["uid"],)
+        return UserInfo(
+            f"system:serviceaccount:{namespace}:{name}",
+            ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"),
+            account.get("uid", ""),
+            extra,
+        )
+
+    # --- TokenReview
+
+    async def review(self, request: Request) -> Obj:
+        obj = request.obj or {}
+        spec = obj.get("spec") or {}
+        token = spec.get("token") or ""
+        if not token:
+            raise BadRequest("token is required for TokenReview in authentication")
+        wanted = tuple(spec.get("audiences") or ())
+        status: dict[str, Any] = {"authenticated": False}
+        try:
+            claims = self._claims(token)
+            if claims is not None:
+                audiences = wanted or self._audiences
+                user: UserInfo | None = self._user(claims, audiences)
+                told = claims.get("aud") or []
+                told = [told] if isinstance(told, str) else told
+                shared = [audience for audience in told if audience in audiences]
+            else:
+                answer: Any = self._handle.hooks.authenticate(Credentials(token=token))
+                user = await answer if inspect.isawaitable(answer) else answer
+                shared = list(wanted or self._audiences)
+            if user is not None:
+                status = {"authenticated": True, "user": user.as_dict(), "audiences": shared}
+        except Unauthorized:
+            status["error"] = "[invalid bearer token, token lookup failed]"
+        return {**obj, "status": status}
+
+    # --- objects
+
+    def _find(self, plural: str, namespace: str, name: str) -> Obj | None:
+        type = self._registry.lookup("", "v1", plural)
+        if type is None or not name:
+            return None
+        try:
+            return self._registry.get(type, namespace, name).obj
+        except NotFound:
+            return None
+
+    def _get(self, plural: str, namespace: str, name: str) -> Obj:
+        found = self._find(plural, namespace, name)
+        if found is None:
+            raise NotFound.for_object(plural, "", name)
+        return found
+
+    def _lives(self, plural: str, namespace: str, ref: dict[str, Any]) -> bool:
+        """Whether the very object is there."""
+        found = self._find(plural, namespace, ref.get("name", ""))
+        return found is not None and found["metadata"].get("uid") == ref.get("uid")
+
+
+def _peek(token: str) -> dict[str, Any]:
+    """The claims of a JWT, unverified; empty for anything else."""
+    parts = token.split(".")
+    if len(parts) != 3 or len(token) > 16384:
+        return {}
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except ValueError:
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def _check(spec: dict[str, Any], seconds: int) -> list[Cause]:
+    causes: list[Cause] = []
+    field = "spec.expirationSeconds"
+    if seconds < _MIN_SECONDS:
+        causes.append(
+            Cause(
+                "FieldValueInvalid",
+                f"Invalid value: {seconds}: may not specify a duration less than 10 minutes",
+                field,
+            )
+        )
+    if seconds > _MAX_SECONDS:
+        causes.append(
+            Cause(
+                "FieldValueInvalid",
+                f"Invalid value: {seconds}: may not specify a duration larger than 2^32 seconds",
+                field,
+            )
+        )
+    return causes

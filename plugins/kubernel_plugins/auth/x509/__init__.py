@@ -1,0 +1,46 @@
+"""The cluster's certificate authority, and users known by their client certificates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kubernel.plugin import NoSettings, hookimpl
+from kubernel.plugin import Plugin as BasePlugin
+from kubernel.registry.request import UserInfo
+
+from .subject import subject
+
+if TYPE_CHECKING:
+    from kubernel.plugin import Handle
+    from kubernel.registry.attributes import Credentials
+
+    from .authority import Authority
+
+__all__ = ["Plugin"]
+
+
+class Plugin(BasePlugin):
+    """Users are their certificate's common name, groups its organizations."""
+
+    Settings = NoSettings
+
+    def __init__(self, settings: Any, handle: Handle) -> None:
+        super().__init__(settings, handle)
+        self._authority: Authority | None = None
+
+    async def start(self) -> None:
+        from .authority import Authority
+
+        self._authority = Authority.open(self.handle.data_dir / "pki")
+
+    @hookimpl
+    def kubernel_certificate_authority(self) -> Authority | None:
+        return self._authority
+
+    @hookimpl
+    def kubernel_authenticate(self, credentials: Credentials) -> UserInfo | None:
+        """The certificate was verified in the TLS handshake."""
+        if credentials.certificate is None:
+            return None
+        name, organizations = subject(credentials.certificate)
+        return UserInfo(name, organizations) if name else None

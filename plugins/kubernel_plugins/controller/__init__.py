@@ -1,0 +1,1 @@
+"""Controllers: each plugin one control loop. ``pods`` and ``ownership`` are what several share."""

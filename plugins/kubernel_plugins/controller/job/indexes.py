@@ -1,0 +1,76 @@
+"""Completion indexes of Indexed Jobs: ``1,3-5`` and back.
+
+Source: k8s.io/kubernetes/pkg/controller/job/indexed_job_utils.go (v1.37).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from kubernel.objects import meta
+
+if TYPE_CHECKING:
+    from kubernel.store.records import Obj
+
+__all__ = ["ANNOTATION", "format_ranges", "index_of", "parse_ranges", "with_index"]
+
+ANNOTATION = "batch.kubernetes.io/job-completion-index"
+_ENVIRONMENT = "JOB_COMPLETION_INDEX"
+
+
+def parse_ranges(text: str, limit: int) -> set[int]:
+    """Indexes below ``limit`` in ``1,3-5``; malformed parts are passed over."""
+    found: set[int] = set()
+    for part in text.split(",") if text else ():
+        first, _, last = part.partition("-")
+        if first.isdigit() and (last.isdigit() or not last):
+            found.update(range(int(first), min(int(last or first) + 1, limit)))
+    return found
+
+
+def format_ranges(indexes: Iterable[int]) -> str:
+    parts: list[str] = []
+    ordered = sorted(indexes)
+    start = 0
+    for position, value in enumerate(ordered):
+        if position + 1 < len(ordered) and ordered[position + 1] == value + 1:
+            continue
+        first = ordered[start]
+        start = position + 1
+        # Two neighbours are a pair in upstream's text, three or more a range.
+        if value == first:
+            parts.append(str(value))
+        elif value == first + 1:
+            parts += [str(first), str(value)]
+        else:
+            parts.append(f"{first}-{value}")
+    return ",".join(parts)
+
+
+def index_of(pod: Obj) -> int | None:
+    text = meta.annotations(pod).get(ANNOTATION, "")
+    return int(text) if text.isdigit() else None
+
+
+def with_index(pod: Obj, job: Obj, index: int) -> Obj:
+    """The pod as the one of ``index``: annotation, label, name, host name and environment."""
+    metadata = {
+        **pod["metadata"],
+        "generateName": f"{meta.name(job)}-{index}-",
+        "annotations": {**meta.annotations(pod), ANNOTATION: str(index)},
+        "labels": {**meta.labels(pod), ANNOTATION: str(index)},
+    }
+    spec: dict[str, Any] = {**pod["spec"], "hostname": f"{meta.name(job)}-{index}"}
+    source = {"fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{ANNOTATION}']"}}
+    for key in ("initContainers", "containers"):
+        if spec.get(key):
+            spec[key] = [_with_environment(container, source) for container in spec[key]]
+    return {**pod, "metadata": metadata, "spec": spec}
+
+
+def _with_environment(container: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
+    environment = container.get("env") or []
+    if any(entry.get("name") == _ENVIRONMENT for entry in environment):
+        return container
+    return {**container, "env": [*environment, {"name": _ENVIRONMENT, "valueFrom": source}]}
