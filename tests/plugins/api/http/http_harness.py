@@ -147,7 +147,9 @@ class World:
         for type in simple_types():
             self.registry.register(type)
 
-    async def start(self, http_settings: http.Settings, extra: Sequence[tuple[str, object]], tokens: Mapping[str, str]) -> None:
+    async def start(
+        self, http_settings: http.Settings, extra: Sequence[tuple[str, object]], tokens: Mapping[str, str]
+    ) -> None:
         await self.store.start()
         chosen: list[tuple[str, str, Any, Any]] = [
             ("auth", "x509", x509.Plugin, x509.Plugin.Settings()),
@@ -181,7 +183,9 @@ class World:
     def port(self) -> int:
         return int(self.plugin("api/http").url.rsplit(":", 1)[1])
 
-    def context(self, *, admin: bool = True, user: tuple[str, tuple[str, ...]] | None = None) -> ssl.SSLContext:
+    def context(
+        self, *, admin: bool = True, user: tuple[str, tuple[str, ...]] | None = None
+    ) -> ssl.SSLContext:
         """TLS of a client: the administrator's certificate, another user's, or none."""
         pki = self.data_dir / "pki"
         context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
@@ -308,7 +312,13 @@ def check(body: Callable[[World, Raw], Coroutine[Any, Any, None]], data_dir: Pat
 
 
 def pod(name: str, **more: Any) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [{"name": "c"}]}, **more}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {"containers": [{"name": "c"}]},
+        **more,
+    }
 
 
 PODS = "/api/v1/namespaces/default/pods"
