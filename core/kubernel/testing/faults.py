@@ -68,7 +68,10 @@ class Faults:
         self._open: dict[_OpenWatch, None] = {}
         self._failures: list[_Failure] = []
         self._delay = 0.0
-        registry: Any = kernel.registry
+
+    def install(self) -> None:
+        """Called once the registry is there and nothing has started yet."""
+        registry: Any = self._kernel.registry
         registry.watch = self._tracked(registry.watch)
         for verb in _VERBS:
             setattr(registry, verb, self._failing(verb, getattr(registry, verb)))
