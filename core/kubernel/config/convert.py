@@ -24,15 +24,25 @@ Duration = Annotated[float, _DURATION]
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d)")
-_INITIALISMS = frozenset(
-    {"cidr", "cidrs", "cpu", "dns", "http", "https", "ip", "ips", "qps", "tls", "uid", "url"}
-)
+_INITIALISMS = {
+    "cidr": "CIDR",
+    "cidrs": "CIDRs",
+    "cpu": "CPU",
+    "dns": "DNS",
+    "http": "HTTP",
+    "ip": "IP",
+    "ips": "IPs",
+    "qps": "QPS",
+    "tls": "TLS",
+    "uid": "UID",
+    "url": "URL",
+}
 
 
 def camel_case(field: str) -> str:
     """``pod_cidr`` -> ``podCIDR``: the key in YAML of a dataclass field, initialisms as upstream has them."""
     first, *rest = field.split("_")
-    return first + "".join(word.upper() if word in _INITIALISMS else word.capitalize() for word in rest)
+    return first + "".join(_INITIALISMS.get(word, word.capitalize()) for word in rest)
 
 
 def parse_duration(text: str) -> float:

@@ -132,7 +132,7 @@ class _Reader:
         if isinstance(node, self._yaml.ScalarNode):
             return Marked(self._scalar(node, place), self._source, line, path, key_line)
         if id(node) in self._open:
-            raise place.error("an alias refers to what contains it")
+            raise place.error("an alias refers to what contains it", at_key=True)
         self._open.add(id(node))
         try:
             value = self._collection(node, place)

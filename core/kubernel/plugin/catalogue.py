@@ -9,6 +9,7 @@ missing, duplicate and broken plugins are always reported from a fresh scan.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -171,7 +172,8 @@ class Catalogue:
             part.replace(path)
         except OSError:
             # A read-only home costs the next start a scan, nothing else.
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink()
 
 
 def _checked(found: Found, value: object) -> type[Plugin]:

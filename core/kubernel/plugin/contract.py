@@ -48,8 +48,8 @@ ROLES: Mapping[str, str] = {
     "runtime": "driver",  # runs containers
     "node": "plugins",
     "controller": "plugins",
-    "scheduler": "plugins",
     "scheduler_policy": "plugins",
+    "scheduler": "plugins",
     "proxy": "driver",
     "cli": "plugins",
 }
@@ -318,8 +318,9 @@ class Runtime(Protocol):
         """Forget an exited container."""
         ...
 
-    async def list_containers(self) -> list[ContainerState]:
-        """All containers, also those that a previous run of the node left: adoption after restart."""
+    async def list_containers(self, pod_uid: str = "") -> list[ContainerState]:
+        """The containers of one pod, or all; also those that a previous run of the node left: adoption
+        after restart."""
         ...
 
     async def exec(

@@ -16,8 +16,7 @@ from kubernel.registry.strategic import strategic_patch
 
 __all__ = ["MAX_OPERATIONS", "json_patch", "merge_patch", "strategic_patch"]
 
-MAX_NUMBER = re.compile("0|[1-9][0-9]{0,8}")
-_OPERATIONS = 10_000
+MAX_OPERATIONS = 10_000
 """As the API server's own limit; a copy operation could double a document each time."""
 
 MAX_COPIED = 3 * 1024 * 1024

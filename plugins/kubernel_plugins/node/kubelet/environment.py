@@ -13,7 +13,15 @@ from kubernel.objects import quantity
 if TYPE_CHECKING:
     from kubernel.store.records import Obj
 
-__all__ = ["ConfigProblem", "Lookup", "expand", "field_value", "resolve", "resource_value", "service_variables"]
+__all__ = [
+    "ConfigProblem",
+    "Lookup",
+    "expand",
+    "field_value",
+    "resolve",
+    "resource_value",
+    "service_variables",
+]
 
 Lookup = Callable[[str, str, str], "Obj | None"]
 """(``configmaps`` or ``secrets``, namespace, name) -> the object; None when there is none."""
@@ -98,7 +106,9 @@ def _escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-def resource_value(container: Mapping[str, Any], ref: Mapping[str, Any], allocatable: Mapping[str, str]) -> str:
+def resource_value(
+    container: Mapping[str, Any], ref: Mapping[str, Any], allocatable: Mapping[str, str]
+) -> str:
     """What ``resourceFieldRef`` names, in units of its divisor, rounded up; a limit that is not set is the
     node's allocatable."""
     kind, _, name = str(ref["resource"]).partition(".")
@@ -129,14 +139,13 @@ def resolve(
     links = pod.get("spec", {}).get("enableServiceLinks", True)
     variables = service_variables(services, namespace, links)
     for source in container.get("envFrom") or ():
-        prefix = source.get("prefix", "")
+        prefix = source.get("prefix") or ""
         for resource, key in (("configmaps", "configMapRef"), ("secrets", "secretRef")):
             ref = source.get(key)
             if ref is None:
                 continue
             found = _find(lookup, resource, namespace, ref)
-            for name, value in _data(found, resource).items():
-                variables[prefix + name] = value
+            variables |= {prefix + name: text for name, text in _data(found, resource).items()}
     literal: dict[str, str] = {}
     for entry in container.get("env") or ():
         value = _value(pod, container, entry, variables | literal, lookup, addresses, allocatable)

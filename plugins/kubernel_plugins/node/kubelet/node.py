@@ -92,7 +92,9 @@ class NodeReporter:
         extended = {k: v for k, v in (status.get("capacity") or {}).items() if k not in _OWN}
         capacity = {**extended, **self._capacity}
         before = {condition["type"]: condition for condition in status.get("conditions") or ()}
-        conditions = [condition for name, condition in before.items() if name not in {c[0] for c in _CONDITIONS}]
+        conditions = [
+            condition for name, condition in before.items() if name not in {c[0] for c in _CONDITIONS}
+        ]
         for type, value, reason, message in _CONDITIONS:
             old = before.get(type)
             same = old is not None and old.get("status") == value
@@ -171,7 +173,5 @@ class NodeReporter:
 
     def _stale(self) -> bool:
         status = self._node.get("status", {})
-        ready = any(
-            c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or ()
-        )
+        ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or ())
         return not ready or status.get("capacity") != status.get("allocatable")

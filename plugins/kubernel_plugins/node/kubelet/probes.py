@@ -57,7 +57,10 @@ class Prober:
     async def _run(self) -> None:
         probe = self._probe
         period = float(probe.get("periodSeconds") or 10)
-        wanted = {True: int(probe.get("successThreshold") or 1), False: int(probe.get("failureThreshold") or 3)}
+        wanted = {
+            True: int(probe.get("successThreshold") or 1),
+            False: int(probe.get("failureThreshold") or 3),
+        }
         await self._clock.sleep(
             self._started + float(probe.get("initialDelaySeconds") or 0) - self._clock.time()
         )

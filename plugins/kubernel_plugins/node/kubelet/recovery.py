@@ -36,7 +36,9 @@ def recover(
         if track.running:
             # Adopted: its probes begin anew, until then it counts as it was told.
             track.started, track.ready = bool(entry.get("started")), bool(entry.get("ready"))
-    initialized = any(c["type"] == "Initialized" and c["status"] == "True" for c in status.get("conditions") or ())
+    initialized = any(
+        c["type"] == "Initialized" and c["status"] == "True" for c in status.get("conditions") or ()
+    )
     return initialized or any(track.state is not None for track in apps)
 
 

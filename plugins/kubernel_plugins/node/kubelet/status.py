@@ -40,10 +40,13 @@ def _terminated(state: ContainerState, runtime: str) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "exitCode": state.exit_code,
         "reason": state.reason or ("Completed" if state.exit_code == 0 else "Error"),
-        "startedAt": rfc3339(state.started) if state.started else None,
-        "finishedAt": rfc3339(state.finished) if state.finished else None,
-        "containerID": f"{runtime}://{state.id}" if state.id else "",
     }
+    if state.started:
+        answer["startedAt"] = rfc3339(state.started)
+    if state.finished:
+        answer["finishedAt"] = rfc3339(state.finished)
+    if state.id:
+        answer["containerID"] = f"{runtime}://{state.id}"
     if state.signal:
         answer["signal"] = state.signal
     if state.message:
@@ -124,8 +127,8 @@ def pod_phase(pod: Obj, facts: Facts) -> str:
 
 
 def pod_status(pod: Obj, facts: Facts, old: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of ``status`` that are the kubelet's; ``old`` gives the transition times and the
-    conditions of others."""
+    """The fields of ``status`` that are the kubelet's, as a strategic merge patch: of the conditions only its
+    own. ``old`` is the status that is there."""
     phase = pod_phase(pod, facts)
     default = ("ContainerCreating", "")
     if facts.init_containers and not facts.initialized:
@@ -180,7 +183,11 @@ def _conditions(
         if phase == "Failed":
             contained = ("False", "PodFailed", "")
         elif unready:
-            contained = ("False", "ContainersNotReady", f"containers with unready status: [{' '.join(unready)}]")
+            contained = (
+                "False",
+                "ContainersNotReady",
+                f"containers with unready status: [{' '.join(unready)}]",
+            )
         ready = contained
         if ready[0] == "True":
             ready = _gates(pod, before)
@@ -196,7 +203,7 @@ def _conditions(
         "ContainersReady": contained,
     }
     generation = pod["metadata"].get("generation", 1)
-    answer = [condition for type, condition in before.items() if type not in ours]
+    answer = []
     for type, (value, reason, message) in ours.items():
         previous = before.get(type)
         same = previous is not None and previous["status"] == value
@@ -204,7 +211,6 @@ def _conditions(
             "type": type,
             "status": value,
             "observedGeneration": generation,
-            "lastProbeTime": None,
             "lastTransitionTime": previous["lastTransitionTime"] if previous and same else rfc3339(facts.now),
         }
         if reason:
@@ -220,7 +226,11 @@ def _gates(pod: Obj, conditions: Mapping[str, Mapping[str, Any]]) -> tuple[str, 
         type = gate["conditionType"]
         condition = conditions.get(type)
         if condition is None:
-            return "False", "ReadinessGatesNotReady", f'corresponding condition of pod readiness gate "{type}" does not exist.'
+            return (
+                "False",
+                "ReadinessGatesNotReady",
+                f'corresponding condition of pod readiness gate "{type}" does not exist.',
+            )
         if condition.get("status") != "True":
             return (
                 "False",
@@ -231,8 +241,11 @@ def _gates(pod: Obj, conditions: Mapping[str, Mapping[str, Any]]) -> tuple[str, 
 
 
 def changed(status: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
-    """Whether writing ``status`` over ``old`` would alter anything."""
-    return any(_plain(old.get(key)) != _plain(value) for key, value in status.items())
+    """Whether patching ``old`` with ``status`` would alter anything."""
+    before = {condition["type"]: condition for condition in old.get("conditions") or ()}
+    return any(
+        _plain(old.get(key)) != _plain(value) for key, value in status.items() if key != "conditions"
+    ) or any(_plain(before.get(condition["type"])) != _plain(condition) for condition in status["conditions"])
 
 
 def _plain(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import os
 import stat
@@ -50,7 +49,10 @@ def references(pod: Obj) -> set[tuple[str, str]]:
             if "secret" in source:
                 found.add(("secrets", source["secret"].get("secretName") or source["secret"].get("name", "")))
     for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]:
-        for entry in [*(container.get("envFrom") or ()), *(e.get("valueFrom") or {} for e in container.get("env") or ())]:
+        for entry in [
+            *(container.get("envFrom") or ()),
+            *(e.get("valueFrom") or {} for e in container.get("env") or ()),
+        ]:
             for key in ("configMapRef", "configMapKeyRef"):
                 if key in entry:
                     found.add(("configmaps", entry[key].get("name", "")))
@@ -89,7 +91,9 @@ class Volumes:
             try:
                 await self._volume(pod, volume, addresses, allocatable)
             except (ConfigProblem, ApiError) as error:
-                raise MountProblem(f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}') from error
+                raise MountProblem(
+                    f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}'
+                ) from error
             except OSError as error:
                 raise MountProblem(
                     f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error.strerror}: {error.filename}'
@@ -98,7 +102,11 @@ class Volumes:
         return min((max(token.refresh - now, 1.0) for token in self._tokens.values()), default=None)
 
     async def _volume(
-        self, pod: Obj, volume: Mapping[str, Any], addresses: Mapping[str, str], allocatable: Mapping[str, str]
+        self,
+        pod: Obj,
+        volume: Mapping[str, Any],
+        addresses: Mapping[str, str],
+        allocatable: Mapping[str, str],
     ) -> None:
         name = volume["name"]
         path = self.path(name)
@@ -123,7 +131,7 @@ class Volumes:
         else:
             raise ConfigProblem(f'volume type "{kind}" is not supported by this node')
         if self._seen.get(name) != payload:
-            await asyncio.to_thread(write_payload, path, payload)
+            write_payload(path, payload)
             self._seen[name] = payload
 
     async def _payload(
@@ -201,7 +209,9 @@ class Volumes:
         for mount in container.get("volumeMounts") or ():
             volume = volumes.get(mount["name"])
             if volume is None:
-                raise ConfigProblem(f'volume "{mount["name"]}" of container "{container["name"]}" is not defined')
+                raise ConfigProblem(
+                    f'volume "{mount["name"]}" of container "{container["name"]}" is not defined'
+                )
             if "hostPath" in volume:
                 source = volume["hostPath"]["path"]
             else:
@@ -261,9 +271,7 @@ def _downward(
     if ref := item.get("fieldRef"):
         return field_value(pod, ref["fieldPath"], addresses).encode()
     ref = item["resourceFieldRef"]
-    container = next(
-        (c for c in pod["spec"]["containers"] if c["name"] == ref.get("containerName")), None
-    )
+    container = next((c for c in pod["spec"]["containers"] if c["name"] == ref.get("containerName")), None)
     if container is None:
         raise ConfigProblem(f'container "{ref.get("containerName", "")}" not found')
     return resource_value(container, ref, allocatable).encode()

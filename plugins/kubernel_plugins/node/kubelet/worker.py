@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from kubernel.store.records import Obj
     from kubernel_plugins.node.kubelet.context import Context
 
-__all__ = ["PodWorker"]
+__all__ = ["PodWorker", "remove_tree"]
 
 _DEADLINE = ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
 _LEAST_AFTER_HOOK = 2.0
@@ -50,7 +50,9 @@ class PodWorker:
         self.volumes = Volumes(context.client, context.clock, self.directory / "volumes", context.lookup)
         self.inits = [Track(c, kind_of(c, init=True)) for c in spec.get("initContainers") or ()]
         self.apps = [Track(c, "app") for c in spec["containers"]]
+        self._latest = pod
         self._status: Mapping[str, Any] = pod.get("status") or {}
+        self._started_at = self._status.get("startTime") or rfc3339(context.clock.time())
         self._addresses: Sequence[str] = ()
         self._sandbox = False
         self._initialized = recover(self._status, self.inits, self.apps, known)
@@ -63,6 +65,19 @@ class PodWorker:
         self._dirty = False
         self._task: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
+
+    def observe(self, pod: Obj) -> None:
+        """The API has a newer version of the pod."""
+        self.pod = pod
+        self._remember(pod)
+        for track, container in zip(self.tracks, _containers(pod), strict=False):
+            track.spec = container
+
+    def _remember(self, pod: Obj) -> None:
+        # Answers to our own writes and the watch overtake each other.
+        if _version(pod) >= _version(self._latest):
+            self._latest = pod
+            self._status = pod.get("status") or {}
 
     # --- being looked at --------------------------------------------------------------------
 
@@ -107,7 +122,7 @@ class PodWorker:
             self._task = None
 
     def _later(self, error: Exception) -> float:
-        delay = min(0.5 * 2**self._failures, 60.0)
+        delay: float = min(0.5 * 2**self._failures, 60.0)
         self._failures += 1
         self.context.log.debug("pod {}: {}; again in {} s", self.full_name, error, delay)
         return delay
@@ -166,7 +181,8 @@ class PodWorker:
         """One look. Seconds after which another is due by itself, None when only a change is of interest."""
         await self._refresh()
         if self.removed:
-            return await self._clean()
+            await self._clean()
+            return None
         if self.pod["metadata"].get("deletionTimestamp") or self._finished or self._overdue():
             return await self._end()
         waits: list[float | None] = [self._deadline()]
@@ -217,15 +233,16 @@ class PodWorker:
     def _overdue(self) -> bool:
         if self._failure is None and (left := self._deadline()) is not None and left <= 0:
             self._failure = _DEADLINE
-            self.tell("Normal", "DeadlineExceeded", "Pod was active on the node longer than specified deadline")
+            self.tell(
+                "Normal", "DeadlineExceeded", "Pod was active on the node longer than specified deadline"
+            )
         return self._failure is not None
 
     def _deadline(self) -> float | None:
         seconds = self.pod["spec"].get("activeDeadlineSeconds")
-        start = self._status.get("startTime")
-        if seconds is None or not start:
+        if seconds is None:
             return None
-        return times.parse(start) + float(seconds) - self.context.clock.time()
+        return times.parse(self._started_at) + float(seconds) - self.context.clock.time()
 
     # --- starting ---------------------------------------------------------------------------
 
@@ -237,8 +254,9 @@ class PodWorker:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             await context.runtime.create_pod(pod, self.directory)
             self._sandbox = True
-            if not self._status.get("startTime"):
-                await self._report(ending=False)
+            for track in self.tracks:
+                if track.kind != "init":
+                    starting.begin_probing(self, track)
         try:
             renew = await self.volumes.update(pod, self.address_fields(), context.allocatable())
             self._mount_failures = 0
@@ -299,7 +317,9 @@ class PodWorker:
             return
         if track.previous is not None:
             await self.context.runtime.remove_container(track.previous.id)
-            for path in self.log_path(track.name, track.previous.attempt).parent.glob(f"{track.previous.attempt}.log*"):
+            for path in self.log_path(track.name, track.previous.attempt).parent.glob(
+                f"{track.previous.attempt}.log*"
+            ):
                 path.unlink(missing_ok=True)
         track.previous = track.state
 
@@ -316,7 +336,9 @@ class PodWorker:
                 self.context.spawn(hurry, f"stop {track.name} sooner")
             return
         track.stop_grace = grace
-        track.stopping = self.context.spawn(self._stop(track, track.state.id, grace, message), f"stop {track.name}")
+        track.stopping = self.context.spawn(
+            self._stop(track, track.state.id, grace, message), f"stop {track.name}"
+        )
 
     async def _stop(self, track: Track, container_id: str, grace: float, message: str) -> None:
         clock = self.context.clock
@@ -336,8 +358,11 @@ class PodWorker:
                 )
                 if not ok:
                     await self.event("Warning", "FailedPreStopHook", f"PreStopHook failed: {why}", track)
-                grace = max(grace - (clock.monotonic() - begun), _LEAST_AFTER_HOOK)
-            await self.context.runtime.stop_container(container_id, min(grace, max(track.stop_grace, 0.0)) if not hook else grace)
+            # The hook's time is the container's; a deletion meanwhile may have shortened it.
+            left = track.stop_grace - (clock.monotonic() - begun)
+            await self.context.runtime.stop_container(
+                container_id, max(left, _LEAST_AFTER_HOOK if hook else 0.0)
+            )
         finally:
             track.stopping = None
             self.look_again()
@@ -390,7 +415,7 @@ class PodWorker:
         self.context.release(self.uid)
         self.close()
         logs = self.log_path("", 0).parent
-        await asyncio.to_thread(_remove, [self.directory, logs])
+        remove_tree(self.directory, logs)
         self.context.forget(self.uid)
 
     # --- telling ----------------------------------------------------------------------------
@@ -399,13 +424,12 @@ class PodWorker:
         """Write the status when it says something new."""
         context, metadata = self.context, self.pod["metadata"]
         now = context.clock.time()
-        current = self.pod.get("status") or {}
         facts = Facts(
             now=now,
             runtime=context.runtime_name,
             addresses=self._addresses or tuple(ip["ip"] for ip in self._status.get("podIPs") or ()),
             host_addresses=context.host_addresses,
-            start_time=self._status.get("startTime") or rfc3339(now),
+            start_time=self._started_at,
             sandbox=self._sandbox and not ending and not self._finished,
             ending=ending,
             failure=self._failure,
@@ -413,24 +437,34 @@ class PodWorker:
             containers=self.apps,
             init_containers=self.inits,
         )
-        own = {c["type"]: c for c in self._status.get("conditions") or ()}
-        others = {c["type"]: c for c in current.get("conditions") or ()}
-        status = pod_status(self.pod, facts, {"conditions": list({**own, **others, **{k: own[k] for k in _OURS if k in own}}.values())})
+        status = pod_status(self.pod, facts, self._status)
         if not changed(status, self._status):
             return
         patch = {"metadata": {"uid": self.uid}, "status": status}
         try:
             answer = await context.client.patch(
-                "pods", metadata["name"], patch, metadata.get("namespace", ""), subresource="status"
+                "pods",
+                metadata["name"],
+                patch,
+                metadata.get("namespace", ""),
+                type="strategic",
+                subresource="status",
             )
-        except NotFound:
+        except (NotFound, Conflict):
+            # Gone, or another pod has its name by now: the watch will tell.
             return
-        self._status = answer.get("status") or {}
+        self._remember(answer)
 
 
-_OURS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady")
+def _containers(pod: Obj) -> list[Mapping[str, Any]]:
+    return [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
 
 
-def _remove(paths: Iterable[Path]) -> None:
+def _version(pod: Obj) -> int:
+    return int(pod["metadata"].get("resourceVersion") or 0)
+
+
+def remove_tree(*paths: Path) -> None:
+    """Remove directories with all that is in them; what links point to stays."""
     for path in paths:
         shutil.rmtree(path, ignore_errors=True)

@@ -16,11 +16,17 @@ from pathlib import Path
 
 from kubernel.plugin.contract import RuntimeRefusal
 
-__all__ = ["TOKEN_PATH", "Mounts"]
+__all__ = ["MESSAGE_PATH", "MESSAGE_VARIABLE", "TOKEN_PATH", "Mounts"]
 
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 """Where every pod expects its own token. A host path is one for all pods, so the second would speak as
 the first: it is never linked. The token is below ``$KUBERNEL_POD_DIR/volumes`` instead."""
+
+MESSAGE_PATH = "/dev/termination-log"
+"""The default ``terminationMessagePath``, the same for all containers: never linked either."""
+
+MESSAGE_VARIABLE = "KUBERNEL_TERMINATION_LOG"
+"""Environment variable with the path of the file that stands for ``MESSAGE_PATH``."""
 
 
 @dataclass(slots=True)
@@ -73,7 +79,7 @@ class Mounts:
                 self._save()
 
     def _add(self, container_id: str, pod: str, source: str, path: str) -> bool:
-        if path == TOKEN_PATH or os.path.realpath(source) == os.path.realpath(path):
+        if path in (TOKEN_PATH, MESSAGE_PATH) or os.path.realpath(source) == os.path.realpath(path):
             return False
         link = self._links.get(path)
         if link is not None:

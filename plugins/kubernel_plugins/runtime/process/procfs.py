@@ -81,7 +81,9 @@ def environment(pid: int) -> bytes:
         return b""
 
 
-def kin(sessions: Collection[int], markers: Collection[bytes], spare: Collection[int] = ()) -> list[ProcessInfo]:
+def kin(
+    sessions: Collection[int], markers: Collection[bytes], spare: Collection[int] = ()
+) -> list[ProcessInfo]:
     """Live processes that belong to one of ``sessions`` or its process groups, descend from such a process,
     or carry one of ``markers`` (``NAME=value``) in their environment: also those that daemonized.
     ``spare`` are pids never to be named; the calling process is always spared.

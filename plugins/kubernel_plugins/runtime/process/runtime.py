@@ -18,7 +18,7 @@ from kubernel_plugins.runtime.process import procfs
 from kubernel_plugins.runtime.process.container import Attachment, ProcessExecution, RunningContainer
 from kubernel_plugins.runtime.process.launch import Identity, identity, launch
 from kubernel_plugins.runtime.process.logfile import LogFile
-from kubernel_plugins.runtime.process.mounts import Mounts
+from kubernel_plugins.runtime.process.mounts import MESSAGE_PATH, MESSAGE_VARIABLE, Mounts
 from kubernel_plugins.runtime.process.state import ContainerFile, StateDirectory
 from kubernel_plugins.runtime.process.sweep import Sweeper
 
@@ -61,13 +61,14 @@ class _Entry:
 class Plugin(BasePlugin):
     Settings = Settings
 
-    def __init__(self, settings: Settings, handle: Any) -> None:
+    def __init__(self, settings: Any, handle: Any) -> None:
         super().__init__(settings, handle)
         self.on_change: Any = None
         self._directory: Path = Path(handle.data_dir) / "run" / "process"
         self._states = StateDirectory(self._directory)
         self._mounts = Mounts(Path(handle.data_dir) / "run" / "process-mounts.json")
         self._entries: dict[str, _Entry] = {}
+        self._of_pod: dict[str, dict[str, _Entry]] = {}
         self._pods: dict[str, Path] = {}
         self._told: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -103,7 +104,7 @@ class Plugin(BasePlugin):
                     message="kubernel was stopped while the container ran",
                 )
                 self._states.save(file)
-            self._entries[file.state.id] = _Entry(file)
+            self._add(_Entry(file))
 
     async def stop(self) -> None:
         """Containers end with kubernel: SIGTERM, then SIGKILL after ``stopGrace``."""
@@ -118,7 +119,7 @@ class Plugin(BasePlugin):
         self._pods[pod["metadata"]["uid"]] = directory
 
     async def remove_pod(self, pod_uid: str) -> None:
-        mine = [entry for entry in self._entries.values() if entry.state.pod_uid == pod_uid]
+        mine = list(self._of_pod.get(pod_uid, {}).values())
         await asyncio.gather(*(self._stop(entry, 0) for entry in mine))
         for entry in mine:
             await self.remove_container(entry.state.id)
@@ -162,7 +163,7 @@ class Plugin(BasePlugin):
             stop_signal=_stop_signal(container.spec),
             stdin_once=bool(container.spec.get("stdinOnce")),
         )
-        self._entries[container_id] = entry
+        self._add(entry)
         log = LogFile(
             Path(container.log_path),
             self.handle.clock.time,
@@ -187,7 +188,7 @@ class Plugin(BasePlugin):
         entry.file.start = info.start if info else 0
         self._states.save(entry.file)
         note = self._note(container)
-        return dataclasses.replace(state, **note) if note else state
+        return dataclasses.replace(state, reason="ImageNotUsed", message=note) if note else state
 
     async def stop_container(self, container_id: str, grace: float) -> None:
         entry = self._entries.get(container_id)
@@ -200,15 +201,19 @@ class Plugin(BasePlugin):
             return
         if entry.running is not None:
             await self._stop(entry, 0)
-        self._entries.pop(container_id, None)
+        del self._entries[container_id]
+        siblings = self._of_pod[entry.state.pod_uid]
+        del siblings[container_id]
+        if not siblings:
+            del self._of_pod[entry.state.pod_uid]
         self._states.forget(container_id)
 
-    async def list_containers(self) -> list[ContainerState]:
-        return [entry.state for entry in self._entries.values()]
+    async def list_containers(self, pod_uid: str = "") -> list[ContainerState]:
+        if not pod_uid:
+            return [entry.state for entry in self._entries.values()]
+        return [entry.state for entry in self._of_pod.get(pod_uid, {}).values()]
 
-    async def exec(
-        self, container_id: str, command: Sequence[str], *, stdin: bool, tty: bool
-    ) -> Execution:
+    async def exec(self, container_id: str, command: Sequence[str], *, stdin: bool, tty: bool) -> Execution:
         """RuntimeRefusal when the container does not run or the command cannot be executed."""
         entry, running = self._running(container_id)
         if not command:
@@ -233,13 +238,17 @@ class Plugin(BasePlugin):
     def usage(self, pod_uid: str) -> Mapping[str, tuple[float, int]]:
         names = {
             entry.file.pid: entry.state.name
-            for entry in self._entries.values()
-            if entry.state.pod_uid == pod_uid and entry.running is not None
+            for entry in self._of_pod.get(pod_uid, {}).values()
+            if entry.running is not None
         }
         used = procfs.consumption(names)
         return {name: used.get(pid, (0.0, 0)) for pid, name in names.items()}
 
     # --- inside ---------------------------------------------------------------------------
+
+    def _add(self, entry: _Entry) -> None:
+        self._entries[entry.state.id] = entry
+        self._of_pod.setdefault(entry.state.pod_uid, {})[entry.state.id] = entry
 
     def _new_id(self) -> str:
         while (container_id := f"{self.handle.rng.getrandbits(256):064x}") in self._entries:
@@ -253,22 +262,23 @@ class Plugin(BasePlugin):
             "HOME": str(directory / "work"),
             **({"TERM": "xterm"} if container.tty else {}),
             **container.env,
+            **{MESSAGE_VARIABLE: source for source, path, _ in container.mounts if path == MESSAGE_PATH},
             "KUBERNEL_POD_DIR": str(directory),
             _CONTAINER: container_id,
             _RUNTIME: str(self._directory),
         }
 
-    def _note(self, container: ContainerSpec) -> dict[str, str]:
+    def _note(self, container: ContainerSpec) -> str:
         """Once a pod: what the user may not expect. The kubelet makes it an Event."""
         if container.pod_uid in self._told or not container.image:
-            return {}
+            return ""
         self._told.add(container.pod_uid)
         message = (
             f'image "{container.image}" is recorded but not used: the process runtime runs the command on the '
             "host's file system"
         )
         self.handle.log.warning("pod {}/{}: {}", container.pod_namespace, container.pod_name, message)
-        return {"reason": "ImageNotUsed", "message": message}
+        return message
 
     def _not_started(self, entry: _Entry, program: str, error: Exception) -> ContainerState:
         now = self.handle.clock.time()

@@ -23,7 +23,7 @@ class Settings:
 
     path: str = "store/kubernel.db"
     retention: float = 300.0
-    checkpoint_pages: int = 2000
+    checkpoint_pages: int = 500
 
 
 class Plugin(_Plugin):

@@ -34,7 +34,7 @@ class SqliteBackend:
     of the write-ahead log, in pages of 16 KiB, at which it is copied into the database.
     """
 
-    def __init__(self, path: Path, *, retention: float = 300.0, checkpoint_pages: int = 2000) -> None:
+    def __init__(self, path: Path, *, retention: float = 300.0, checkpoint_pages: int = 500) -> None:
         self.path = path
         self.retention = retention
         self._checkpoint_pages = checkpoint_pages

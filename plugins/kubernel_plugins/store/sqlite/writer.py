@@ -12,6 +12,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 from zlib import crc32
@@ -30,7 +31,10 @@ _Outcome = tuple["asyncio.Future[Any]", Any]
 
 _GROUP = 512
 _PAGE = 16384
-_INSERT = "INSERT INTO revisions VALUES (?,?,?,?,?)"
+_BLOCK = 32
+_ROW = "(?,?,?,?,?)"
+_INSERT = f"INSERT INTO revisions VALUES {_ROW}"  # noqa: S608 - constant
+_INSERT_BLOCK = f"INSERT INTO revisions VALUES {','.join([_ROW] * _BLOCK)}"  # noqa: S608 - constant
 
 # A write that failed before anything was made durable can be refused alone; after any other failure
 # nobody knows what the disk holds, and nothing may be acknowledged until the file was opened again.
@@ -168,10 +172,13 @@ class Writer:
         try:
             connection = self._connection
             connection.execute("BEGIN IMMEDIATE")
-            if len(rows) == 1:
-                connection.execute(_INSERT, rows[0])
-            else:
-                connection.executemany(_INSERT, rows)
+            # Each statement hands the interpreter lock over and back: the fewer the better.
+            at = 0
+            while len(rows) - at >= _BLOCK:
+                connection.execute(_INSERT_BLOCK, [*chain.from_iterable(rows[at : at + _BLOCK])])
+                at += _BLOCK
+            if at < len(rows):
+                connection.executemany(_INSERT, rows[at:])
             connection.execute("COMMIT")
         except Exception as error:  # whatever it is: these writers must hear of it
             ledger.undo()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from kubernel.clock import RealClock
 from kubernel.plugin.contract import ContainerSpec, ContainerState, RuntimeRefusal
 from kubernel_plugins.runtime.process import Plugin, Settings, procfs
@@ -153,7 +154,9 @@ def test_environment_and_directory_are_the_pods_own(tmp_path: Path) -> None:
 def test_container_without_a_command_says_what_to_add(tmp_path: Path) -> None:
     async def work() -> None:
         async with runtime(tmp_path) as plugin:
-            with pytest.raises(RuntimeRefusal, match='image "nginx" is recorded but not run .* add a command') as e:
+            with pytest.raises(
+                RuntimeRefusal, match=r'image "nginx" is recorded but not run .* add a command'
+            ) as e:
                 await plugin.start_container(container(tmp_path))
             assert e.value.reason == "CreateContainerConfigError"
             assert await plugin.list_containers() == []
@@ -186,7 +189,9 @@ def test_unknown_program_is_a_start_error(tmp_path: Path) -> None:
 def test_stop_asks_first_and_kills_after_the_grace(tmp_path: Path) -> None:
     async def work() -> None:
         async with runtime(tmp_path) as plugin:
-            polite = container(tmp_path, "sh", "-c", "trap 'exit 7' TERM; echo up; while :; do sleep 0.05; done")
+            polite = container(
+                tmp_path, "sh", "-c", "trap 'exit 7' TERM; echo up; while :; do sleep 0.05; done"
+            )
             started = await plugin.start_container(polite)
             await until(Path(polite.log_path), "up")
             await plugin.stop_container(started.id, 30)
@@ -252,9 +257,7 @@ async def collect(execution: Any) -> tuple[bytes, bytes, int]:
 def test_exec_has_streams_stdin_and_an_exit_code(tmp_path: Path) -> None:
     async def work() -> None:
         async with runtime(tmp_path) as plugin:
-            started = await plugin.start_container(
-                container(tmp_path, "sleep", "1000", env={"COLOR": "red"})
-            )
+            started = await plugin.start_container(container(tmp_path, "sleep", "1000", env={"COLOR": "red"}))
             execution = await plugin.exec(
                 started.id, ["sh", "-c", "cat; echo $COLOR; echo bad >&2; exit 5"], stdin=True, tty=False
             )
@@ -349,7 +352,8 @@ from test_process_runtime import container, runtime
 async def main():
     path = Path(sys.argv[1])
     async with runtime(path) as plugin:
-        await plugin.start_container(container(path, "sh", "-c", "setsid sleep 1000 & echo $!; exec sleep 1000",
+        script = "setsid sleep 1000 & echo $!; exec sleep 1000"
+        await plugin.start_container(container(path, "sh", "-c", script,
             mounts=((str(path / "volume"), str(path / "made" / "mount"), False),)))
         while not (path / "logs/main/0.log").exists() or not (path / "logs/main/0.log").read_text():
             await asyncio.sleep(0.01)
@@ -410,7 +414,10 @@ def test_a_path_taken_by_another_pod_is_refused_by_name(tmp_path: Path) -> None:
                 tmp_path,
                 "true",
                 name="other",
-                mounts=((str(tmp_path / "one"), str(tmp_path / "x"), False), (str(tmp_path / "two"), path, False)),
+                mounts=(
+                    (str(tmp_path / "one"), str(tmp_path / "x"), False),
+                    (str(tmp_path / "two"), path, False),
+                ),
             )
             with pytest.raises(RuntimeRefusal, match='is taken by pod "default/web"'):
                 await plugin.start_container(second)

@@ -1,0 +1,118 @@
+"""Which strategy a row of the tables means by its name.
+
+A strategy's module is imported when it is first asked something: registering all types must cost next
+to nothing. One strategy serves all versions of a type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
+
+from kubernel_plugins.api.builtin.strategies.base import Builtin
+
+if TYPE_CHECKING:
+    from kubernel.registry.types import Strategy
+    from kubernel_plugins.api.builtin.context import Context
+
+__all__ = ["CLASSES", "TRAITS", "deferred", "make"]
+
+TRAITS: Mapping[str, Mapping[str, Any]] = {
+    "plain": {},
+    "spec": {"generation": True},
+    "conditional": {"generation": True, "unconditional_update": False},
+    "apiservice": {"unconditional_update": False},
+    "controllerrevision": {"immutable": ("data",)},
+    "csidriver": {"generation": True, "immutable": ("spec.attachRequired", "spec.volumeLifecycleModes")},
+    "csinode": {},
+    "csistoragecapacity": {"immutable": ("nodeTopology", "storageClassName")},
+    "deviceclass": {"generation": True},
+    "endpointslice": {"generation": True, "immutable": ("addressType",)},
+    "flowschema": {"generation": True},
+    "ingressclass": {"generation": True, "immutable": ("spec.controller",)},
+    "ipaddress": {"immutable": ("spec.parentRef",)},
+    "prioritylevel": {"generation": True},
+    "resourceclaim": {"immutable": ("spec",)},
+    "resourceclaimtemplate": {"immutable": ("spec",)},
+    "resourcequota": {"returns": True},
+    "resourceslice": {"generation": True, "immutable": ("spec.nodeName", "spec.driver", "spec.pool.name")},
+    "runtimeclass": {"immutable": ("handler",)},
+    "serviceaccount": {"returns": True},
+    "storageversionmigration": {"generation": True, "immutable": ("spec",)},
+    "volumeattachment": {"immutable": ("spec",)},
+    "webhooks": {"generation": True},
+}
+"""Strategies that are ``Builtin`` with these traits."""
+
+CLASSES: Mapping[str, str] = {
+    "certificatesigningrequest": "certificates:CertificateSigningRequestStrategy",
+    "clustertrustbundle": "certificates:ClusterTrustBundleStrategy",
+    "configmap": "configs:ConfigMapStrategy",
+    "cronjob": "jobs:CronJobStrategy",
+    "daemonset": "workloads:DaemonSetStrategy",
+    "deployment": "workloads:DeploymentStrategy",
+    "endpoints": "cluster:EndpointsStrategy",
+    "event": "events:EventStrategy",
+    "horizontalpodautoscaler": "autoscaling:HorizontalPodAutoscalerStrategy",
+    "ingress": "cluster:IngressStrategy",
+    "job": "jobs:JobStrategy",
+    "lease": "cluster:LeaseStrategy",
+    "limitrange": "cluster:LimitRangeStrategy",
+    "namespace": "namespaces:NamespaceStrategy",
+    "networkpolicy": "cluster:NetworkPolicyStrategy",
+    "node": "cluster:NodeStrategy",
+    "persistentvolume": "storage:PersistentVolumeStrategy",
+    "persistentvolumeclaim": "storage:PersistentVolumeClaimStrategy",
+    "pod": "pods:PodStrategy",
+    "podcertificaterequest": "certificates:PodCertificateRequestStrategy",
+    "poddisruptionbudget": "cluster:DisruptionBudgetStrategy",
+    "podtemplate": "workloads:PodTemplateStrategy",
+    "priorityclass": "cluster:PriorityClassStrategy",
+    "replicaset": "workloads:ReplicaSetStrategy",
+    "replicationcontroller": "workloads:ReplicationControllerStrategy",
+    "role": "cluster:RoleStrategy",
+    "rolebinding": "cluster:RoleBindingStrategy",
+    "secret": "configs:SecretStrategy",
+    "service": "services:ServiceStrategy",
+    "servicecidr": "cluster:ServiceCIDRStrategy",
+    "statefulset": "workloads:StatefulSetStrategy",
+    "storageclass": "storage:StorageClassStrategy",
+    "volumeattributesclass": "storage:VolumeAttributesClassStrategy",
+}
+"""``module:class`` for the others."""
+
+_WITH_CONTEXT = ("certificatesigningrequest", "pod", "service")
+
+
+def make(name: str, context: Context) -> Builtin:
+    """A new strategy; KeyError for a name that no table should have."""
+    if name in TRAITS:
+        return Builtin(**TRAITS[name])
+    module, _, class_name = CLASSES[name].partition(":")
+    cls: Callable[..., Builtin] = getattr(import_module(f"{__name__}.{module}"), class_name)
+    return cls(context) if name in _WITH_CONTEXT else cls()
+
+
+class _Deferred:
+    """Stands for a strategy until somebody looks at it, and passes everything on to it then."""
+
+    __slots__ = ("_context", "_made", "_name")
+
+    def __init__(self, name: str, context: Context) -> None:
+        self._name = name
+        self._context = context
+        self._made: Builtin | None = None
+
+    def __getattr__(self, attribute: str) -> Any:
+        made = self._made
+        if made is None:
+            made = self._made = make(self._name, self._context)
+        return getattr(made, attribute)
+
+
+def deferred(name: str, context: Context) -> Strategy:
+    """``make(name, context)``, made when it is first used."""
+    if name in TRAITS:
+        return make(name, context)
+    return cast("Strategy", _Deferred(name, context))

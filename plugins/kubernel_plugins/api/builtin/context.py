@@ -1,0 +1,45 @@
+"""What strategies may reach beyond the object at hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterator
+
+    from kubernel.clock import Clock
+    from kubernel.plugin import Handle
+    from kubernel.registry.registry import Registry
+    from kubernel.store.records import Obj
+
+__all__ = ["Context"]
+
+
+class Context:
+    """The plugin's handle as strategies see it; nothing is looked up before it is needed."""
+
+    __slots__ = ("_handle",)
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+
+    @property
+    def clock(self) -> Clock:
+        return self._handle.clock
+
+    @property
+    def rng(self) -> random.Random:
+        return self._handle.rng
+
+    @property
+    def registry(self) -> Registry:
+        return self._handle.registry
+
+    @property
+    def cluster(self) -> Any:
+        return self._handle.cluster
+
+    def stored(self, resource: str, namespace: str | None = None) -> Iterator[Obj]:
+        """All stored objects of a resource (``services``), as they are kept."""
+        return (record.obj for record in self.registry.store.list(resource, namespace).records)

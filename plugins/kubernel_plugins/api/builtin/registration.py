@@ -1,0 +1,145 @@
+"""From the tables' rows to registered resource types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from kubernel.objects import names
+from kubernel.registry.types import GroupVersionKind, ResourceType, Subresource
+from kubernel_plugins.api.builtin.rows import LazyColumns, Row, field_reader
+from kubernel_plugins.api.builtin.strategies import deferred
+from kubernel_plugins.api.builtin.tables import TABLES
+from kubernel_plugins.api.builtin.tables.subresources import OWN_KIND_VERBS, SUBRESOURCES
+
+if TYPE_CHECKING:
+    from kubernel.registry.request import Request
+    from kubernel.registry.schema import Node
+    from kubernel.registry.types import Strategy
+    from kubernel.store.records import Obj
+    from kubernel_plugins.api.builtin.context import Context
+
+__all__ = ["resource_types"]
+
+_SCALE = GroupVersionKind("autoscaling", "v1", "Scale")
+
+_PATH_NAMES = ("role", "rolebinding")
+_LABEL_NAMES = ("namespace", "service")
+_EVENT_SOURCE = "source"
+
+
+def resource_types(context: Context, node: Callable[[str, str, str], Node]) -> Iterator[ResourceType]:
+    """Every type of the tables. ``node(group, version, kind)`` gives a kind's schema."""
+    strategies: dict[str, Strategy] = {}
+    for (group, version), rows in TABLES.items():
+        for row in rows:
+            strategy = strategies.get(row.strategy)
+            if strategy is None:
+                strategy = strategies[row.strategy] = deferred(row.strategy, context)
+            yield _type(group, version, row, strategy, node)
+
+
+def _type(
+    group: str, version: str, row: Row, strategy: Strategy, node: Callable[[str, str, str], Node]
+) -> ResourceType:
+    type = ResourceType(
+        group,
+        version,
+        row.kind,
+        row.plural,
+        partial(node, group, version, row.kind),
+        singular=row.singular,
+        namespaced=row.namespaced,
+        short_names=row.short,
+        categories=row.categories,
+        verbs=row.verbs,
+        columns=LazyColumns(row.columns),
+        strategy=strategy,
+        field_selectors={path: _reader(row, path, absent) for path, absent in row.fields.items()},
+        indexed_field=row.indexed_field,
+        check_name=_name_check(row),
+    )
+    type.subresources = {name: _subresource(type, name, strategy) for name in row.subresources}
+    _shared_storage(type)
+    return type
+
+
+def _reader(row: Row, path: str, absent: str) -> Callable[[Obj], str]:
+    if row.kind == "Event":
+        return _event_reader(path, absent)
+    if path == "status.successful":
+        return field_reader("status.succeeded", absent)
+    return field_reader(path, absent)
+
+
+def _event_reader(path: str, absent: str) -> Callable[[Obj], str]:
+    """Events are selected as they are stored, so the fields of events.k8s.io have two names."""
+    stored = path.replace("regarding.", "involvedObject.").replace(
+        "reportingController", "reportingComponent"
+    )
+    if path == _EVENT_SOURCE:
+        component, reporter = field_reader("source.component", ""), field_reader("reportingComponent", absent)
+        return lambda obj: component(obj) or reporter(obj)
+    first, second = field_reader(stored, ""), field_reader(path, absent)
+    return lambda obj: first(obj) or second(obj)
+
+
+def _name_check(row: Row) -> Callable[[str], list[str]]:
+    if row.strategy in _PATH_NAMES:
+        return names.check_path_segment
+    if row.strategy in _LABEL_NAMES:
+        return names.check_dns1123_label if row.kind == "Namespace" else names.check_dns1035_label
+    return _check_trust_bundle if row.kind == "ClusterTrustBundle" else names.check_dns1123_subdomain
+
+
+def _check_trust_bundle(name: str) -> list[str]:
+    """Bundles of a signer carry it in front, with colons for its slashes."""
+    return names.check_dns1123_subdomain(name.rpartition(":")[2])
+
+
+def _subresource(type: ResourceType, name: str, strategy: Strategy) -> Subresource:
+    if name == "scale":
+        from kubernel_plugins.api.builtin.strategies.scale import read_scale, write_scale
+
+        return Subresource(name, _SCALE, read=read_scale, write=write_scale)
+    row = SUBRESOURCES.get(f"{type.plural}/{name}")
+    if row is None:
+        return Subresource(name, type.gvk, OWN_KIND_VERBS.get(name, ("get", "patch", "update")))
+    handler = _handler(strategy, row.handler) if row.handler else None
+    return Subresource(name, row.gvk, row.verbs, handler=handler, connect=row.connect)
+
+
+def _handler(strategy: Strategy, method: str) -> Callable[[Request], Any]:
+    """The strategy's answer to POST, looked up when it is first needed."""
+
+    def answer(request: Request) -> Any:
+        return getattr(strategy, method)(request)
+
+    return answer
+
+
+def _late(where: str) -> Callable[..., Obj]:
+    """``module:function`` of ``strategies/``, imported when first called."""
+    module, _, function = where.partition(":")
+
+    def call(*args: Obj) -> Obj:
+        loaded = import_module(f"kubernel_plugins.api.builtin.strategies.{module}")
+        result: Obj = getattr(loaded, function)(*args)
+        return result
+
+    return call
+
+
+def _shared_storage(type: ResourceType) -> None:
+    """Types whose objects another type keeps."""
+    match (type.group, type.version, type.kind):
+        case ("events.k8s.io", _, "Event"):
+            type.storage_group = ""
+            type.to_storage, type.from_storage = _late("events:to_core"), _late("events:from_core")
+        case ("autoscaling", "v1", "HorizontalPodAutoscaler"):
+            type.storage_version = "v2"
+            type.to_storage, type.from_storage = _late("autoscaling:to_v2"), _late("autoscaling:from_v2")
+        case ("autoscaling", "v2", "HorizontalPodAutoscaler"):
+            type.storage_version = "v2"

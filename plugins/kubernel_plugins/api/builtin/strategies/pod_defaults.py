@@ -1,0 +1,87 @@
+"""Defaults of pods and pod templates that depend on other fields; constant ones are in ``tables.overlay``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["all_containers", "default_pod", "default_pod_spec", "image_tag"]
+
+Obj = dict[str, Any]
+
+
+def image_tag(image: str) -> str:
+    """The tag of an image reference; ``latest`` when it has neither tag nor digest."""
+    name, at, _ = image.partition("@")
+    _, colon, tag = name.rpartition("/")[2].partition(":")
+    if colon:
+        return tag
+    return "" if at else "latest"
+
+
+def all_containers(spec: Obj) -> Iterator[tuple[str, int, Obj]]:
+    """(field, index, container) of containers, init containers and ephemeral ones."""
+    for kind in ("initContainers", "containers", "ephemeralContainers"):
+        for index, container in enumerate(spec.get(kind) or ()):
+            if isinstance(container, dict):
+                yield kind, index, container
+
+
+def _default_pull_policy(container: Obj) -> None:
+    if not container.get("imagePullPolicy"):
+        latest = image_tag(container.get("image") or "") == "latest"
+        container["imagePullPolicy"] = "Always" if latest else "IfNotPresent"
+
+
+def default_pod_spec(spec: Obj) -> None:
+    """For every pod spec, in templates too (SetDefaults_PodSpec, _Container, _Volume)."""
+    for _, _, container in all_containers(spec):
+        _default_pull_policy(container)
+        for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
+            _default_probe(container.get(probe))
+    for volume in spec.get("volumes") or ():
+        if not isinstance(volume, dict):
+            continue
+        if not any(key != "name" for key in volume):
+            volume["emptyDir"] = {}
+        image = volume.get("image")
+        if isinstance(image, dict) and not image.get("pullPolicy"):
+            latest = image_tag(image.get("reference") or "") == "latest"
+            image["pullPolicy"] = "Always" if latest else "IfNotPresent"
+
+
+_PROBE = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
+
+
+def _default_probe(probe: Any) -> None:
+    # Upstream cannot tell an explicit 0 from an absent number.
+    if isinstance(probe, dict):
+        for name, value in _PROBE.items():
+            if probe.get(name, 0) == 0:
+                probe[name] = value
+
+
+def default_pod(pod: Obj) -> None:
+    """For pods only, not for templates (SetDefaults_Pod)."""
+    spec = pod.get("spec")
+    if not isinstance(spec, dict):
+        return
+    default_pod_spec(spec)
+    # The deprecated name of the field mirrors the real one.
+    account = spec.get("serviceAccountName") or spec.get("serviceAccount")
+    if account:
+        spec["serviceAccountName"] = spec["serviceAccount"] = account
+    spec.setdefault("enableServiceLinks", True)
+    for kind, _, container in all_containers(spec):
+        if kind == "ephemeralContainers":
+            continue
+        resources = container.get("resources")
+        if isinstance(resources, dict) and resources.get("limits"):
+            resources["requests"] = {**resources["limits"], **(resources.get("requests") or {})}
+        if spec.get("hostNetwork"):
+            for port in container.get("ports") or ():
+                if isinstance(port, dict) and not port.get("hostPort") and port.get("containerPort"):
+                    port["hostPort"] = port["containerPort"]
+    resources = spec.get("resources")
+    if isinstance(resources, dict) and resources.get("limits"):
+        resources["requests"] = {**resources["limits"], **(resources.get("requests") or {})}

@@ -1,0 +1,254 @@
+"""pods/binding and pods/eviction."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from kubernel.clock import rfc3339
+from kubernel.errors import (
+    BadRequest,
+    Cause,
+    Conflict,
+    Forbidden,
+    InternalError,
+    Invalid,
+    TooManyRequests,
+)
+from kubernel.objects import conditions, selectors
+from kubernel.registry.types import Subresource
+from kubernel_plugins.api.builtin import causes
+from kubernel_plugins.api.builtin.strategies.base import field
+
+if TYPE_CHECKING:
+    from kubernel.registry.request import Request
+    from kubernel.registry.types import ResourceType
+    from kubernel.store.records import Obj
+    from kubernel_plugins.api.builtin.context import Context
+
+__all__ = ["MAX_DISRUPTED_PODS", "TRIES", "Binder", "Evictor"]
+
+TRIES = 10
+"""How often a write is repeated when somebody else writes the pod or its budget at the same time."""
+MAX_DISRUPTED_PODS = 2000
+
+_SUCCESS = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+
+
+class Binder:
+    """POST of a Binding: the scheduler's decision for a node."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    async def __call__(self, request: Request) -> Obj:
+        binding = request.obj or {}
+        target = binding.get("target") or {}
+        name = request.name or field(binding, "metadata", "name") or ""
+        found: list[Cause] = []
+        if target.get("kind") not in (None, "", "Node"):
+            found.append(causes.not_supported("target.kind", target.get("kind"), ["Node", "<empty>"]))
+        if not target.get("name"):
+            found.append(causes.required("target.name"))
+        if found:
+            raise Invalid.for_object("Binding", "", name, found)
+        pods = self._writable()
+        for attempt in range(TRIES):
+            pod = self.context.registry.get(pods, request.namespace, name).obj
+            bound = self._bound(pod, binding)
+            try:
+                await self.context.registry.update(
+                    request.user, pods, request.namespace, name, bound, request.options, subresource="binding"
+                )
+            except Conflict:
+                if attempt == TRIES - 1:
+                    raise
+                continue
+            break
+        return {**_SUCCESS, "code": 201}
+
+    def _writable(self) -> ResourceType:
+        """The type of pods, with a binding that the pipeline lets through as an update."""
+        pods = self.context.registry.lookup("", "v1", "pods")
+        assert pods is not None  # noqa: S101 - registered with this handler
+        return replace(
+            pods, subresources={**pods.subresources, "binding": Subresource("binding", pods.gvk, ("update",))}
+        )
+
+    def _bound(self, pod: Obj, binding: Obj) -> Obj:
+        """The pod on its node; Conflict when it may not go there."""
+        meta, spec = pod["metadata"], pod["spec"]
+        name = meta["name"]
+        why = ""
+        uid = field(binding, "metadata", "uid")
+        if uid and uid != meta.get("uid"):
+            why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {meta.get('uid')}"
+        elif meta.get("deletionTimestamp"):
+            why = f"pod {name} is being deleted, cannot be assigned to a host"
+        elif spec.get("nodeName"):
+            why = f'pod {name} is already assigned to node "{spec["nodeName"]}"'
+        elif spec.get("schedulingGates"):
+            why = f"pod {name} has non-empty .spec.schedulingGates"
+        if why:
+            raise Conflict.for_object("pods/binding", "", name, why)
+        wanted = field(binding, "metadata", "annotations")
+        if wanted:
+            meta = {**meta, "annotations": {**(meta.get("annotations") or {}), **wanted}}
+        status = pod.get("status") or {}
+        changed, _ = conditions.set(
+            status.get("conditions") or [],
+            "PodScheduled",
+            "True",
+            "",
+            "",
+            rfc3339(self.context.clock.time()),
+        )
+        return {
+            **pod,
+            "metadata": meta,
+            "spec": {**spec, "nodeName": binding["target"]["name"]},
+            "status": {**status, "conditions": changed},
+        }
+
+
+class Evictor:
+    """POST of an Eviction: a deletion that asks the pod's disruption budget first."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    async def __call__(self, request: Request) -> Obj:
+        from kubernel.registry.deletion import check_delete_options  # the write pipeline, not for start-up
+
+        eviction = request.obj or {}
+        told = field(eviction, "metadata", "name")
+        if told and told != request.name:
+            raise BadRequest("name in URL does not match name in Eviction object")
+        options = check_delete_options(eviction.get("deleteOptions") or {})
+        if request.dry_run:
+            options = replace(options, dry_run=True)
+        registry = self.context.registry
+        pod = registry.get(request.type, request.namespace, request.name).obj
+        if not self._needs_no_budget(pod):
+            budget = self._budget_of(pod)
+            if budget is not None and not self._unhealthy_may_go(pod, budget):
+                await self._spend(request, pod, budget["metadata"]["name"])
+            if not options.dry_run:
+                await self._mark(request)
+        options = replace(options, uid=options.uid or pod["metadata"]["uid"])
+        await registry.delete(request.user, request.type, request.namespace, request.name, options)
+        return {**_SUCCESS, "code": 201}
+
+    @staticmethod
+    def _needs_no_budget(pod: Obj) -> bool:
+        ended = field(pod, "status", "phase") in ("Succeeded", "Failed", "Pending")
+        return ended or bool(pod["metadata"].get("deletionTimestamp"))
+
+    def _budget_of(self, pod: Obj) -> Obj | None:
+        labels = pod["metadata"].get("labels") or {}
+        found = [
+            budget
+            for budget in self.context.stored("poddisruptionbudgets.policy", pod["metadata"]["namespace"])
+            if field(budget, "spec", "selector") is not None
+            and selectors.from_object(budget["spec"]["selector"]).matches(labels)
+        ]
+        if len(found) > 1:
+            raise InternalError(
+                "This pod has more than one PodDisruptionBudget, "
+                "which the eviction subresource does not support."
+            )
+        return found[0] if found else None
+
+    @staticmethod
+    def _unhealthy_may_go(pod: Obj, budget: Obj) -> bool:
+        if conditions.is_true(pod, "Ready"):
+            return False
+        if field(budget, "spec", "unhealthyPodEvictionPolicy") == "AlwaysAllow":
+            return True
+        status = budget.get("status") or {}
+        healthy, desired = status.get("currentHealthy") or 0, status.get("desiredHealthy") or 0
+        return bool(desired > 0 and healthy >= desired)
+
+    async def _spend(self, request: Request, pod: Obj, name: str) -> None:
+        """Take one disruption from the budget; TooManyRequests when there is none."""
+        registry = self.context.registry
+        type = registry.lookup("policy", "v1", "poddisruptionbudgets")
+        assert type is not None  # noqa: S101 - registered together with pods
+        for attempt in range(TRIES):
+            budget = registry.get(type, request.namespace, name).obj
+            spent = self._spent(budget, pod["metadata"]["name"])
+            if request.dry_run:
+                return
+            try:
+                await registry.update(
+                    request.user, type, request.namespace, name, spent, request.options, subresource="status"
+                )
+            except Conflict:
+                if attempt == TRIES - 1:
+                    raise
+                continue
+            return
+
+    def _spent(self, budget: Obj, pod: str) -> Obj:
+        status: dict[str, Any] = budget.get("status") or {}
+        name = budget["metadata"]["name"]
+        allowed = status.get("disruptionsAllowed") or 0
+        if (status.get("observedGeneration") or 0) < (budget["metadata"].get("generation") or 0):
+            raise _too_many(f"The disruption budget {name} is still being processed by the server.", 10)
+        if allowed < 0:
+            raise Forbidden.for_object(
+                "poddisruptionbudgets", "policy", name, "pdb disruptions allowed is negative"
+            )
+        if len(status.get("disruptedPods") or ()) > MAX_DISRUPTED_PODS:
+            raise Forbidden.for_object(
+                "poddisruptionbudgets",
+                "policy",
+                name,
+                "DisruptedPods map too big - too many evictions not confirmed by PDB controller",
+            )
+        if allowed == 0:
+            desired, current = status.get("desiredHealthy") or 0, status.get("currentHealthy") or 0
+            raise _too_many(
+                f"The disruption budget {name} needs {desired} healthy pods and has {current} currently"
+            )
+        disrupted = {**(status.get("disruptedPods") or {}), pod: rfc3339(self.context.clock.time())}
+        return {**budget, "status": {**status, "disruptionsAllowed": allowed - 1, "disruptedPods": disrupted}}
+
+    async def _mark(self, request: Request) -> None:
+        """Say in the pod's conditions why it ends."""
+        registry = self.context.registry
+        for attempt in range(TRIES):
+            pod = registry.get(request.type, request.namespace, request.name).obj
+            status = pod.get("status") or {}
+            changed, _ = conditions.set(
+                status.get("conditions") or [],
+                "DisruptionTarget",
+                "True",
+                "EvictionByEvictionAPI",
+                "Eviction API: evicting",
+                rfc3339(self.context.clock.time()),
+            )
+            marked = {**pod, "status": {**status, "conditions": changed}}
+            try:
+                await registry.update(
+                    request.user,
+                    request.type,
+                    request.namespace,
+                    request.name,
+                    marked,
+                    request.options,
+                    subresource="status",
+                )
+            except Conflict:
+                if attempt == TRIES - 1:
+                    raise
+                continue
+            return
+
+
+def _too_many(why: str, retry_after: int = 0) -> TooManyRequests:
+    return TooManyRequests(
+        "Cannot evict pod as it would violate the pod's disruption budget.",
+        causes=(Cause("DisruptionBudget", why),),
+        retry_after=retry_after,
+    )

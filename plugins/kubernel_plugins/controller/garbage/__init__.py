@@ -1,0 +1,143 @@
+"""Garbage collector: objects whose owners are gone go too, unless they are to be orphaned.
+
+Driven by changes: a graph of owners and dependents is kept from the informers of every type, and a change
+makes only the objects next to it be looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from kubernel.client.naming import groups_of
+from kubernel.client.workqueue import WorkQueue
+from kubernel.errors import ApiError, Conflict, NotFound
+from kubernel.plugin import Plugin as Base
+from kubernel_plugins.controller.garbage.collector import Collector, Unresolvable
+from kubernel_plugins.controller.garbage.graph import Graph
+
+if TYPE_CHECKING:
+    from kubernel.client.informer import Informer
+    from kubernel.client.interface import Client
+    from kubernel.plugin import Handle
+    from kubernel.store.records import EventType, Obj
+
+__all__ = ["Plugin"]
+
+_USER = "system:serviceaccount:kube-system:generic-garbage-collector"
+_WORKERS = 8
+_DISCOVERY_PERIOD = 30.0
+_NEEDED = frozenset(("delete", "list", "watch"))
+_IGNORED = frozenset({("", "events"), ("events.k8s.io", "events")})
+_SYNC_TIMEOUT = 30.0
+
+
+class Plugin(Base):
+    """The ``garbage`` controller."""
+
+    def __init__(self, settings: Any, handle: Handle) -> None:
+        super().__init__(settings, handle)
+        self._informers: dict[tuple[str, str], Informer] = {}
+        self._unlisten: list[Callable[[], None]] = []
+        self._kinds: dict[tuple[str, str], tuple[str, bool]] = {}
+        self._told: dict[str, str] = {}
+
+    async def start(self) -> None:
+        self._client: Client = self.handle.client(_USER, groups_of(_USER))
+        self._queue: WorkQueue[str] = WorkQueue(self.handle.clock)
+        self._graph = Graph()
+        self._collector = Collector(self._client, self._graph, self._resolve, self._queue.add)
+        self.handle.spawn(self._run(), "garbage collector")
+
+    async def stop(self) -> None:
+        for remove in self._unlisten:
+            remove()
+        self._unlisten.clear()
+        self._informers.clear()
+        if hasattr(self, "_queue"):
+            self._queue.close()
+
+    async def _run(self) -> None:
+        await self._discover()
+        async with asyncio.TaskGroup() as group:
+            for number in range(_WORKERS):
+                group.create_task(self._work(), name=f"garbage worker {number}")
+            group.create_task(self._rediscover(), name="garbage discovery")
+
+    async def _rediscover(self) -> None:
+        while True:
+            await self.handle.clock.sleep(_DISCOVERY_PERIOD)
+            try:
+                await self._discover()
+            except (ApiError, OSError) as error:
+                self.handle.log.warning("garbage collector: discovery failed: {}", error)
+
+    async def _discover(self) -> None:
+        """Follow every type there is now; returns when what is new has been seen."""
+        served: set[tuple[str, str]] = set()
+        fresh: list[Informer] = []
+        for type in await self._client.discover():
+            group, plural, version = type["group"], type["resource"], type["version"]
+            if not set(type["verbs"]) >= _NEEDED:
+                continue
+            resource = f"{plural}.{version}.{group}" if group else f"{plural}.{version}"
+            self._kinds.setdefault((group, type["kind"]), (resource, type["namespaced"]))
+            identity = (group, plural)
+            if identity in _IGNORED:
+                continue
+            served.add(identity)
+            if identity not in self._informers:
+                informer = self._informers[identity] = self._client.informer(resource)
+                fresh.append(informer)
+                self._unlisten.append(informer.add_listener(self._listener(resource)))
+        for gone in [identity for identity in self._informers if identity not in served]:
+            del self._informers[gone]
+        for informer in fresh:
+            try:
+                async with self.handle.clock.timeout(_SYNC_TIMEOUT):
+                    await informer.synced()
+            except TimeoutError:
+                # One type that cannot be listed must not keep the others from being collected.
+                self.handle.log.warning("garbage collector: {} cannot be listed", informer.resource)
+
+    def _listener(self, resource: str) -> Callable[[EventType, Obj, Obj | None], None]:
+        def listen(type: EventType, obj: Obj, old: Obj | None) -> None:
+            for uid in self._graph.observe(type, resource, obj):
+                self._queue.add(uid)
+
+        return listen
+
+    def _resolve(self, group: str, version: str, kind: str) -> tuple[str, bool]:
+        known = self._kinds.get((group, kind))
+        if known is None:
+            raise Unresolvable(f"no type is known for owner kind {kind} of group {group or 'core'}")
+        return known
+
+    async def _work(self) -> None:
+        while True:
+            uid = await self._queue.get()
+            try:
+                await self._collect(uid)
+            finally:
+                self._queue.done(uid)
+
+    async def _collect(self, uid: str) -> None:
+        try:
+            await self._collector.collect(uid)
+        except (Conflict, NotFound):
+            self._queue.retry(uid)
+        except Exception as error:
+            self._tell(uid, error)
+            self._queue.retry(uid)
+        else:
+            self._queue.forget(uid)
+            self._told.pop(uid, None)
+
+    def _tell(self, uid: str, error: Exception) -> None:
+        text = f"{type(error).__name__}: {error}"
+        if self._told.get(uid) != text:
+            self._told[uid] = text
+            expected = isinstance(error, ApiError | Unresolvable)
+            log = self.handle.log if expected else self.handle.log.opt(exception=error)
+            log.warning("garbage collector: object {}: {}", uid, text)

@@ -1,0 +1,246 @@
+"""Node lifecycle controller: silent nodes become Unknown and tainted, their pods are evicted.
+
+Source: k8s.io/kubernetes/pkg/controller/{nodelifecycle,tainteviction,podgc} (v1.37).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from kubernel.client.reconciler import ObjectKey, Reconciler
+from kubernel.clock import rfc3339
+from kubernel.errors import ApiError, NotFound
+from kubernel.objects import conditions, meta, times
+from kubernel_plugins.controller.nodelifecycle import taints
+
+if TYPE_CHECKING:
+    from kubernel.store.records import EventType, Obj
+
+__all__ = ["Plugin"]
+
+_LEASES = "leases.v1.coordination.k8s.io"
+_LEASE_NAMESPACE = "kube-node-lease"
+_GRACE = 40.0
+"""Seconds without a sign of life after which a node is Unknown (--node-monitor-grace-period)."""
+_STARTUP_GRACE = 60.0
+"""The same for a node that has never said anything (--node-startup-grace-period)."""
+_QUARANTINE = 40.0
+"""Seconds a node must have been gone before its pods are removed (podgc's quarantineTime)."""
+_WATCHED = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
+
+
+def _node_of(obj: Obj) -> Iterable[str]:
+    name = (obj.get("spec") or {}).get("nodeName")
+    return (name,) if name else ()
+
+
+def _node_of_pod(self: Plugin, type: EventType, pod: Obj, old: Obj | None) -> Iterable[ObjectKey]:
+    """A pod on a node that is gone or drives pods away."""
+    for name in _node_of(pod):
+        node = self.primary.get(name)
+        if type != "DELETED" and (node is None or taints.no_execute(node)):
+            yield "", name
+
+
+class Plugin(Reconciler):
+    """The ``nodelifecycle`` controller. A key is a node's name, also of one that is gone."""
+
+    resource = "nodes"
+    watches = {"pods": _node_of_pod}  # noqa: RUF012 - typed ClassVar in the base
+    reads = (_LEASES,)
+    user = "system:serviceaccount:kube-system:node-controller"
+
+    def __init__(self, settings: Any, handle: Any) -> None:
+        super().__init__(settings, handle)
+        self._alive: dict[str, float] = {}
+        self._heartbeats: dict[str, object] = {}
+        self._gone: dict[str, float] = {}
+        self._tainted: dict[tuple[str, str, str], float] = {}
+
+    async def start(self) -> None:
+        await super().start()
+        self._pods = self.informer("pods")
+        self._pods.add_index("node", _node_of)
+        self._unlisten.append(self.informer(_LEASES).add_listener(self._on_lease))
+
+    async def setup(self) -> None:
+        for pod in self._pods.list():
+            for key in _node_of_pod(self, "ADDED", pod, None):
+                self.queue.add(key)
+
+    def _on_lease(self, type: EventType, lease: Obj, old: Obj | None) -> None:
+        # Only noted: looked at when the node's time is up, not at each of its renewals.
+        if meta.namespace(lease) != _LEASE_NAMESPACE or type == "DELETED":
+            return
+        if old is None or meta.get(old, "spec", "renewTime") != meta.get(lease, "spec", "renewTime"):
+            self._alive[meta.name(lease)] = self.clock.monotonic()
+
+    async def reconcile(self, namespace: str, name: str) -> float | None:
+        node = self.primary.get(name)
+        if node is None:
+            return await self._forget(name)
+        self._gone.pop(name, None)
+        self._note_heartbeat(node)
+        waits = [self._silence_left(node)]
+        if waits[0] is None:
+            node = await self._mark_unknown(node)
+        node = await self._taint(node)
+        waits.append(await self._evict(node))
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    # --- signs of life
+
+    def _note_heartbeat(self, node: Obj) -> None:
+        name = meta.name(node)
+        ready = conditions.find(node, "Ready") or {}
+        beat = (meta.uid(node), ready.get("lastHeartbeatTime"), ready.get("status"))
+        known = self._heartbeats.get(name)
+        # Its own verdict, Unknown, is no sign of life.
+        if known is None or (known != beat and ready.get("status") != "Unknown"):
+            self._alive[name] = self.clock.monotonic()
+        self._heartbeats[name] = beat
+
+    def _silence_left(self, node: Obj) -> float | None:
+        """Seconds until the node counts as silent; None when it does."""
+        grace = _GRACE if conditions.find(node, "Ready") is not None else _STARTUP_GRACE
+        left = self._alive[meta.name(node)] + grace - self.clock.monotonic()
+        return left if left > 0 else None
+
+    async def _mark_unknown(self, node: Obj) -> Obj:
+        now = rfc3339(self.clock.time())
+        found: Any = meta.get(node, "status", "conditions")
+        was_ready = conditions.is_true(node, "Ready")
+        changed = False
+        for type in _WATCHED:
+            old = conditions.find(node, type)
+            if old is not None and old.get("status") == "Unknown":
+                continue
+            reason, message = "NodeStatusUnknown", "Kubelet stopped posting node status."
+            if old is None:
+                reason, message = "NodeStatusNeverUpdated", "Kubelet never posted node status."
+            found, _ = conditions.set(found, type, "Unknown", reason, message, now)
+            changed = True
+        if not changed:
+            return node
+        name = meta.name(node)
+        silent = meta.replace(node, ("status", "conditions"), found)
+        node = await self.client.update("nodes", silent, subresource="status")
+        if was_ready:
+            await self.recorder.event(
+                node, "Normal", "NodeNotReady", f"Node {name} status is now: NodeNotReady"
+            )
+        for pod in self._pods.by("node", name):
+            await self._mark_not_ready(pod, now)
+        return node
+
+    async def _mark_not_ready(self, pod: Obj, now: str) -> None:
+        if not conditions.is_true(pod, "Ready"):
+            return
+        found, _ = conditions.set(pod["status"]["conditions"], "Ready", "False", "NodeNotReady", "", now)
+        try:
+            changed = meta.replace(pod, ("status", "conditions"), found)
+            await self.client.update("pods", changed, subresource="status")
+        except NotFound:
+            return
+        await self.recorder.event(pod, "Warning", "NodeNotReady", "Node is not ready")
+
+    # --- taints
+
+    async def _taint(self, node: Obj) -> Obj:
+        wanted = taints.desired(node, rfc3339(self.clock.time()))
+        if wanted == (meta.get(node, "spec", "taints", default=[])):
+            return node
+        return await self.client.update("nodes", meta.replace(node, ("spec", "taints"), wanted))
+
+    async def _evict(self, node: Obj) -> float | None:
+        """Delete the pods whose time on this node is up; seconds until the next one's is."""
+        active = taints.no_execute(node)
+        name = meta.name(node)
+        if not active:
+            self._forget_taints(name)
+            return None
+        now = self.clock.time()
+        since = max(self._since(name, taint) for taint in active)
+        soonest: float | None = None
+        for pod in self._pods.by("node", name):
+            if meta.is_deleting(pod):
+                continue
+            delay = taints.eviction_delay(pod, active)
+            if delay is None:
+                continue
+            begun = max(since, times.parse(pod["metadata"]["creationTimestamp"]))
+            left = begun + delay - now
+            if left > 0:
+                soonest = left if soonest is None else min(soonest, left)
+                continue
+            await self.recorder.event(
+                pod,
+                "Normal",
+                "TaintManagerEviction",
+                f"Marking for deletion Pod {meta.namespace(pod)}/{meta.name(pod)}",
+            )
+            await self._remove(
+                pod, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint", None
+            )
+        return soonest
+
+    def _since(self, node: str, taint: Mapping[str, Any]) -> float:
+        """Epoch seconds since when the node has the taint: what it says, or when it was first seen."""
+        added = taint.get("timeAdded")
+        if added:
+            return times.parse(added)
+        return self._tainted.setdefault((node, taint["key"], taint.get("value", "")), self.clock.time())
+
+    def _forget_taints(self, node: str) -> None:
+        for entry in [entry for entry in self._tainted if entry[0] == node]:
+            del self._tainted[entry]
+
+    # --- nodes that are gone
+
+    async def _forget(self, name: str) -> float | None:
+        """Remove the pods of a node that no longer exists, once that has been so for a while."""
+        self._alive.pop(name, None)
+        self._heartbeats.pop(name, None)
+        self._forget_taints(name)
+        left = self._pods.by("node", name)
+        if not left:
+            self._gone.pop(name, None)
+            return None
+        gone = self._gone.setdefault(name, self.clock.monotonic())
+        wait = gone + _QUARANTINE - self.clock.monotonic()
+        if wait > 0:
+            return wait
+        try:
+            await self.client.get("nodes", name)
+            return _QUARANTINE
+        except NotFound:
+            pass
+        for pod in left:
+            await self._remove(pod, "DeletionByPodGC", "PodGC: node no longer exists", 0)
+        return None
+
+    async def _remove(self, pod: Obj, reason: str, message: str, grace: int | None) -> None:
+        """Say in the pod's status why it goes, then delete it."""
+        name, namespace = meta.key(pod)[1], meta.namespace(pod)
+        try:
+            found, changed = conditions.set(
+                meta.get(pod, "status", "conditions"),
+                "DisruptionTarget",
+                "True",
+                reason,
+                message,
+                rfc3339(self.clock.time()),
+            )
+            finished = meta.get(pod, "status", "phase") in ("Succeeded", "Failed")
+            if changed and not finished:
+                status = {**(pod.get("status") or {}), "conditions": found}
+                if grace == 0:
+                    # Nobody is left who could say how it ended.
+                    status["phase"] = "Failed"
+                await self.client.update("pods", {**pod, "status": status}, subresource="status")
+            await self.client.delete("pods", name, namespace, grace_period=grace, uid=meta.uid(pod))
+        except NotFound:
+            return
+        except ApiError:
+            self.queue.add(("", meta.get(pod, "spec", "nodeName", default="")), 1.0)

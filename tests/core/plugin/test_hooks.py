@@ -1,0 +1,211 @@
+"""Hooks: who is asked, in which order, and what an answer or an exception does."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from typing import Any
+
+import pytest
+
+from kubernel.errors import Forbidden, PluginError
+from kubernel.plugin import Plugin, hookimpl
+from kubernel.plugin.manager import Hooks
+from kubernel.registry.attributes import ALLOW, Attributes, Credentials, Decision
+from kubernel.registry.request import ANONYMOUS, UserInfo
+
+
+def registered(*plugins: Plugin, failed: Any = None) -> Hooks:
+    hooks = Hooks(failed)
+    hooks.register([(f"controller/{number}", plugin) for number, plugin in enumerate(plugins)])
+    return hooks
+
+
+def plugin(**methods: Any) -> Plugin:
+    """A plugin with these hooks."""
+    body = {name: hookimpl(function) for name, function in methods.items()}
+    return type("Made", (Plugin,), body)(None, None)  # type: ignore[arg-type, no-any-return]
+
+
+def ask(decision: Decision | None) -> Plugin:
+    return plugin(kubernel_authorize=lambda self, attributes: decision)
+
+
+ATTRIBUTES = Attributes(ANONYMOUS, "get", resource="pods")
+
+
+def test_kubernel_register_types_is_called_in_configuration_order() -> None:
+    seen: list[Any] = []
+    first = plugin(kubernel_register_types=lambda self, registry: seen.append((1, registry)))
+    second = plugin(kubernel_register_types=lambda self, registry: seen.append((2, registry)))
+    registered(first, second).register_types("registry")  # type: ignore[arg-type]
+    assert seen == [(1, "registry"), (2, "registry")]
+
+
+def test_a_plugin_that_fails_to_register_its_types_is_named() -> None:
+    def broken(self: Any, registry: Any) -> None:
+        raise RuntimeError("no schema")
+
+    with pytest.raises(
+        PluginError, match="plugin controller/0 failed to register its types: RuntimeError: no schema"
+    ):
+        registered(plugin(kubernel_register_types=broken)).register_types(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("hook", ["admit", "validate"])
+def test_kubernel_admit_and_kubernel_validate_go_in_order_whether_they_wait_or_not(hook: str) -> None:
+    async def slowly(self: Any, request: Any) -> None:
+        await asyncio.sleep(0)
+        request.append("slow")
+
+    plugins = [
+        plugin(**{f"kubernel_{hook}": slowly}),
+        plugin(**{f"kubernel_{hook}": lambda self, request: request.append("quick")}),
+    ]
+    seen: Any = []
+    asyncio.run(getattr(registered(*plugins), hook)(seen))
+    assert seen == ["slow", "quick"]
+
+
+def test_a_refusal_keeps_the_next_from_being_asked() -> None:
+    seen: Any = []
+
+    def refuse(self: Any, request: Any) -> None:
+        raise Forbidden("no")
+
+    later = plugin(kubernel_admit=lambda self, request: request.append("later"))
+    with pytest.raises(Forbidden):
+        asyncio.run(registered(plugin(kubernel_admit=refuse), later).admit(seen))
+    assert seen == []
+
+
+def test_kubernel_authenticate_takes_the_first_answer() -> None:
+    async def knows(self: Any, credentials: Any) -> UserInfo:
+        return UserInfo("jane")
+
+    nobody = plugin(kubernel_authenticate=lambda self, credentials: None)
+    other = plugin(kubernel_authenticate=lambda self, credentials: UserInfo("john"))
+    hooks = registered(nobody, plugin(kubernel_authenticate=knows), other)
+    assert asyncio.run(hooks.authenticate(Credentials(token="x"))) == UserInfo("jane")
+    assert asyncio.run(registered(nobody).authenticate(Credentials())) is None
+
+
+def test_kubernel_authorize_stops_at_the_first_answer() -> None:
+    denied = Decision(False, "not you")
+    assert registered(ask(None), ask(ALLOW), ask(denied)).authorize(ATTRIBUTES) is ALLOW
+    assert registered(ask(denied), ask(ALLOW)).authorize(ATTRIBUTES) is denied
+
+
+def test_nobody_answers_is_a_denial_with_everyones_reasons() -> None:
+    hooks = registered(
+        ask(Decision(False, "no role", final=False)), ask(Decision(False, "no node", final=False))
+    )
+    assert hooks.authorize(ATTRIBUTES) == Decision(False, "no role, no node")
+    assert registered().authorize(ATTRIBUTES) == Decision(False)
+    assert hooks.authorizes
+    assert not registered().authorizes
+
+
+def test_a_broken_authorizer_neither_allows_nor_keeps_others_from_answering() -> None:
+    failures: list[str] = []
+
+    def broken(self: Any, attributes: Any) -> Decision:
+        raise RuntimeError("oops")
+
+    hooks = registered(plugin(kubernel_authorize=broken), failed=lambda label, error: failures.append(label))
+    assert not hooks.authorize(ATTRIBUTES).allowed
+    hooks = registered(plugin(kubernel_authorize=broken), ask(ALLOW))
+    assert hooks.authorize(ATTRIBUTES).allowed
+    assert failures == ["controller/0"]
+
+
+def test_kubernel_certificate_authority_and_kubernel_node_streams_take_the_first_answer() -> None:
+    hooks = registered(
+        plugin(kubernel_node_streams=lambda self, node: "one" if node == "a" else None),
+        plugin(kubernel_node_streams=lambda self, node: "two"),
+        plugin(kubernel_certificate_authority=lambda self: "ca"),
+    )
+    assert (hooks.node_streams("a"), hooks.node_streams("b")) == ("one", "two")
+    assert hooks.certificate_authority() == "ca"
+    assert registered().certificate_authority() is None
+
+
+def test_kubernel_metrics_are_joined_and_a_failing_plugin_is_left_out() -> None:
+    failures: list[str] = []
+
+    def broken(self: Any) -> str:
+        raise RuntimeError("oops")
+
+    hooks = registered(
+        plugin(kubernel_metrics=lambda self: "a 1"),
+        plugin(kubernel_metrics=broken),
+        plugin(kubernel_metrics=lambda self: None),
+        plugin(kubernel_metrics=lambda self: "b 2\n"),
+        failed=lambda label, error: failures.append(f"{label}: {error}"),
+    )
+    assert hooks.metrics() == "a 1\nb 2\n"
+    assert failures == ["controller/1: oops"]
+
+
+def test_kubernel_cli_adds_subcommands() -> None:
+    def add(self: Any, commands: Any) -> None:
+        commands.add_parser("hello").set_defaults(run=lambda args: 7)
+
+    parser = argparse.ArgumentParser()
+    registered(plugin(kubernel_cli=add)).cli(parser.add_subparsers())
+    args = parser.parse_args(["hello"])
+    assert args.run(args) == 7
+
+
+def test_an_implementation_may_leave_arguments_out() -> None:
+    assert registered(plugin(kubernel_node_streams=lambda self: "all")).node_streams("a") == "all"
+
+
+def test_first_and_last_wishes_are_respected() -> None:
+    class First(Plugin):
+        @hookimpl(tryfirst=True)
+        def kubernel_admit(self, request: Any) -> None:
+            request.append("first")
+
+    class Last(Plugin):
+        @hookimpl(trylast=True)
+        def kubernel_admit(self, request: Any) -> None:
+            request.append("last")
+
+    middle = plugin(kubernel_admit=lambda self, request: request.append("middle"))
+    seen: Any = []
+    hooks = registered(Last(None, None), middle, First(None, None))  # type: ignore[arg-type]
+    asyncio.run(hooks.admit(seen))
+    assert seen == ["first", "middle", "last"]
+
+
+def test_a_misspelt_hook_is_refused_with_what_is_meant() -> None:
+    with pytest.raises(PluginError) as refusal:
+        registered(plugin(kubernel_admitt=lambda self, request: None))
+    assert str(refusal.value) == (
+        'plugin controller/0: there is no hook "kubernel_admitt"; did you mean "kubernel_admit"?'
+    )
+
+
+def test_a_wrong_argument_is_refused() -> None:
+    with pytest.raises(PluginError, match=r"plugin controller/0: .*kubernel_admit.*\n.*requst"):
+        registered(plugin(kubernel_admit=lambda self, requst: None))
+
+
+def test_a_wrapper_is_refused() -> None:
+    class Wrapper(Plugin):
+        @hookimpl(wrapper=True)
+        def kubernel_metrics(self) -> Any:
+            return (yield)
+
+    with pytest.raises(PluginError, match="plugin controller/0: kubernel_metrics is a hook wrapper"):
+        registered(Wrapper(None, None))  # type: ignore[arg-type]
+
+
+def test_registering_evaluates_no_property() -> None:
+    class Shy(Plugin):
+        @property
+        def secret(self) -> str:
+            raise AssertionError("read")
+
+    assert registered(Shy(None, None)).implementers("kubernel_admit") == []  # type: ignore[arg-type]
