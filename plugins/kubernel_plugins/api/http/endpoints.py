@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import platform
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kubernel import __version__
 from kubernel.errors import MethodNotSupported, NotFound
 
 from . import query as q
 from .documents import Documents
-from .responses import JSON_HEAD, TEXT_HEAD, json_reply
+from .responses import TEXT_HEAD, json_reply
 from .transport import Reply, header_block
 
 if TYPE_CHECKING:

@@ -44,8 +44,8 @@ class Metrics:
         for key, row in self._durations.items():
             labels = _labels(key)
             total = 0
-            for bound, number in zip(_BUCKETS, row, strict=False):
-                total += int(number)
+            for bound, hits in zip(_BUCKETS, row, strict=False):
+                total += int(hits)
                 lines.append(f'{name}_bucket{{{labels},le="{bound:g}"}} {total}')
             total += int(row[len(_BUCKETS)])
             lines.append(f'{name}_bucket{{{labels},le="+Inf"}} {total}')

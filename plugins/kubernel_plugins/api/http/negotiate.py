@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from kubernel.errors import NotAcceptable, UnsupportedMediaType
 
-__all__ = ["Form", "PATCH_TYPES", "Negotiator", "request_format", "patch_type"]
+__all__ = ["PATCH_TYPES", "Form", "Negotiator", "patch_type", "request_format"]
 
 PATCH_TYPES: dict[str, Literal["json", "merge", "strategic", "apply"]] = {
     "application/json-patch+json": "json",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import random
 
     from kubernel.clock import Clock, Timer
-    from kubernel.registry.registry import Page, Registry, Watch, WatchItem
+    from kubernel.registry.registry import Page, Registry, Watch, WatchItem, WatchOptions
     from kubernel.registry.types import ResourceType
     from kubernel.store.records import Record
 
@@ -123,7 +123,7 @@ class Watcher:
             watch.close()
 
     async def _run(
-        self, stream: Stream, watch: Watch, shape: Shape, options: q.WatchOptions, unfiltered: bool
+        self, stream: Stream, watch: Watch, shape: Shape, options: WatchOptions, unfiltered: bool
     ) -> None:
         first = True
         initial: Iterator[Record] = iter(watch.initial)

@@ -190,9 +190,11 @@ def _named(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return "a boolean"
-    if isinstance(value, dict):
-        return "an object"
-    return {list: "an array", str: "a string"}.get(type(value), "a number")
+    if isinstance(value, str):
+        return "a string"
+    if isinstance(value, list):
+        return "an array"
+    return "an object" if isinstance(value, dict) else "a number"
 
 
 def _repeated(body: Body, type: ResourceType, options: WriteOptions) -> tuple[str, ...]:

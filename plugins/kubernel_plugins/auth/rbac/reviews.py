@@ -75,7 +75,8 @@ class Reviews:
         namespace = spec.get("namespace") or ""
         if not namespace:
             raise BadRequest("no namespace on request")
-        resource_rules, other_rules = [], []
+        resource_rules: list[Obj] = []
+        other_rules: list[Obj] = []
         for rule in self._policy.rules_of(request.user, namespace):
             (other_rules if rule.urls else resource_rules).append(rule.as_dict())
         status = {"resourceRules": resource_rules, "nonResourceRules": other_rules, "incomplete": False}
@@ -125,7 +126,7 @@ def _attributes(request: Request, spec: dict[str, Any], user: UserInfo) -> Attri
         raise _invalid(request, "spec.resourceAttributes", f'Invalid value: "null": {why}', "Invalid")
     if path is not None:
         return Attributes(user, path.get("verb") or "", path=path.get("path") or "/")
-    wanted: dict[str, Any] = resource
+    wanted: dict[str, Any] = resource or {}
     return Attributes(
         user,
         wanted.get("verb") or "",

@@ -35,7 +35,7 @@ class Plugin(BasePlugin):
 
     Settings = Settings
 
-    def __init__(self, settings: Settings, handle: Handle) -> None:
+    def __init__(self, settings: Any, handle: Handle) -> None:
         super().__init__(settings, handle)
         self._key: SigningKey | None = None
         self._tokens: Tokens | None = None

@@ -81,7 +81,7 @@ class Tokens:
             "sub": f"system:serviceaccount:{request.namespace}:{request.name}",
         }
         if seconds == 3607:
-            # Kubelets ask for this and refresh in time; upstream lets such a token live a year for old clients.
+            # What kubelets ask for: they refresh in time, and old clients get a year (upstream's rule).
             private["warnafter"] = now + seconds
             claims["exp"] = now + min(365 * 86400, self._longest)
         token = "" if request.dry_run else self._key.sign(claims)
@@ -167,7 +167,9 @@ class Tokens:
         name = account.get("name", "")
         if not self._lives("serviceaccounts", namespace, account):
             raise Unauthorized
-        extra = {"authentication.kubernetes.io/credential-id": (f"JTI={claims.get('jti', '')}",)}
+        extra: dict[str, tuple[str, ...]] = {
+            "authentication.kubernetes.io/credential-id": (f"JTI={claims.get('jti', '')}",)
+        }
         for kind, plural in (("pod", "pods"), ("secret", "secrets"), ("node", "nodes")):
             bound = private.get(kind)
             if bound is None:

@@ -156,7 +156,7 @@ SERVICE = (
     Column("Type", text("spec", "type"), description="How the service is exposed."),
     Column("Cluster-IP", _cluster_ip, description="The address inside the cluster."),
     Column("External-IP", _external_ip, description="Addresses for which nodes also accept traffic."),
-    Column("Port(s)", _service_ports, description="The ports that are exposed by this service."),
+    Column("Port(s)", _service_ports, description="The ports it exposes."),
     AGE,
     Column("Selector", _service_selector, description="Which pods receive the traffic.", priority=1),
 )
@@ -168,7 +168,7 @@ ENDPOINTS = (
 ENDPOINT_SLICE = (
     NAME,
     Column("AddressType", text("addressType"), description="The type of the addresses."),
-    Column("Ports", _slice_ports, description="The ports of every endpoint in this slice."),
+    Column("Ports", _slice_ports, description="The endpoints' ports."),
     Column("Endpoints", _slice_endpoints, description="The addresses of this slice."),
     AGE,
 )
@@ -177,19 +177,19 @@ INGRESS = (
     Column(
         "Class",
         text("spec", "ingressClassName", absent="<none>"),
-        description="The name of the IngressClass resource that should be used for additional configuration",
+        description="Its ingress class.",
     ),
     Column(
         "Hosts",
         _hosts,
-        description="Hosts that incoming requests are matched against before the ingress rule",
+        description="The host names its rules are for.",
     ),
     Column(
         "Address",
         _ingress_address,
-        description="Address is a list containing ingress points for the load-balancer",
+        description="Where the load balancer listens.",
     ),
-    Column("Ports", _ingress_ports, description="Ports of TLS configurations that open"),
+    Column("Ports", _ingress_ports, description="Ports that are open."),
     AGE,
 )
 INGRESS_CLASS = (
@@ -197,11 +197,9 @@ INGRESS_CLASS = (
     Column(
         "Controller",
         text("spec", "controller"),
-        description="Controller that is responsible for handling this class",
+        description="Who serves this class.",
     ),
-    Column(
-        "Parameters", _class_parameters, description="A reference to a resource with additional parameters"
-    ),
+    Column("Parameters", _class_parameters, description="An object with more settings."),
     AGE,
 )
 NETWORK_POLICY = (
@@ -216,6 +214,6 @@ SERVICE_CIDR = (
 )
 IP_ADDRESS = (
     NAME,
-    Column("ParentRef", _parent, description="The resource that an IPAddress is attached to."),
+    Column("ParentRef", _parent, description="What has the address."),
     AGE,
 )

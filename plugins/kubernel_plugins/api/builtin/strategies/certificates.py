@@ -112,14 +112,11 @@ class CertificateSigningRequestStrategy(Builtin):
             return []
         found = []
         now, before = _conditions(obj), _conditions(old)
-        for type in (*_DECISIONS, "Failed"):
-            if type in before and type not in now:
-                found.append(
-                    causes.forbidden(
-                        "status.conditions",
-                        f"updates may not remove a condition of type {type!r}".replace("'", '"'),
-                    )
-                )
+        found += [
+            causes.forbidden("status.conditions", f'updates may not remove a condition of type "{type}"')
+            for type in (*_DECISIONS, "Failed")
+            if type in before and type not in now
+        ]
         if "Approved" in now and "Denied" in now:
             found.append(
                 causes.invalid(

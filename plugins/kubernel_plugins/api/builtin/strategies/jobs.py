@@ -76,7 +76,13 @@ class JobStrategy(Builtin):
         default_template(spec.get("template"))
         if spec.get("completions") is None and spec.get("parallelism") is None:
             spec["completions"] = spec["parallelism"] = 1
-        spec.setdefault("parallelism", 1)
+        for key, value in (
+            ("parallelism", 1),
+            ("completionMode", "NonIndexed"),
+            ("suspend", False),
+            ("manualSelector", False),
+        ):
+            spec.setdefault(key, value)
         spec.setdefault("backoffLimit", 6 if spec.get("backoffLimitPerIndex") is None else _MAX_INT32)
         spec.setdefault(
             "podReplacementPolicy", "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed"

@@ -155,11 +155,11 @@ def validate_resize(obj: Obj, old: Obj) -> list[Cause]:
         masked.pop("resources", None)
     if masked != before:
         found.append(causes.forbidden("spec", _RESIZE_ONLY))
-    if field(old, "status", "qosClass"):
-        if qos_class(obj) != field(old, "status", "qosClass"):
-            found.append(
-                causes.invalid("spec", qos_class(obj), "Pod QOS Class may not change as a result of resizing")
-            )
+    before_class = field(old, "status", "qosClass")
+    if before_class and qos_class(obj) != before_class:
+        found.append(
+            causes.invalid("spec", qos_class(obj), "Pod QOS Class may not change as a result of resizing")
+        )
     return found
 
 

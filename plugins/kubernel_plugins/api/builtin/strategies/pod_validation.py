@@ -164,23 +164,19 @@ def _validate_container(container: Obj, path: str, kind: str, spec: Obj, volumes
         # Templates may hold placeholders such as a single blank.
         found.append(causes.invalid(f"{path}.image", image, "must not have leading or trailing whitespace"))
     if kind == "initContainers" and container.get("restartPolicy") != "Always":
-        for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
-            if container.get(probe):
-                found.append(
-                    causes.forbidden(
-                        f"{path}.{probe}", "may not be set for init containers without restartPolicy=Always"
-                    )
-                )
-        if container.get("lifecycle"):
-            found.append(
-                causes.forbidden(
-                    f"{path}.lifecycle", "may not be set for init containers without restartPolicy=Always"
-                )
+        found += [
+            causes.forbidden(
+                f"{path}.{key}", "may not be set for init containers without restartPolicy=Always"
             )
+            for key in ("livenessProbe", "readinessProbe", "startupProbe", "lifecycle")
+            if container.get(key)
+        ]
     elif kind == "ephemeralContainers":
-        for key in ("ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources"):
-            if container.get(key):
-                found.append(causes.forbidden(f"{path}.{key}", "cannot be set for an Ephemeral Container"))
+        found += [
+            causes.forbidden(f"{path}.{key}", "cannot be set for an Ephemeral Container")
+            for key in ("ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources")
+            if container.get(key)
+        ]
     else:
         found += validate_probes(container, path)
         found += validate_lifecycle(container.get("lifecycle") or {}, f"{path}.lifecycle")
@@ -243,8 +239,8 @@ def _validate_env(env: list[Obj], path: str) -> list[Cause]:
                 causes.invalid(
                     f"{field}.valueFrom",
                     "",
-                    "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or "
-                    "`fileKeyRef`",
+                    "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, "
+                    "`secretKeyRef` or `fileKeyRef`",
                 )
             )
         elif variable.get("value"):

@@ -54,15 +54,15 @@ def validate_service(service: Obj) -> list[Cause]:
                     "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
                 )
             )
-    if type not in ("NodePort", "LoadBalancer") and not spec.get("externalIPs"):
-        if spec.get("externalTrafficPolicy"):
-            found.append(
-                causes.invalid(
-                    "spec.externalTrafficPolicy",
-                    spec["externalTrafficPolicy"],
-                    "may only be set for externally-accessible services",
-                )
+    external = type in ("NodePort", "LoadBalancer") or spec.get("externalIPs")
+    if spec.get("externalTrafficPolicy") and not external:
+        found.append(
+            causes.invalid(
+                "spec.externalTrafficPolicy",
+                spec["externalTrafficPolicy"],
+                "may only be set for externally-accessible services",
             )
+        )
     return found
 
 

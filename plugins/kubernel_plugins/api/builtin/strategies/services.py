@@ -5,7 +5,8 @@ Source: pkg/apis/core/v1/defaults.go, pkg/registry/core/service (v1.37).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field as member
+from dataclasses import dataclass
+from dataclasses import field as member
 from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import Cause, InternalError, Invalid
@@ -120,9 +121,8 @@ class ServiceStrategy(Builtin):
                 before = known.get((port.get("protocol"), port.get("port")))
                 if not port.get("nodePort") and before and before.get("nodePort") not in in_use:
                     port["nodePort"] = before["nodePort"]
-            if spec.get("externalTrafficPolicy") == "Local" and not spec.get("healthCheckNodePort"):
-                if old.get("healthCheckNodePort"):
-                    spec["healthCheckNodePort"] = old["healthCheckNodePort"]
+            if spec.get("externalTrafficPolicy") == "Local" and old.get("healthCheckNodePort"):
+                spec.setdefault("healthCheckNodePort", old["healthCheckNodePort"])
 
     @staticmethod
     def _normalize(spec: dict[str, Any]) -> None:

@@ -61,8 +61,10 @@ class PersistentVolumeStrategy(Builtin):
         sources = _source(obj)
         if not sources:
             found.append(causes.required("spec", "must specify a volume type"))
-        for extra in list(sources)[1:]:
-            found.append(causes.forbidden(f"spec.{extra}", "may not specify more than 1 volume type"))
+        found += [
+            causes.forbidden(f"spec.{extra}", "may not specify more than 1 volume type")
+            for extra in list(sources)[1:]
+        ]
         return found
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
@@ -78,7 +80,10 @@ class PersistentVolumeStrategy(Builtin):
         return found + immutable(obj, old, "spec.volumeMode")
 
 
-_CLAIM = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
+_CLAIM = (
+    "spec is immutable after creation except resources.requests and "
+    "volumeAttributesClassName for bound claims"
+)
 
 
 def _requested(obj: Obj) -> Any:
