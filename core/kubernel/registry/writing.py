@@ -135,7 +135,7 @@ class Writer:
             self._warn(request, obj)
             for attempt in range(GENERATE_NAME_TRIES):
                 if not tracked:
-                    obj["metadata"]["managedFields"] = self._track(request, None, obj)
+                    self._track(request, None, obj)
                 try:
                     record = await self._insert(request, obj)
                     break
@@ -274,9 +274,7 @@ class Writer:
             await self.admission.validate(request)
             self._warn(request, obj)
             if not tracked:
-                obj["metadata"]["managedFields"] = self._track(request, old, obj)
-            if not obj["metadata"].get("managedFields"):
-                obj["metadata"].pop("managedFields", None)
+                self._track(request, old, obj)
             if obj == old:
                 return Result(current, warnings=tuple(request.warnings))
             record = await self._store_update(request, obj, current)
@@ -536,8 +534,8 @@ class Writer:
         request.type.strategy.default(obj)
         return obj
 
-    def _track(self, request: Request, old: Obj | None, obj: Obj) -> list[dict[str, Any]]:
-        return track_update(
+    def _track(self, request: Request, old: Obj | None, obj: Obj) -> None:
+        managed = track_update(
             request.type.schema(),
             old,
             obj,
@@ -546,6 +544,10 @@ class Writer:
             subresource=request.subresource,
             now=rfc3339(self.clock.time()),
         )
+        if managed:
+            obj["metadata"]["managedFields"] = managed
+        else:
+            obj["metadata"].pop("managedFields", None)
 
     @staticmethod
     def _warn(request: Request, obj: Obj) -> None:

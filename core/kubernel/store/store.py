@@ -72,18 +72,16 @@ class ObjectStore:
 
     async def start(self) -> None:
         """Open the backend and load the current objects and the retained history."""
-        snapshot = await self._backend.open(self._apply)
         enabled = gc.isenabled()
-        large = len(snapshot.changes) >= _LARGE
-        if large:
-            gc.disable()
+        gc.disable()  # nothing of what is loaded becomes garbage, however often it is looked at
         try:
+            snapshot = await self._backend.open(self._apply)
             self._load(snapshot.changes, snapshot.oldest)
-        finally:
-            if large:
+            if len(snapshot.changes) >= _LARGE:
                 gc.freeze()
-                if enabled:
-                    gc.enable()
+        finally:
+            if enabled:
+                gc.enable()
         self._revision = snapshot.revision
         self._compacted = snapshot.oldest
         self._started = True
@@ -221,22 +219,31 @@ class ObjectStore:
     def _load(self, changes: Sequence[Change], oldest: int) -> None:
         make = self._record
         records: dict[Key, Record] = {}
-        self._history = History(self._limit, oldest)
         events: list[Event] = []
-        for change in changes:
-            key = change.key
-            record = make(key, change.revision, change.created, change.value)
-            if change.revision > oldest:
-                previous = records.get(key)
-                kind = DELETED if change.deleted else ADDED if previous is None else MODIFIED
-                events.append(Event(kind, record, previous))
-            if change.deleted:
+        # No more events than the history would keep; what comes before them only counts.
+        first = max(len(changes) - self._limit, 0)
+        while first < len(changes) and changes[first].revision <= oldest:
+            first += 1
+        for revision, created, key, value, deleted, _ in changes[:first]:
+            if deleted:
                 records.pop(key, None)
             else:
+                records[key] = make(key, revision, created, value)
+        for revision, created, key, value, deleted, _ in changes[first:]:
+            record = make(key, revision, created, value)
+            previous = records.get(key)
+            if deleted:
+                events.append(Event(DELETED, record, previous))
+                records.pop(key, None)
+            else:
+                events.append(Event(ADDED if previous is None else MODIFIED, record, previous))
                 records[key] = record
+        if first and changes[first - 1].revision > oldest:
+            oldest = changes[first - 1].revision
+        self._history = History(self._limit, oldest)
+        self._history.extend(events)
         self._index = Index()
         self._index.load(records)
-        self._history.extend(events)
 
     def _apply(self, changes: Sequence[Change]) -> None:
         index = self._index

@@ -6,7 +6,7 @@ Source: k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle/admission.go (
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kubernel.errors import Cause, Forbidden
 from kubernel.objects import meta
@@ -25,11 +25,8 @@ _IMMORTAL = frozenset(("default", "kube-system", "kube-public"))
 class Plugin(Base):
     """The ``namespace_lifecycle`` admission plugin."""
 
-    def __init__(self, settings: Any, handle: Any) -> None:
-        super().__init__(settings, handle)
-        self._client = handle.client("system:apiserver", ("system:masters",))
-
     async def start(self) -> None:
+        self._client = self.handle.client("system:apiserver", ("system:masters",))
         self._namespaces = self._client.informer("namespaces")
 
     @hookimpl

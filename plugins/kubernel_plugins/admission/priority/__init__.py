@@ -6,7 +6,7 @@ Source: k8s.io/kubernetes/plugin/pkg/admission/priority/admission.go (v1.37).
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kubernel.errors import Forbidden, NotFound
 from kubernel.objects import meta
@@ -26,11 +26,8 @@ _DEFAULT = {"value": 0, "preemptionPolicy": "PreemptLowerPriority"}
 class Plugin(Base):
     """The ``priority`` admission plugin."""
 
-    def __init__(self, settings: Any, handle: Any) -> None:
-        super().__init__(settings, handle)
-        self._client = handle.client("system:apiserver", ("system:masters",))
-
     async def start(self) -> None:
+        self._client = self.handle.client("system:apiserver", ("system:masters",))
         self._classes = self._client.informer(_CLASSES)
         self._classes.add_index("default", lambda obj: ("yes",) if obj.get("globalDefault") else ())
 

@@ -27,11 +27,8 @@ _MIRROR = "kubernetes.io/config.mirror"
 class Plugin(Base):
     """The ``serviceaccount`` admission plugin."""
 
-    def __init__(self, settings: Any, handle: Any) -> None:
-        super().__init__(settings, handle)
-        self._client = handle.client("system:apiserver", ("system:masters",))
-
     async def start(self) -> None:
+        self._client = self.handle.client("system:apiserver", ("system:masters",))
         self._accounts = self._client.informer("serviceaccounts")
 
     @hookimpl

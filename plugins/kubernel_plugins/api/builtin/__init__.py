@@ -9,6 +9,7 @@ from kubernel.plugin import hookimpl
 from kubernel_plugins.api.builtin.context import Context
 from kubernel_plugins.api.builtin.registration import resource_types
 from kubernel_plugins.api.builtin.schemas import Schemas
+from kubernel_plugins.api.builtin.tables.overlay import overlay
 
 if TYPE_CHECKING:
     from kubernel.registry.registry import Registry
@@ -22,5 +23,6 @@ class Plugin(Base):
     @hookimpl
     def kubernel_register_types(self, registry: Registry) -> None:
         schemas = Schemas()
+        schemas.overlay(overlay())
         for type in resource_types(Context(self.handle), schemas.for_kind):
             registry.register(type)

@@ -151,8 +151,10 @@ class Api:
             raise MethodNotSupported.for_verb(type.plural, type.group, exchange.method)
         if type.namespaced:
             if not target.namespace and (target.name or verb not in ("list", "watch", "create")):
-                raise NotFound.for_path() if target.name else MethodNotSupported.for_verb(
-                    type.plural, type.group, verb
+                raise (
+                    NotFound.for_path()
+                    if target.name
+                    else MethodNotSupported.for_verb(type.plural, type.group, verb)
                 )
         elif target.namespace and target.resource != "namespaces":
             raise NotFound.for_path()
@@ -186,7 +188,9 @@ class Api:
             if verb not in type.verbs:
                 raise MethodNotSupported.for_verb(type.plural, type.group, verb)
             body = shape.one(self.registry.get(type, namespace, target.name))
-            return Reply(200, body, JSON_HEAD + warning_head((type.deprecation,)) if type.deprecation else JSON_HEAD)
+            return Reply(
+                200, body, JSON_HEAD + warning_head((type.deprecation,)) if type.deprecation else JSON_HEAD
+            )
         if verb not in type.verbs and verb not in ("create", "update"):
             raise MethodNotSupported.for_verb(type.plural, type.group, verb)
         extra = stamp + (warning_head((type.deprecation,)) if type.deprecation else b"")
@@ -268,7 +272,14 @@ class Api:
             )  # fmt: skip
 
 
-_METHODS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
+_METHODS = {
+    "POST": "create",
+    "PUT": "update",
+    "PATCH": "patch",
+    "DELETE": "delete",
+    "GET": "get",
+    "HEAD": "get",
+}
 _STREAMED = frozenset({"exec", "attach", "portforward", "proxy", "log"})
 
 

@@ -122,7 +122,7 @@ class PodWorker:
             self._task = None
 
     def _later(self, error: Exception) -> float:
-        delay = min(0.5 * 2**self._failures, 60.0)
+        delay: float = min(0.5 * 2**self._failures, 60.0)
         self._failures += 1
         self.context.log.debug("pod {}: {}; again in {} s", self.full_name, error, delay)
         return delay
@@ -181,7 +181,8 @@ class PodWorker:
         """One look. Seconds after which another is due by itself, None when only a change is of interest."""
         await self._refresh()
         if self.removed:
-            return await self._clean()
+            await self._clean()
+            return None
         if self.pod["metadata"].get("deletionTimestamp") or self._finished or self._overdue():
             return await self._end()
         waits: list[float | None] = [self._deadline()]
