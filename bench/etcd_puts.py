@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import cast
 
-__all__ = ["server", "puts"]
+__all__ = ["puts", "server"]
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RST, _SETTINGS, _PING, _GOAWAY, _WINDOW = 0, 1, 3, 4, 6, 7, 8
@@ -160,7 +160,9 @@ async def puts(port: int, writers: int, total: int, value: bytes) -> list[float]
         connection = connections[writer % len(connections)]
         for number in range(total // writers):
             start = time.perf_counter()
-            await asyncio.wait_for(connection.put(b"/registry/pods/default/p%d-%d" % (writer, number), value), 10)
+            await asyncio.wait_for(
+                connection.put(b"/registry/pods/default/p%d-%d" % (writer, number), value), 10
+            )
             took.append(time.perf_counter() - start)
 
     start = time.perf_counter()

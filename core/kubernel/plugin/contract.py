@@ -48,8 +48,8 @@ ROLES: Mapping[str, str] = {
     "runtime": "driver",  # runs containers
     "node": "plugins",
     "controller": "plugins",
-    "scheduler": "plugins",
     "scheduler_policy": "plugins",
+    "scheduler": "plugins",
     "proxy": "driver",
     "cli": "plugins",
 }

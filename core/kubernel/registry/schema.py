@@ -19,6 +19,11 @@ stands a few levels deep in lists, tables and watch events."""
 class DefinitionSource(Protocol):
     """Where named definitions come from, for publishing and for explain."""
 
+    @property
+    def fingerprint(self) -> str:
+        """Differs when anything that this source says differs."""
+        ...
+
     def node(self, name: str) -> Node:
         """The definition's node. KeyError when there is none."""
         ...

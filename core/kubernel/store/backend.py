@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from kubernel.store.records import Key
 
@@ -39,31 +39,17 @@ class Write:
         self.deleted = deleted
 
 
-class Change:
+class Change(NamedTuple):
     """One committed change. ``created`` is the revision that created the object. ``origin`` is the
     ``Write`` it came from when that was made by this process and the backend still knows it.
     In a ``Snapshot`` the value may be a function that reads it."""
 
-    __slots__ = ("created", "deleted", "key", "origin", "revision", "value")
-
-    def __init__(
-        self,
-        revision: int,
-        created: int,
-        key: Key,
-        value: bytes | Load,
-        deleted: bool = False,
-        origin: Write | None = None,
-    ) -> None:
-        self.revision = revision
-        self.created = created
-        self.key = key
-        self.value = value
-        self.deleted = deleted
-        self.origin = origin
-
-    def __repr__(self) -> str:
-        return f"Change({'/'.join(self.key)} @{self.revision}{' deleted' if self.deleted else ''})"
+    revision: int
+    created: int
+    key: Key
+    value: bytes | Load
+    deleted: bool = False
+    origin: Write | None = None
 
 
 Feed = Callable[[Sequence[Change]], None]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import overload
 
 from kubernel.store.records import Key, Record
@@ -42,6 +43,9 @@ class Listing(Sequence[Record]):
         return f"Listing(@{self.revision}, {len(self.records)} records)"
 
 
+_name = attrgetter("key.name")
+
+
 class _Space:
     """The objects of one resource in one namespace. Unsorted until somebody needs the order:
     loading a large database must not sort what nobody lists."""
@@ -55,10 +59,8 @@ class _Space:
 
     def order(self) -> None:
         if not self.ready:
-            names = self.names
-            positions = sorted(range(len(names)), key=names.__getitem__)
-            self.records = [self.records[at] for at in positions]
-            self.names = [names[at] for at in positions]
+            self.records.sort(key=_name)
+            self.names = [record.key.name for record in self.records]
             self.ready = True
 
     def put(self, record: Record, *, new: bool) -> None:
@@ -113,18 +115,17 @@ class Index:
     def load(self, records: dict[Key, Record]) -> None:
         """Fill an empty index."""
         self._records.update(records)
-        tables = self._tables
+        groups: dict[tuple[str, ...], list[Record]] = {}
         for key, record in records.items():
-            resource, namespace, name = key
-            table = tables.get(resource)
-            if table is None:
-                table = tables[resource] = _Table()
-            space = table.spaces.get(namespace)
-            if space is None:
-                space = table.spaces[namespace] = _Space()
-                space.ready = False
-            space.names.append(name)
-            space.records.append(record)
+            try:
+                groups[key[:2]].append(record)
+            except KeyError:
+                groups[key[:2]] = [record]
+        for (resource, namespace), group in groups.items():
+            table = self._tables.setdefault(resource, _Table())
+            space = table.spaces[namespace] = _Space()
+            space.records = group
+            space.ready = False
 
     def put(self, record: Record) -> Record | None:
         """Set an object's record; returns the one it replaces."""
@@ -173,9 +174,9 @@ class Index:
         if table is None:
             return 0
         if namespace is None:
-            return sum(len(space.names) for space in table.spaces.values())
+            return sum(len(space.records) for space in table.spaces.values())
         space = table.spaces.get(namespace)
-        return 0 if space is None else len(space.names)
+        return 0 if space is None else len(space.records)
 
     def resources(self) -> Iterable[str]:
         return sorted(self._tables)

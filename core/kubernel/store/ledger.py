@@ -7,13 +7,15 @@ the whole group is kept or undone together: what a transaction needs.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from kubernel.store.backend import Change, Write
 from kubernel.store.errors import AlreadyExistsInStore, MissingKey, StaleRevision
 from kubernel.store.records import Key
 
 __all__ = ["Ledger"]
+
+_Head = tuple[int, int] | Change  # either begins with the revision and the revision of creation
 
 
 class Ledger:
@@ -24,13 +26,18 @@ class Ledger:
     def __init__(self, revision: int = 0, compacted: int = 0) -> None:
         self.revision = revision
         self.compacted = compacted
-        self._heads: dict[Key, tuple[int, int]] = {}
+        self._heads: dict[Key, _Head] = {}
         self._garbage: deque[tuple[int, int]] = deque()
-        self._staged: list[tuple[Change, tuple[int, int] | None]] = []
+        self._staged: list[tuple[Change, _Head | None]] = []
 
-    def replay(self, changes: Iterable[Change]) -> None:
+    def replay(self, changes: Sequence[Change]) -> None:
         """Take stored changes, in revision order, into the books of a new ledger."""
-        heads = self._heads
+        heads: dict[Key, _Head] = {change.key: change for change in changes}
+        if len(heads) == len(changes) and not any(change.deleted for change in changes):
+            self._heads = heads
+            return
+        heads.clear()
+        self._heads = heads
         garbage = self._garbage
         for change in changes:
             key = change.key
@@ -42,7 +49,7 @@ class Ledger:
                 heads.pop(key, None)
                 garbage.append((revision, revision))
             else:
-                heads[key] = (revision, change.created)
+                heads[key] = change
 
     def stage(self, write: Write) -> Change:
         """The change that ``write`` makes, with the next revision. Raises AlreadyExistsInStore,

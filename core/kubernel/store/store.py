@@ -72,18 +72,16 @@ class ObjectStore:
 
     async def start(self) -> None:
         """Open the backend and load the current objects and the retained history."""
-        snapshot = await self._backend.open(self._apply)
         enabled = gc.isenabled()
-        large = len(snapshot.changes) >= _LARGE
-        if large:
-            gc.disable()
+        gc.disable()  # nothing of what is loaded becomes garbage, however often it is looked at
         try:
+            snapshot = await self._backend.open(self._apply)
             self._load(snapshot.changes, snapshot.oldest)
-        finally:
-            if large:
+            if len(snapshot.changes) >= _LARGE:
                 gc.freeze()
-                if enabled:
-                    gc.enable()
+        finally:
+            if enabled:
+                gc.enable()
         self._revision = snapshot.revision
         self._compacted = snapshot.oldest
         self._started = True
@@ -199,14 +197,12 @@ class ObjectStore:
         if not self._started:
             raise StoreError("the store is not running")
         revision = await self._backend.commit(write)
-        record = write.record
-        if record is None:
-            created = revision if write.expect == 0 else 0
-            previous = self._index.get(write.key)
-            if previous is not None:
-                created = previous.created
-            record = self._record(write.key, revision, created, write.value)
-        return record
+        if write.record is None:
+            # The feed did not say whose change it was; it is the one with the revision.
+            write.record = next(
+                event.record for event in self._history.after(revision - 1) if event.revision == revision
+            )
+        return write.record
 
     def _in_memory(self, revision: int) -> bool:
         if revision > self._revision:
@@ -221,22 +217,31 @@ class ObjectStore:
     def _load(self, changes: Sequence[Change], oldest: int) -> None:
         make = self._record
         records: dict[Key, Record] = {}
-        self._history = History(self._limit, oldest)
         events: list[Event] = []
-        for change in changes:
-            key = change.key
-            record = make(key, change.revision, change.created, change.value)
-            if change.revision > oldest:
-                previous = records.get(key)
-                kind = DELETED if change.deleted else ADDED if previous is None else MODIFIED
-                events.append(Event(kind, record, previous))
-            if change.deleted:
+        # No more events than the history would keep; what comes before them only counts.
+        first = max(len(changes) - self._limit, 0)
+        while first < len(changes) and changes[first].revision <= oldest:
+            first += 1
+        for revision, created, key, value, deleted, _ in changes[:first]:
+            if deleted:
                 records.pop(key, None)
             else:
+                records[key] = make(key, revision, created, value)
+        for revision, created, key, value, deleted, _ in changes[first:]:
+            record = make(key, revision, created, value)
+            previous = records.get(key)
+            if deleted:
+                events.append(Event(DELETED, record, previous))
+                records.pop(key, None)
+            else:
+                events.append(Event(ADDED if previous is None else MODIFIED, record, previous))
                 records[key] = record
+        if first and changes[first - 1].revision > oldest:
+            oldest = changes[first - 1].revision
+        self._history = History(self._limit, oldest)
+        self._history.extend(events)
         self._index = Index()
         self._index.load(records)
-        self._history.extend(events)
 
     def _apply(self, changes: Sequence[Change]) -> None:
         index = self._index

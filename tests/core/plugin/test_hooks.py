@@ -7,6 +7,7 @@ import asyncio
 from typing import Any
 
 import pytest
+
 from kubernel.errors import Forbidden, PluginError
 from kubernel.plugin import Plugin, hookimpl
 from kubernel.plugin.manager import Hooks

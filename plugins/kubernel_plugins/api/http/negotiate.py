@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from kubernel.errors import NotAcceptable, UnsupportedMediaType
 
-__all__ = ["Form", "PATCH_TYPES", "Negotiator", "request_format", "patch_type"]
+__all__ = ["PATCH_TYPES", "Form", "Negotiator", "patch_type", "request_format"]
 
 PATCH_TYPES: dict[str, Literal["json", "merge", "strategic", "apply"]] = {
     "application/json-patch+json": "json",
@@ -49,9 +49,7 @@ class Negotiator:
         for form in forms:
             if form.shape == "object" or (discovery if form.shape == "discovery" else shapes):
                 return form
-        raise NotAcceptable(
-            "only the following media types are accepted: application/json, application/yaml"
-        )
+        raise NotAcceptable("only the following media types are accepted: application/json, application/yaml")
 
 
 def _parse_accept(accept: str) -> tuple[Form, ...]:

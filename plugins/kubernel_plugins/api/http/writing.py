@@ -34,7 +34,13 @@ class Changer:
         self.registry = registry
 
     async def create(
-        self, exchange: Exchange, user: UserInfo, type: ResourceType, target: Target, query: q.Query, shape: Shape
+        self,
+        exchange: Exchange,
+        user: UserInfo,
+        type: ResourceType,
+        target: Target,
+        query: q.Query,
+        shape: Shape,
     ) -> Reply:
         body = await _read(exchange, type)
         options = q.write_options(query, "CreateOptions", exchange.headers.get("User-Agent", ""))
@@ -53,7 +59,13 @@ class Changer:
         return self._reply(201, result, shape, warnings)
 
     async def update(
-        self, exchange: Exchange, user: UserInfo, type: ResourceType, target: Target, query: q.Query, shape: Shape
+        self,
+        exchange: Exchange,
+        user: UserInfo,
+        type: ResourceType,
+        target: Target,
+        query: q.Query,
+        shape: Shape,
     ) -> Reply:
         body = await _read(exchange, type)
         options = q.write_options(query, "UpdateOptions", exchange.headers.get("User-Agent", ""))
@@ -72,13 +84,17 @@ class Changer:
         return self._reply(201 if result.created else 200, result, shape, warnings)
 
     async def patch(
-        self, exchange: Exchange, user: UserInfo, type: ResourceType, target: Target, query: q.Query, shape: Shape
+        self,
+        exchange: Exchange,
+        user: UserInfo,
+        type: ResourceType,
+        target: Target,
+        query: q.Query,
+        shape: Shape,
     ) -> Reply:
         kind = patch_type(exchange.headers.get("Content-Type", ""), custom=type.custom)
         data = await exchange.body(MAX_BODY)
-        options = q.write_options(
-            query, "PatchOptions", exchange.headers.get("User-Agent", ""), patch=kind
-        )
+        options = q.write_options(query, "PatchOptions", exchange.headers.get("User-Agent", ""), patch=kind)
         try:
             body = decode_yaml(data) if kind == "apply" else decode_json(data)
         except BadRequest as wrong:
@@ -106,7 +122,13 @@ class Changer:
         return self._reply(201 if result.created else 200, result, shape, warnings)
 
     async def delete(
-        self, exchange: Exchange, user: UserInfo, type: ResourceType, target: Target, query: q.Query, shape: Shape
+        self,
+        exchange: Exchange,
+        user: UserInfo,
+        type: ResourceType,
+        target: Target,
+        query: q.Query,
+        shape: Shape,
     ) -> Reply:
         if target.subresource:
             raise MethodNotSupported.for_verb(type.plural, type.group, "delete")
@@ -118,7 +140,13 @@ class Changer:
         return self._reply(200, result, shape, ())
 
     async def delete_collection(
-        self, exchange: Exchange, user: UserInfo, type: ResourceType, target: Target, query: q.Query, shape: Shape
+        self,
+        exchange: Exchange,
+        user: UserInfo,
+        type: ResourceType,
+        target: Target,
+        query: q.Query,
+        shape: Shape,
     ) -> Reply:
         options = q.delete_options(query, await _delete_body(exchange))
         records = await self.registry.delete_collection(
@@ -162,9 +190,11 @@ def _named(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return "a boolean"
-    if isinstance(value, dict):
-        return "an object"
-    return {list: "an array", str: "a string"}.get(type(value), "a number")
+    if isinstance(value, str):
+        return "a string"
+    if isinstance(value, list):
+        return "an array"
+    return "an object" if isinstance(value, dict) else "a number"
 
 
 def _repeated(body: Body, type: ResourceType, options: WriteOptions) -> tuple[str, ...]:

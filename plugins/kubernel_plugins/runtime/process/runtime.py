@@ -61,7 +61,7 @@ class _Entry:
 class Plugin(BasePlugin):
     Settings = Settings
 
-    def __init__(self, settings: Settings, handle: Any) -> None:
+    def __init__(self, settings: Any, handle: Any) -> None:
         super().__init__(settings, handle)
         self.on_change: Any = None
         self._directory: Path = Path(handle.data_dir) / "run" / "process"
@@ -188,7 +188,7 @@ class Plugin(BasePlugin):
         entry.file.start = info.start if info else 0
         self._states.save(entry.file)
         note = self._note(container)
-        return dataclasses.replace(state, **note) if note else state
+        return dataclasses.replace(state, reason="ImageNotUsed", message=note) if note else state
 
     async def stop_container(self, container_id: str, grace: float) -> None:
         entry = self._entries.get(container_id)
@@ -268,17 +268,17 @@ class Plugin(BasePlugin):
             _RUNTIME: str(self._directory),
         }
 
-    def _note(self, container: ContainerSpec) -> dict[str, str]:
+    def _note(self, container: ContainerSpec) -> str:
         """Once a pod: what the user may not expect. The kubelet makes it an Event."""
         if container.pod_uid in self._told or not container.image:
-            return {}
+            return ""
         self._told.add(container.pod_uid)
         message = (
             f'image "{container.image}" is recorded but not used: the process runtime runs the command on the '
             "host's file system"
         )
         self.handle.log.warning("pod {}/{}: {}", container.pod_namespace, container.pod_name, message)
-        return {"reason": "ImageNotUsed", "message": message}
+        return message
 
     def _not_started(self, entry: _Entry, program: str, error: Exception) -> ContainerState:
         now = self.handle.clock.time()

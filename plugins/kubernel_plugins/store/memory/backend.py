@@ -39,9 +39,9 @@ class MemoryBackend:
             raise StoreError("the memory backend is not open")
         change = self._ledger.stage(write)
         self._ledger.keep()
-        self._log[change.revision] = change
+        # The log must not keep the writer's decoded object alive.
+        self._log[change.revision] = change._replace(origin=None)
         self._feed((change,))
-        change.origin = None  # the log must not keep the writer's decoded object alive
         await asyncio.sleep(0)  # a writer in a loop must not starve everyone else
         return change.revision
 

@@ -24,10 +24,11 @@ from kubernel_plugins.store.sqlite.schema import connect, corrupt, failure
 
 __all__ = ["EAGER", "Values", "background", "check_rows", "load", "verify"]
 
-EAGER = 32 << 20
+EAGER = 16 << 20
 """Bytes of values that are read before an open returns."""
 
 _CHUNK = 256
+_Row = tuple[int, str, int, bytes]
 _SELECT = "SELECT revision, key, checksum, value FROM revisions"
 
 
@@ -103,9 +104,10 @@ class Values:
                 self._connection = None
 
 
-def check_rows(path: Path, rows: list[tuple[int, str, int, bytes]]) -> None:
+def check_rows(path: Path, rows: list[_Row]) -> None:
     for revision, key, checksum, value in rows:
-        if crc32(value, crc32(key.encode())) != checksum:
+        # SQLite keeps whatever type it is given, damage included.
+        if type(value) is not bytes or crc32(value, crc32(key.encode())) != checksum:
             raise corrupt(path, f"the checksum of {key} at revision {revision} is wrong")
 
 
@@ -114,6 +116,8 @@ def load(connection: sqlite3.Connection, path: Path) -> tuple[Snapshot, Values, 
     try:
         return _load(connection, path)
     except sqlite3.Error as error:
+        if not hasattr(error, "sqlite_errorcode"):  # text that is not UTF-8
+            raise corrupt(path, str(error)) from error
         raise failure(path, error) from error
     except (UnicodeDecodeError, ValueError, TypeError) as error:
         raise corrupt(path, str(error)) from error
@@ -127,23 +131,22 @@ def _load(connection: sqlite3.Connection, path: Path) -> tuple[Snapshot, Values,
         raise corrupt(path, "its state is missing")
     oldest: int = compacted[0]
     values = Values(path)
-    known: dict[str, str] = {}
-    known_get = known.setdefault
+    # Mapped, a page costs no copy; only this pass over every page wants that.
+    connection.execute(f"PRAGMA mmap_size = {1 << 40}")
+    rows = connection.execute("SELECT revision, key, created FROM revisions ORDER BY revision").fetchall()
+    connection.execute("PRAGMA mmap_size = 0")
+    # A hundred thousand turns of this loop are most of what an open costs.
+    intern = {}.setdefault  # type: ignore[var-annotated]
     new = tuple.__new__
     changes: list[Change] = []
     add = changes.append
-    # Mapped, a page costs no copy; only this pass over every page wants that.
-    connection.execute(f"PRAGMA mmap_size = {1 << 40}")
-    for revision, text, created in connection.execute(
-        "SELECT revision, key, created FROM revisions ORDER BY revision"
-    ):
+    for revision, text, created in rows:
         resource, namespace, name = text.split("/", 2)
-        key = new(Key, (known_get(resource, resource), known_get(namespace, namespace), name))
+        key = new(Key, (intern(resource, resource), intern(namespace, namespace), name))
         if created < 0:
             add(Change(revision, -created, key, values, True))
         else:
-            add(Change(revision, created, key, values))
-    connection.execute("PRAGMA mmap_size = 0")
+            add(new(Change, (revision, created, key, values, False, None)))
     latest = max(changes[-1].revision if changes else 0, oldest)
     recent = sum(1 for _ in itertools.takewhile(lambda change: change.revision > oldest, reversed(changes)))
     if recent != latest - oldest:

@@ -33,8 +33,8 @@ _GROUP = 512
 _PAGE = 16384
 _BLOCK = 32
 _ROW = "(?,?,?,?,?)"
-_INSERT = f"INSERT INTO revisions VALUES {_ROW}"
-_INSERT_BLOCK = f"INSERT INTO revisions VALUES {','.join([_ROW] * _BLOCK)}"
+_INSERT = f"INSERT INTO revisions VALUES {_ROW}"  # noqa: S608 - constant
+_INSERT_BLOCK = f"INSERT INTO revisions VALUES {','.join([_ROW] * _BLOCK)}"  # noqa: S608 - constant
 
 # A write that failed before anything was made durable can be refused alone; after any other failure
 # nobody knows what the disk holds, and nothing may be acknowledged until the file was opened again.
