@@ -170,8 +170,8 @@ def test_quality_of_service(resources: list[Any], expected: str) -> None:
                     }
                 ]
             },
-            'spec.containers[0].resources.requests: Invalid value: "2": must be less than or equal to cpu limit '
-            "of 1",
+            'spec.containers[0].resources.requests: Invalid value: "2": must be less than or equal to cpu '
+            "limit of 1",
             id="request-above-limit",
         ),
         pytest.param(

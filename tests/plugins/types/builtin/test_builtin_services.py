@@ -183,8 +183,8 @@ def test_the_address_may_not_change() -> None:
         ),
         pytest.param(
             {"type": "Odd"},
-            'spec.type: Unsupported value: "Odd": supported values: "ClusterIP", "ExternalName", "LoadBalancer"'
-            ', "NodePort"',
+            'spec.type: Unsupported value: "Odd": supported values: "ClusterIP", "ExternalName", '
+            '"LoadBalancer", "NodePort"',
             id="type",
         ),
     ],
