@@ -131,7 +131,9 @@ class TestHandle:
 class World:
     """The parts of a cluster that an API server needs."""
 
-    def __init__(self, data_dir: Path, *, port: int = 0, clock: Any = None) -> None:
+    def __init__(
+        self, data_dir: Path, *, port: int = 0, clock: Any = None, freeze: bool = True
+    ) -> None:
         self.data_dir = data_dir
         self.clock = clock or RealClock()
         self.rng = random.Random(7)
@@ -141,7 +143,7 @@ class World:
         self.states: list[PluginState] = []
         self.tasks: list[asyncio.Task[Any]] = []
         self.plugins: list[tuple[str, Plugin]] = []
-        self.store = ObjectStore(MemoryBackend(), self.clock, freeze=True)
+        self.store = ObjectStore(MemoryBackend(), self.clock, freeze=freeze)
         self.bus = WatchBus(self.store)
         self.registry = Registry(self.store, self.bus, self.clock, self.rng, self.hooks)
         for type in simple_types():
