@@ -33,8 +33,8 @@ _ADDRESS = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``name`` gets the node's number, from 1, at ``{}``. Delays are seconds: from bound to running, from running
-    to ready, from deleted to gone (never longer than the grace period)."""
+    """``name`` gets the node's number, from 1, at ``{}``. Delays are seconds: from bound to running,
+    from running to ready, from deleted to gone (never longer than the grace period)."""
 
     nodes: int = 1
     name: str = "node-{}"
@@ -124,16 +124,6 @@ class Plugin(BasePlugin):
             created = {}
         if not (created.get("status") or {}).get("conditions"):
             created = await client.patch("nodes", name, {"status": status}, subresource="status")
-        lease: Obj = {
-            "apiVersion": "coordination.k8s.io/v1",
-            "kind": "Lease",
-            "metadata": {"name": name, "namespace": _LEASE_NAMESPACE},
-            "spec": {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": micro_time(now)},
-        }
-        try:
-            await client.create(_LEASES, lease, _LEASE_NAMESPACE)
-        except (AlreadyExists, NotFound):
-            await self._renew(client, name)
 
     def _node_status(self, name: str, now: str) -> dict[str, Any]:
         capacity = {
@@ -191,16 +181,25 @@ class Plugin(BasePlugin):
             "leaseDurationSeconds": 40,
             "renewTime": micro_time(self.handle.clock.time()),
         }
+        lease: Obj = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": name, "namespace": _LEASE_NAMESPACE},
+            "spec": spec,
+        }
         try:
-            await client.patch(_LEASES, name, {"spec": spec}, _LEASE_NAMESPACE)
+            try:
+                await client.patch(_LEASES, name, {"spec": spec}, _LEASE_NAMESPACE)
+            except NotFound:
+                await client.create(_LEASES, lease, _LEASE_NAMESPACE)
         except ApiError as error:
             self.handle.log.debug("lease of {} not renewed: {}", name, error)
 
     async def _beat(self, client: Client) -> None:
         while True:
-            await self.handle.clock.sleep(self.settings.heartbeat)
             for name in self._names:
                 await self._renew(client, name)
+            await self.handle.clock.sleep(self.settings.heartbeat)
 
     # --- pods -------------------------------------------------------------------------------
 
