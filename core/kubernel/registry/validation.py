@@ -116,7 +116,7 @@ def _native(node: Node) -> Step:
             below = [(name, step) for name, step in found if step is not None]
         for name in must:
             if not value.get(name) and _missing(value.get(name)):
-                causes.append(required(render((path, name))))  # noqa: PERF401: almost never, and hot
+                causes += (required(render((path, name))),)
         for name, step in below:
             if name in value:
                 step(value[name], (path, name), causes)
