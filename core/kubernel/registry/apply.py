@@ -128,7 +128,7 @@ def apply_object(
     others = [each for each in entries if each is not last]
     mine = owned(node, config, reset)
     merged = merge(node, base, config)
-    if last is not None and last["fieldsV1"]:
+    if last is not None and last["fieldsV1"] != mine:
         managed = mine
         for entry in others:
             managed = union(managed, entry["fieldsV1"])
@@ -151,7 +151,7 @@ def apply_object(
             result.append(entry | {"fieldsV1": left})
     if manager == "kubectl" and not subresource:
         merged = _with_last_applied(merged, applied)
-    same = live is not None and merged == live
+    same = merged is live
     if last is not None and last["fieldsV1"] == mine and last["apiVersion"] == api_version:
         result.append(last if same else _entry(identity, mine, now, api_version))
         if same and len(result) == len(entries) and all(any(a is b for b in entries) for a in result):
@@ -344,6 +344,8 @@ def _with_last_applied(merged: Obj, applied: Obj) -> Obj:
         rest = {key: value for key, value in given.items() if key != LAST_APPLIED}
         config = {**applied, "metadata": {**applied["metadata"], "annotations": rest}}
     text = orjson.dumps(config, option=orjson.OPT_SORT_KEYS).decode() + "\n"
+    if annotations[LAST_APPLIED] == text:
+        return merged
     changed = {**annotations, LAST_APPLIED: text}
     if sum(len(key) + len(value) for key, value in changed.items()) > _MAX_ANNOTATIONS:
         del changed[LAST_APPLIED]

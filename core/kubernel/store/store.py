@@ -197,14 +197,12 @@ class ObjectStore:
         if not self._started:
             raise StoreError("the store is not running")
         revision = await self._backend.commit(write)
-        record = write.record
-        if record is None:
-            created = revision if write.expect == 0 else 0
-            previous = self._index.get(write.key)
-            if previous is not None:
-                created = previous.created
-            record = self._record(write.key, revision, created, write.value)
-        return record
+        if write.record is None:
+            # The feed did not say whose change it was; it is the one with the revision.
+            write.record = next(
+                event.record for event in self._history.after(revision - 1) if event.revision == revision
+            )
+        return write.record
 
     def _in_memory(self, revision: int) -> bool:
         if revision > self._revision:

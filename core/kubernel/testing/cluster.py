@@ -45,6 +45,16 @@ _SERVED: Mapping[str, Any] = {
 }
 
 
+class _TestedKernel(Kernel):
+    """Puts the faults' seams in before the first plugin starts."""
+
+    faults: Faults
+
+    def _build(self) -> None:
+        super()._build()
+        self.faults.install()
+
+
 class ClusterClock:
     """The cluster's time. It stands still between ``advance`` calls, except in a real-time cluster."""
 
@@ -88,19 +98,19 @@ class Cluster:
         self.clock = ClusterClock(self._driver)
         self._https = https
         try:
-            self.kernel = Kernel(
+            self.kernel = _TestedKernel(
                 _configuration(config, self.data_dir, https),
                 clock=self._driver.clock,
                 rng_seed=seed,
                 freeze=freeze,
                 catalogue=catalogue or Catalogue(default_cache_path()),
             )
+            self.faults = self.kernel.faults = Faults(self.kernel, self._driver)
             self._driver.run(self.kernel.start())
         except BaseException:
             self._driver.close()
             self._remove()
             raise
-        self.faults = Faults(self.kernel, self._driver)
         self._client = self.kernel.client("kubernetes-admin", _MASTERS)
         self._stopped = False
         self.settle()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Faults"]
 
+_VERBS = ("create", "update", "patch", "delete", "delete_collection")
+
 
 class _OpenWatch:
     """A watch that can be cut off from outside."""
@@ -66,9 +68,12 @@ class Faults:
         self._open: dict[_OpenWatch, None] = {}
         self._failures: list[_Failure] = []
         self._delay = 0.0
-        registry: Any = kernel.registry
+
+    def install(self) -> None:
+        """Called once the registry is there and nothing has started yet."""
+        registry: Any = self._kernel.registry
         registry.watch = self._tracked(registry.watch)
-        for verb in ("create", "update", "patch", "delete"):
+        for verb in _VERBS:
             setattr(registry, verb, self._failing(verb, getattr(registry, verb)))
         store: Any = registry.store
         for operation in ("create", "update", "delete"):
@@ -99,7 +104,7 @@ class Faults:
         error: ApiError | None = None,
         times: int = 1,
         *,
-        verbs: Iterable[str] = ("create", "update", "patch", "delete"),
+        verbs: Iterable[str] = _VERBS,
     ) -> None:
         """Refuse the next ``times`` writes of a resource with ``error`` (default: 503); nothing is stored."""
         refusal = error or ServiceUnavailable(

@@ -463,3 +463,8 @@ def _exists(value: Any, path: tuple[str, ...]) -> bool:
             if value is None:
                 return False
     return True
+
+
+def test_true_replaces_one_where_there_is_no_schema() -> None:
+    live = apply_config(None, "a", {"spec": {"x": 1}}, node=None)
+    assert apply_config(live, "a", {"spec": {"x": True}}, T2, node=None)["spec"]["x"] is True

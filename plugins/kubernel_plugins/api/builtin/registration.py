@@ -62,6 +62,8 @@ def _type(
         check_name=_name_check(row),
     )
     type.subresources = {name: _subresource(type, name, strategy) for name in row.subresources}
+    if row.create:
+        type.create = _handler(strategy, row.create)
     _shared_storage(type)
     return type
 

@@ -166,6 +166,12 @@ class AioExchange:
         length = self.headers.get("Content-Length")
         if length and int(length) > limit:
             raise _too_large(limit)
+        if payload.is_eof() and payload.exception() is None:
+            # It came with the headers: no waiting, no timer.
+            whole: bytes = payload.read_nowait()
+            if len(whole) > limit:
+                raise _too_large(limit)
+            return whole
         chunks: list[bytes] = []
         size = 0
         try:

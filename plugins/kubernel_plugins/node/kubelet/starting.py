@@ -175,7 +175,7 @@ def begin_probing(worker: PodWorker, track: Track) -> None:
             Prober(
                 kind,
                 probe,
-                pod=worker.pod,
+                pod=lambda: worker.pod,
                 container=track.spec,
                 container_id=state.id,
                 address=worker.address,

@@ -56,13 +56,14 @@ class PodWorker:
         self._addresses: Sequence[str] = ()
         self._sandbox = False
         self._initialized = recover(self._status, self.inits, self.apps, known)
-        self._finished = self._status.get("phase") in ("Succeeded", "Failed")
+        self._was_final = self._finished = self._status.get("phase") in ("Succeeded", "Failed")
         self._failure: tuple[str, str] | None = None
         self._mount_failures = 0
         self._ending_since: float | None = None
         self._final_sent = False
         self._failures = 0
         self._dirty = False
+        self._closed = False
         self._task: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
 
@@ -84,7 +85,7 @@ class PodWorker:
     def look_again(self) -> None:
         """Run ``sync`` soon: now, or once more after the one that is running."""
         self._dirty = True
-        if self._task is None:
+        if self._task is None and not self._closed:
             self._task = self.context.spawn(self._run(), f"pod {self.full_name}")
 
     def references_changed(self) -> None:
@@ -96,6 +97,7 @@ class PodWorker:
 
     def close(self) -> None:
         """The node stops: leave the pod as it is."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         for track in self.tracks:
@@ -391,11 +393,8 @@ class PodWorker:
     async def _end(self) -> float | None:
         deleting = bool(self.pod["metadata"].get("deletionTimestamp"))
         dead = self._all_dead(self.grace)
-        ended = self._status.get("phase") in ("Succeeded", "Failed")
-        if not ended or not dead:
+        if not self._was_final:
             await self._report(ending=dead and deleting)
-        elif self._finished and any(track.kind == "sidecar" for track in self.inits):
-            await self._report(ending=False)
         if dead and deleting and not self._final_sent:
             metadata = self.pod["metadata"]
             with contextlib.suppress(NotFound, Conflict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -124,16 +125,7 @@ class Plugin(BasePlugin):
             created = {}
         if not (created.get("status") or {}).get("conditions"):
             created = await client.patch("nodes", name, {"status": status}, subresource="status")
-        lease: Obj = {
-            "apiVersion": "coordination.k8s.io/v1",
-            "kind": "Lease",
-            "metadata": {"name": name, "namespace": _LEASE_NAMESPACE},
-            "spec": {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": micro_time(now)},
-        }
-        try:
-            await client.create(_LEASES, lease, _LEASE_NAMESPACE)
-        except (AlreadyExists, NotFound):
-            await self._renew(client, name)
+        await self._renew(client, name)
 
     def _node_status(self, name: str, now: str) -> dict[str, Any]:
         capacity = {
@@ -185,22 +177,38 @@ class Plugin(BasePlugin):
             },
         }
 
-    async def _renew(self, client: Client, name: str) -> None:
+    async def _renew(self, client: Client, name: str) -> bool:
+        """A sign of life; False when it could not be given."""
         spec = {
             "holderIdentity": name,
             "leaseDurationSeconds": 40,
             "renewTime": micro_time(self.handle.clock.time()),
         }
         try:
-            await client.patch(_LEASES, name, {"spec": spec}, _LEASE_NAMESPACE)
+            try:
+                await client.patch(_LEASES, name, {"spec": spec}, _LEASE_NAMESPACE)
+            except NotFound:
+                metadata = {"name": name, "namespace": _LEASE_NAMESPACE}
+                lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
+                await client.create(_LEASES, {**lease, "spec": spec}, _LEASE_NAMESPACE)
         except ApiError as error:
             self.handle.log.debug("lease of {} not renewed: {}", name, error)
+            return False
+        return True
 
     async def _beat(self, client: Client) -> None:
+        silent: set[str] = set()
         while True:
             await self.handle.clock.sleep(self.settings.heartbeat)
             for name in self._names:
-                await self._renew(client, name)
+                if not await self._renew(client, name):
+                    silent.add(name)
+                elif name in silent:
+                    # Meanwhile it may have been taken for dead.
+                    status = self._node_status(name, rfc3339(self.handle.clock.time()))
+                    with contextlib.suppress(ApiError):
+                        await client.patch("nodes", name, {"status": status}, subresource="status")
+                        silent.discard(name)
 
     # --- pods -------------------------------------------------------------------------------
 

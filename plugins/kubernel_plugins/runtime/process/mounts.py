@@ -100,9 +100,12 @@ class Mounts:
         while not os.path.lexists(parent):
             missing.append(parent)
             parent = os.path.dirname(parent)
+        # Directories made for other links count for this one too: the last link takes them away.
+        ours = {directory for other in self._links.values() for directory in other.made}
+        shared = [str(directory) for directory in Path(path).parents if str(directory) in ours]
         fresh = _Link(source, pod, users={container_id})
         # Noted before it is made: a crash in between leaves an entry without a link, not the reverse.
-        fresh.made = missing
+        fresh.made = missing + shared
         self._links[path] = fresh
         self._save()
         try:

@@ -106,7 +106,8 @@ class Values:
 
 def check_rows(path: Path, rows: list[_Row]) -> None:
     for revision, key, checksum, value in rows:
-        if crc32(value, crc32(key.encode())) != checksum:
+        # SQLite keeps whatever type it is given, damage included.
+        if type(value) is not bytes or crc32(value, crc32(key.encode())) != checksum:
             raise corrupt(path, f"the checksum of {key} at revision {revision} is wrong")
 
 
@@ -115,6 +116,8 @@ def load(connection: sqlite3.Connection, path: Path) -> tuple[Snapshot, Values, 
     try:
         return _load(connection, path)
     except sqlite3.Error as error:
+        if not hasattr(error, "sqlite_errorcode"):  # text that is not UTF-8
+            raise corrupt(path, str(error)) from error
         raise failure(path, error) from error
     except (UnicodeDecodeError, ValueError, TypeError) as error:
         raise corrupt(path, str(error)) from error

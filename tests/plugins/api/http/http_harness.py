@@ -131,7 +131,9 @@ class TestHandle:
 class World:
     """The parts of a cluster that an API server needs."""
 
-    def __init__(self, data_dir: Path, *, port: int = 0, clock: Any = None) -> None:
+    def __init__(
+        self, data_dir: Path, *, port: int = 0, clock: Any = None, freeze: bool = True
+    ) -> None:
         self.data_dir = data_dir
         self.clock = clock or RealClock()
         self.rng = random.Random(7)
@@ -141,13 +143,15 @@ class World:
         self.states: list[PluginState] = []
         self.tasks: list[asyncio.Task[Any]] = []
         self.plugins: list[tuple[str, Plugin]] = []
-        self.store = ObjectStore(MemoryBackend(), self.clock, freeze=True)
+        self.store = ObjectStore(MemoryBackend(), self.clock, freeze=freeze)
         self.bus = WatchBus(self.store)
         self.registry = Registry(self.store, self.bus, self.clock, self.rng, self.hooks)
         for type in simple_types():
             self.registry.register(type)
 
-    async def start(self, http_settings: http.Settings, extra: Sequence[tuple[str, object]], tokens: Mapping[str, str]) -> None:
+    async def start(
+        self, http_settings: http.Settings, extra: Sequence[tuple[str, object]], tokens: Mapping[str, str]
+    ) -> None:
         await self.store.start()
         chosen: list[tuple[str, str, Any, Any]] = [
             ("auth", "x509", x509.Plugin, x509.Plugin.Settings()),
@@ -181,7 +185,9 @@ class World:
     def port(self) -> int:
         return int(self.plugin("api/http").url.rsplit(":", 1)[1])
 
-    def context(self, *, admin: bool = True, user: tuple[str, tuple[str, ...]] | None = None) -> ssl.SSLContext:
+    def context(
+        self, *, admin: bool = True, user: tuple[str, tuple[str, ...]] | None = None
+    ) -> ssl.SSLContext:
         """TLS of a client: the administrator's certificate, another user's, or none."""
         pki = self.data_dir / "pki"
         context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
@@ -308,7 +314,13 @@ def check(body: Callable[[World, Raw], Coroutine[Any, Any, None]], data_dir: Pat
 
 
 def pod(name: str, **more: Any) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [{"name": "c"}]}, **more}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {"containers": [{"name": "c"}]},
+        **more,
+    }
 
 
 PODS = "/api/v1/namespaces/default/pods"

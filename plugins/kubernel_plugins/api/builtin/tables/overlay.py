@@ -16,7 +16,7 @@ _Kinds = Mapping[str, Mapping[str, Mapping[str, Any]]]
 _PROTOCOL = {"default": "TCP", "enum": ("SCTP", "TCP", "UDP")}
 _POLICIES = ("Cluster", "Local")
 _FILE_MODE = {"default": 0o644}
-_CONTAINER = {
+_CONTAINER: Mapping[str, Mapping[str, Any]] = {
     "imagePullPolicy": {"enum": ("Always", "IfNotPresent", "Never")},
     "resources": {"default": {}},
     "terminationMessagePath": {"default": "/dev/termination-log"},

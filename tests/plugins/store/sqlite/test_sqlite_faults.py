@@ -1,0 +1,415 @@
+"""Damage, full disks, failing disks, rivals: what the sqlite backend does then."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import stat
+import subprocess
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubernel.clock import VirtualClock
+from kubernel.errors import StoreCorrupt, StoreError, StoreFull
+from kubernel.store import Key, ObjectStore, Write
+from kubernel_plugins.store.sqlite import SqliteBackend, loading
+from kubernel_plugins.store.sqlite import backend as backend_module
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(work)
+
+
+def pod(size: int = 2000) -> dict[str, Any]:
+    return {"metadata": {"name": "x"}, "data": os.urandom(size // 2).hex()}
+
+
+async def opened(path: Path, **options: Any) -> ObjectStore:
+    store = ObjectStore(SqliteBackend(path, retention=0, **options), VirtualClock())
+    await store.start()
+    return store
+
+
+async def fill(path: Path, count: int) -> None:
+    store = await opened(path)
+    for at in range(count):
+        await store.create(Key("pods", "ns", f"p{at}"), pod())
+    await store.stop()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store" / "kubernel.db"
+
+
+def test_files_are_private(path: Path) -> None:
+    async def work() -> None:
+        store = await opened(path)
+        await store.create(Key("pods", "ns", "a"), pod())
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+        for file in path.parent.iterdir():
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+        await store.stop()
+
+    run(work())
+
+
+def test_a_second_opener_is_refused_and_the_first_works_on(path: Path) -> None:
+    async def work() -> None:
+        store = await opened(path)
+        with pytest.raises(StoreError, match=f"{path} is in use by process {os.getpid()}"):
+            await opened(path)
+        await store.create(Key("pods", "ns", "a"), pod())
+        await store.stop()
+        await (await opened(path)).stop()
+
+    run(work())
+
+
+def _flip(path: Path) -> None:
+    with open(path, "r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(b"\xa5" * 100)
+
+
+def _truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def _scramble_page(path: Path) -> None:
+    with open(path, "r+b") as file:
+        file.seek(16384 * 5)
+        file.write(os.urandom(16384))
+
+
+def _replace(path: Path) -> None:
+    path.write_bytes(b"this is not a database, however long one looks at it\n" * 100)
+
+
+def _lose_a_row(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM revisions WHERE revision = 50")
+    connection.close()
+
+
+def _break_a_key(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE revisions SET key = 'nonsense' WHERE revision = 50")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(_flip, id="flipped bytes"),
+        pytest.param(_truncate, id="truncated"),
+        pytest.param(_scramble_page, id="a page of noise"),
+        pytest.param(_replace, id="not a database"),
+        pytest.param(_lose_a_row, id="a revision missing"),
+        pytest.param(_break_a_key, id="a key without parts"),
+    ],
+)
+def test_a_damaged_file_is_refused_with_its_name_and_the_way_out(
+    path: Path, damage: Callable[[Path], None]
+) -> None:
+    async def work() -> None:
+        await fill(path, 200)
+        damage(path)
+        before = path.read_bytes()
+        with pytest.raises(StoreCorrupt) as caught:
+            await opened(path)
+        assert str(path) in str(caught.value)
+        assert "backup" in str(caught.value)
+        assert path.read_bytes() == before
+        with pytest.raises(StoreCorrupt):
+            await opened(path)
+
+    run(work())
+
+
+def test_damage_in_the_old_part_of_a_large_file_is_found_after_opening(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "EAGER", 100_000)
+
+    async def work() -> None:
+        await fill(path, 600)
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE revisions SET value = zeroblob(10) WHERE revision = 3")
+        connection.close()
+        store = await opened(path)
+        damaged = store.get(Key("pods", "ns", "p2"))
+        healthy = store.get(Key("pods", "ns", "p500"))
+        assert damaged is not None
+        assert healthy is not None
+        with pytest.raises(StoreCorrupt, match="pods/ns/p2 at revision 3"):
+            _ = damaged.data
+        assert healthy.obj["metadata"]["resourceVersion"] == "501"
+
+        async def write_until_refused() -> None:
+            while True:
+                await store.create(Key("pods", "ns", f"q{store.revision}"), pod())
+
+        with pytest.raises(StoreCorrupt, match="checksum"):
+            await write_until_refused()
+        await store.stop()
+
+    run(work())
+
+
+def test_the_old_part_of_a_large_file_is_read_when_wanted_and_survives_compaction(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "EAGER", 50_000)
+
+    async def work() -> None:
+        store = await opened(path)
+        for at in range(900):
+            await store.create(Key("pods", "ns", f"p{at}"), {"metadata": {}, "n": at, "pad": "x" * 500})
+        for at in range(0, 900, 3):
+            await store.delete(Key("pods", "ns", f"p{at}"), {"metadata": {}, "n": at})
+        await store.stop()
+        store = await opened(path)
+        assert store.list("pods")[7].obj["metadata"]["resourceVersion"] != ""
+        await store.compact(store.revision)
+        for record in store.list("pods"):
+            assert record.key.name == f"p{record.obj['n']}"
+            assert int(record.obj["metadata"]["resourceVersion"]) == record.revision
+        await store.stop()
+
+    run(work())
+
+
+def test_a_file_of_a_newer_version_is_refused_untouched(path: Path) -> None:
+    async def work() -> None:
+        await fill(path, 3)
+        with sqlite3.connect(path) as connection:
+            connection.execute("PRAGMA user_version = 99")
+        connection.close()
+        with pytest.raises(StoreError, match="layout 99, written by a newer kubernel"):
+            await opened(path)
+
+    run(work())
+
+
+def test_a_database_of_another_program_is_refused_untouched(path: Path) -> None:
+    async def work() -> None:
+        path.parent.mkdir()
+        with sqlite3.connect(path) as connection:
+            connection.execute("CREATE TABLE bookmarks (url TEXT)")
+        connection.close()
+        with pytest.raises(StoreError, match="another program"):
+            await opened(path)
+
+    run(work())
+
+
+async def _survives_fullness(path: Path, make_room: Callable[[], None]) -> None:
+    store = await opened(path)
+    kept: dict[Key, int] = {}
+
+    async def write_until_refused() -> None:
+        while True:
+            key = Key("pods", "ns", f"p{len(kept)}")
+            kept[key] = (await store.create(key, pod(20_000))).revision
+
+    with pytest.raises(StoreFull, match="no space left"):
+        await write_until_refused()
+    assert store.revision == len(kept)
+    assert store.get(Key("pods", "ns", f"p{len(kept)}")) is None
+    together = await asyncio.gather(
+        *(store.create(Key("pods", "ns", f"big{at}"), pod(2_000_000)) for at in range(4)),
+        return_exceptions=True,
+    )
+    assert all(isinstance(outcome, StoreFull) for outcome in together)
+    make_room()
+    after = await store.create(Key("pods", "ns", "after"), pod(100))
+    assert after.revision == len(kept) + 1
+    await store.stop()
+    store = await opened(path)
+    assert {record.key: record.revision for record in store.list("pods")} == {
+        **kept,
+        after.key: after.revision,
+    }
+    await store.stop()
+
+
+def test_a_full_database_refuses_and_keeps_nothing_and_goes_on_later(path: Path) -> None:
+    pages = 60
+    limited: list[sqlite3.Connection] = []
+    real = backend_module.schema.prepare
+
+    def prepare(at: Path) -> sqlite3.Connection:
+        connection = real(at)
+        connection.execute(f"PRAGMA max_page_count = {pages if not limited else 1 << 30}")
+        limited.append(connection)
+        return connection
+
+    def make_room() -> None:
+        limited[0].execute(f"PRAGMA max_page_count = {1 << 30}")
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(backend_module.schema, "prepare", prepare)
+    try:
+        run(_survives_fullness(path, make_room))
+    finally:
+        patch.undo()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"mount: {mounted.stderr.decode().strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.root
+def test_a_full_file_system_refuses_and_keeps_nothing_and_goes_on_later(small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"x" * 1_000_000)
+    run(_survives_fullness(small_disk / "kubernel.db", ballast.unlink))
+
+
+class _FailingDisk(sqlite3.Connection):
+    """Its fsync fails from a given commit on."""
+
+    failing = False
+
+    def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+        if sql == "COMMIT" and self.failing:
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+            raise error
+        return super().execute(sql, *arguments)
+
+
+def test_after_a_failed_fsync_nothing_is_acknowledged_until_a_restart(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = sqlite3.connect
+    made: list[_FailingDisk] = []
+
+    def connect(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = real(*arguments, factory=_FailingDisk, **options)
+        made.append(connection)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
+
+    async def work() -> None:
+        store = await opened(path)
+        await store.create(Key("pods", "ns", "a"), pod())
+        made[0].failing = True
+        with pytest.raises(StoreError, match=r"disk I/O error; nothing is written"):
+            await store.create(Key("pods", "ns", "b"), pod())
+        made[0].failing = False
+        with pytest.raises(StoreError, match="restarted"):
+            await store.create(Key("pods", "ns", "c"), pod())
+        assert store.revision == 1
+        assert [record.key.name for record in store.list("pods")] == ["a"]
+        await store.stop()
+        store = await opened(path)
+        assert store.get(Key("pods", "ns", "a")) is not None
+        assert store.get(Key("pods", "ns", "c")) is None
+        await store.create(Key("pods", "ns", "d"), pod())
+        await store.stop()
+
+    run(work())
+
+
+def test_a_key_that_is_not_unicode_is_refused_alone(path: Path) -> None:
+    async def work() -> None:
+        store = await opened(path)
+        good, bad = await asyncio.gather(
+            store.create(Key("pods", "ns", "good"), pod()),
+            store.create(Key("pods", "ns", "\ud800"), pod()),
+            return_exceptions=True,
+        )
+        assert isinstance(bad, UnicodeError)
+        assert not isinstance(good, BaseException)
+        await store.stop()
+
+    run(work())
+
+
+def test_a_backup_made_under_load_is_a_database_of_one_moment(path: Path, tmp_path: Path) -> None:
+    target = tmp_path / "copy.db"
+
+    async def work() -> None:
+        store = await opened(path)
+        stop = False
+
+        async def write(which: int) -> None:
+            number = 0
+            while not stop:
+                number += 1
+                await store.create(Key("pods", f"w{which}", f"{number:06}"), pod(200))
+
+        writers = [asyncio.create_task(write(which)) for which in range(8)]
+        while store.revision < 300:
+            await asyncio.sleep(0)
+        before = store.revision
+        await store.backup(target)
+        stop = True
+        await asyncio.gather(*writers)
+        latest = store.revision
+        await store.stop()
+        copy = await opened(target)
+        assert before <= copy.revision <= latest
+        assert copy.count("pods") == copy.revision
+        await copy.create(Key("pods", "ns", "later"), pod())
+        await copy.stop()
+
+    run(work())
+
+
+def test_the_full_check_finds_what_is_damaged(path: Path) -> None:
+    async def work() -> None:
+        backend = SqliteBackend(path)
+        await backend.open(lambda changes: None)
+        for number in range(5):
+            await backend.commit(Write(Key("pods", "", f"{number}"), b'{"metadata":{}}', 0))
+        await backend.check()
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE revisions SET value = '{}' WHERE revision = 3")
+        connection.close()
+        with pytest.raises(StoreCorrupt, match="revision 3"):
+            await backend.check()
+        await backend.close()
+
+    run(work())
+
+
+def test_space_of_forgotten_versions_is_used_again(path: Path) -> None:
+    async def work() -> None:
+        store = await opened(path, checkpoint_pages=50)
+        key = Key("pods", "ns", "a")
+        await store.create(key, pod())
+        sizes = []
+        for _ in range(6):
+            for _ in range(150):
+                await store.update(key, pod())
+            await store.compact(store.revision)
+            sizes.append(path.stat().st_size)
+        assert sizes[-1] <= sizes[1] * 1.5
+        await store.stop()
+        with sqlite3.connect(path) as connection:
+            rows = connection.execute("SELECT count(*) FROM revisions").fetchone()[0]
+        connection.close()
+        assert rows == 1
+
+    run(work())
