@@ -50,7 +50,6 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "garbage",
         "nodelifecycle",
     ),
-    "scheduler": ("default",),
     "scheduler_policy": (
         "node_unschedulable",
         "node_name",
@@ -58,6 +57,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "node_affinity",
         "node_resources_fit",
     ),
+    "scheduler": ("default",),
     "network": ("host",),
     "runtime": ("process",),
     "node": ("kubelet",),
