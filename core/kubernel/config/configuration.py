@@ -53,7 +53,6 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "garbage",
         "nodelifecycle",
     ),
-    "scheduler": ("default",),
     "scheduler_policy": (
         "node_unschedulable",
         "node_name",
@@ -61,6 +60,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "node_affinity",
         "node_resources_fit",
     ),
+    "scheduler": ("default",),
     "proxy": (),
     "cli": ("cluster",),
 }
