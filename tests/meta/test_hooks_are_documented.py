@@ -72,6 +72,10 @@ def test_each_role_is_in_the_reference(role: str) -> None:
         assert f"`{name}`" in row
 
 
+def test_the_roles_stand_in_start_order() -> None:
+    assert re.findall(r"^\| `(\w+)` \| (?:one or none|any number) \|", PAGE, re.MULTILINE) == list(ROLES)
+
+
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(ClusterSettings)])
 def test_each_cluster_setting_is_in_the_reference(field: str) -> None:
     assert f"| `{camel_case(field)}` |" in PAGE

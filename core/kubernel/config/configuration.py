@@ -37,9 +37,6 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "auth": ("x509", "token", "serviceaccount", "anonymous", "rbac"),
     "admission": ("namespace_lifecycle", "serviceaccount", "priority", "default_tolerations"),
     "api": ("http",),
-    "network": ("host",),
-    "runtime": ("process",),
-    "node": ("kubelet",),
     "controller": (
         "bootstrap",
         "namespace",
@@ -61,6 +58,9 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "node_resources_fit",
     ),
     "scheduler": ("default",),
+    "network": ("host",),
+    "runtime": ("process",),
+    "node": ("kubelet",),
     "proxy": (),
     "cli": ("cluster",),
 }

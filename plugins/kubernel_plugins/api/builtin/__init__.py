@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from importlib import resources
 from typing import TYPE_CHECKING
 
 from kubernel.plugin import Plugin as Base
 from kubernel.plugin import hookimpl
+from kubernel.registry.protobuf import FieldTable, ProtobufDecoder
 from kubernel_plugins.api.builtin.context import Context
 from kubernel_plugins.api.builtin.registration import resource_types
 from kubernel_plugins.api.builtin.schemas import Schemas
@@ -26,3 +28,15 @@ class Plugin(Base):
         schemas.overlay(overlay())
         for type in resource_types(Context(self.handle), schemas.for_kind):
             registry.register(type)
+
+        def definition(group: str, version: str, kind: str) -> str | None:
+            try:
+                return schemas.definition_for(group, version, kind)
+            except KeyError:
+                return None
+
+        registry.protobuf = ProtobufDecoder(_field_table, definition)
+
+
+def _field_table() -> FieldTable:
+    return FieldTable(resources.files(__package__).joinpath("protobuf_fields.txt").read_text("utf-8"))
