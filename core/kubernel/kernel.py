@@ -250,7 +250,7 @@ class Kernel:
         unit.plugin = _StoreUnit(unit.plugin, store, bus)
         self._registry = Registry(store, bus, self.clock, self.rng, self.hooks)
         server = LocalClient(self._registry, UserInfo(SERVER_USER, _groups(SERVER_USER, ())), self.clock)
-        self._informers = InformerFactory(server, self.clock)
+        self._informers = InformerFactory(server, self.clock, self._log)
 
     # --- what happens on the way
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-__all__ = ["MAX_DEPTH", "DefinitionSource", "LazyNode", "Node"]
+__all__ = ["MAX_DEPTH", "DefinitionSource", "LazyNode", "Node", "must_have"]
 
 MAX_DEPTH = 200
 """How deep objects and arrays may nest in an object. orjson writes no more than 254 levels, and an object
@@ -159,10 +159,26 @@ class LazyNode(Node):
         if load is None or name not in Node.__slots__:
             raise AttributeError(name)
         attributes = load()
-        self._load = None
         for attribute, value in attributes.items():
             try:
                 object.__getattribute__(self, attribute)
             except AttributeError:
                 setattr(self, attribute, value)
+        # Last, since clusters in several threads may share a node: each of them would load the same.
+        self._load = None
         return getattr(self, name)
+
+
+def must_have(node: Node) -> tuple[str, ...]:
+    """The fields of a native struct whose absence is an error."""
+    if node.enforced is not None or not node.required:
+        return node.enforced or ()
+    properties = node.properties or {}
+    return tuple(name for name in node.required if name in properties and _needed(properties[name]))
+
+
+def _needed(node: Node) -> bool:
+    if node.type in ("integer", "number"):
+        return bool(node.extra and node.extra.get("minimum", 0) > 0)
+    # An absent list is an empty one, and false is what an absent boolean means.
+    return node.type in ("string", "object", "quantity", "time") and node.default is Node.UNSET

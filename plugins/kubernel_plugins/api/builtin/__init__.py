@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import resources
 from typing import TYPE_CHECKING
 
 from kubernel.plugin import Plugin as Base
 from kubernel.plugin import hookimpl
+from kubernel.registry.protobuf import FieldTable, ProtobufDecoder
 from kubernel_plugins.api.builtin.context import Context
 from kubernel_plugins.api.builtin.registration import resource_types
 from kubernel_plugins.api.builtin.schemas import Schemas
@@ -22,7 +25,27 @@ class Plugin(Base):
 
     @hookimpl
     def kubernel_register_types(self, registry: Registry) -> None:
-        schemas = Schemas()
-        schemas.overlay(overlay())
+        schemas = _schemas()
         for type in resource_types(Context(self.handle), schemas.for_kind):
             registry.register(type)
+
+        def definition(group: str, version: str, kind: str) -> str | None:
+            try:
+                return schemas.definition_for(group, version, kind)
+            except KeyError:
+                return None
+
+        registry.protobuf = ProtobufDecoder(_field_table, definition)
+
+
+@cache
+def _schemas() -> Schemas:
+    """Read-only from here on, so that all clusters of a process share it and what it has loaded."""
+    schemas = Schemas()
+    schemas.overlay(overlay())
+    return schemas
+
+
+@cache
+def _field_table() -> FieldTable:
+    return FieldTable(resources.files(__package__).joinpath("protobuf_fields.txt").read_text("utf-8"))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from kubernel.errors import BadRequest, MethodNotSupported
+from kubernel.errors import BadRequest, MethodNotSupported, UnsupportedMediaType
 from kubernel.registry.operations import Page, Result
 
 from . import query as q
@@ -42,7 +42,7 @@ class Changer:
         query: q.Query,
         shape: Shape,
     ) -> Reply:
-        body = await _read(exchange, type)
+        body = await self._read(exchange, type)
         options = q.write_options(query, "CreateOptions", exchange.headers.get("User-Agent", ""))
         warnings = _repeated(body, type, options)
         obj = _object(body, type)
@@ -67,7 +67,7 @@ class Changer:
         query: q.Query,
         shape: Shape,
     ) -> Reply:
-        body = await _read(exchange, type)
+        body = await self._read(exchange, type)
         options = q.write_options(query, "UpdateOptions", exchange.headers.get("User-Agent", ""))
         warnings = _repeated(body, type, options)
         obj = _object(body, type)
@@ -132,7 +132,7 @@ class Changer:
     ) -> Reply:
         if target.subresource:
             raise MethodNotSupported.for_verb(type.plural, type.group, "delete")
-        options = q.delete_options(query, await _delete_body(exchange))
+        options = q.delete_options(query, await self._delete_body(exchange))
         namespace = target.namespace if type.namespaced else ""
         result = await self.registry.delete(user, type, namespace, target.name, options)
         if result.status is not None:
@@ -148,7 +148,7 @@ class Changer:
         query: q.Query,
         shape: Shape,
     ) -> Reply:
-        options = q.delete_options(query, await _delete_body(exchange))
+        options = q.delete_options(query, await self._delete_body(exchange))
         records = await self.registry.delete_collection(
             user, type, target.namespace if type.namespaced else "", q.list_options(query), options
         )
@@ -163,17 +163,32 @@ class Changer:
             return Reply(status, orjson.dumps(result.obj), head)
         return Reply(status, shape.one(result.record), head)
 
+    async def _read(self, exchange: Exchange, type: ResourceType) -> Body:
+        kind = request_format(exchange.headers.get("Content-Type", ""), custom=type.custom)
+        data = await exchange.body(MAX_BODY)
+        try:
+            return self._decode(kind, data)
+        except BadRequest as wrong:
+            raise BadRequest(
+                f"the object provided is unrecognized (must be of type {type.kind}): couldn't get version/kind; "
+                f"{wrong.message}"
+            ) from None
 
-async def _read(exchange: Exchange, type: ResourceType) -> Body:
-    kind = request_format(exchange.headers.get("Content-Type", ""))
-    data = await exchange.body(MAX_BODY)
-    try:
-        return decode_json(data) if kind == "json" else decode_yaml(data)
-    except BadRequest as wrong:
-        raise BadRequest(
-            f"the object provided is unrecognized (must be of type {type.kind}): couldn't get version/kind; "
-            f"{wrong.message}"
-        ) from None
+    async def _delete_body(self, exchange: Exchange) -> Any:
+        data = await exchange.body(MAX_BODY)
+        if not data:
+            return None
+        return self._decode(request_format(exchange.headers.get("Content-Type", "")), data).value
+
+    def _decode(self, kind: str, data: bytes) -> Body:
+        if kind == "json":
+            return decode_json(data)
+        if kind == "yaml":
+            return decode_yaml(data)
+        if self.registry.protobuf is None:
+            raise UnsupportedMediaType("no plugin of this cluster decodes protobuf")
+        value = self.registry.protobuf.decode(data)
+        return Body(value, orjson.dumps(value))
 
 
 def _object(body: Body, type: ResourceType) -> dict[str, Any]:
@@ -205,11 +220,3 @@ def _repeated(body: Body, type: ResourceType, options: WriteOptions) -> tuple[st
         listed = "\n  ".join(body.duplicates)
         raise BadRequest(f"strict decoding error: yaml: unmarshal errors:\n  {listed}")
     return body.duplicates
-
-
-async def _delete_body(exchange: Exchange) -> Any:
-    data = await exchange.body(MAX_BODY)
-    if not data:
-        return None
-    kind = request_format(exchange.headers.get("Content-Type", ""))
-    return (decode_json(data) if kind == "json" else decode_yaml(data)).value
