@@ -65,19 +65,18 @@ async def serve(directory: str) -> None:
 
     kernel = Kernel(
         parse(
-            f"""
-apiVersion: kubernel.dev/v1
-kind: Configuration
-cluster: {{dataDir: {json.dumps(directory)}, port: 0}}
-plugins:
-  admission: [namespace_lifecycle, priority, default_tolerations]
-  network: null
-  runtime: null
-  node: []
-  controller: [bootstrap]
-  scheduler: []
-  scheduler_policy: []
-"""
+            {
+                "cluster": {"dataDir": directory, "port": 0},
+                "plugins": {
+                    "admission": ["namespace_lifecycle", "priority", "default_tolerations"],
+                    "network": None,
+                    "runtime": None,
+                    "node": [],
+                    "controller": ["bootstrap"],
+                    "scheduler": [],
+                    "scheduler_policy": [],
+                },
+            }
         )
     )
     await kernel.start()

@@ -35,7 +35,9 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 
 def pod(uid: str, **annotations: str) -> dict[str, Any]:
-    prefixed = {f"simulated.kubernel.dev/{key.replace('_', '-')}": value for key, value in annotations.items()}
+    prefixed = {
+        f"simulated.kubernel.dev/{key.replace('_', '-')}": value for key, value in annotations.items()
+    }
     return {"metadata": {"name": uid, "namespace": "ns", "uid": uid, "annotations": prefixed}, "spec": {}}
 
 
@@ -160,8 +162,10 @@ def test_removing_a_pod_ends_and_forgets_its_containers_only(driver: Any, tmp_pa
 def test_exec_in_a_container_that_does_not_run_is_refused(driver: Any, tmp_path: Path) -> None:
     async def work() -> None:
         async with started(driver, tmp_path) as runtime:
-            for call in (runtime.exec("unknown", ["true"], stdin=False, tty=False),
-                         runtime.attach("unknown", stdin=False, tty=False)):
+            for call in (
+                runtime.exec("unknown", ["true"], stdin=False, tty=False),
+                runtime.attach("unknown", stdin=False, tty=False),
+            ):
                 with pytest.raises(RuntimeRefusal):
                     await call
 

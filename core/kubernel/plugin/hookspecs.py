@@ -35,8 +35,8 @@ class HookSpecs:
 
     @hookspec
     def kubernel_validate(self, request: Request) -> Awaitable[None] | None:
-        """Refuse a write whose object is final and valid: as ``kubernel_admit``, but may change
-        nothing."""
+        """Refuse a write whose object is final and valid. Called as ``kubernel_admit``, after it and
+        after validation; may change nothing."""
 
     @hookspec(firstresult=True)
     def kubernel_authenticate(self, credentials: Credentials) -> UserInfo | Awaitable[UserInfo | None] | None:

@@ -242,6 +242,11 @@ def _compare_maps(
 def _compare_lists(node: Node, before: list[Any], after: list[Any]) -> tuple[Tree, Tree]:
     changed: Tree = {}
     removed: Tree = {}
+    if _same_places(node, before, after):
+        for old, new in zip(before, after, strict=True):
+            if old is not new and old != new:
+                _compare_place(node.items, False, element(node, new), old, new, changed, removed)
+        return changed, removed
     olds, news = _elements(node, before), _elements(node, after)
     for key, new in news.items():
         old = olds.get(key, _ABSENT)
@@ -251,6 +256,24 @@ def _compare_lists(node: Node, before: list[Any], after: list[Any]) -> tuple[Tre
         if key not in news:
             removed[key] = {}
     return changed, removed
+
+
+def _same_places(node: Node, before: list[Any], after: list[Any]) -> bool:
+    """Whether both lists of maps have the same elements in the same order: the usual case, found without
+    writing down any path element."""
+    if len(before) != len(after) or node.list_type != "map":
+        return False
+    keys = node.map_keys
+    for old, new in zip(before, after, strict=True):
+        if old is new:
+            continue
+        if not isinstance(old, dict) or not isinstance(new, dict):
+            return False
+        for key in keys:
+            value = old.get(key, _ABSENT)
+            if value is _ABSENT or value != new.get(key, _ABSENT):
+                return False
+    return True
 
 
 # --- algebra ---------------------------------------------------------------------------------------

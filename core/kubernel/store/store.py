@@ -62,7 +62,10 @@ class ObjectStore:
         self._record: type[StoredRecord] = FrozenRecord if freeze else StoredRecord
         self._index = Index()
         self._history = History(history)
-        self._revision = 0
+        self.revision = 0
+        """The latest revision in the index."""
+        self.oldest = 0
+        """The oldest revision a watch may resume after."""
         self._compacted = 0
         self._listeners: list[Listener] = []
         self._started = False
@@ -82,10 +85,10 @@ class ObjectStore:
         finally:
             if enabled:
                 gc.enable()
-        self._revision = snapshot.revision
+        self.revision = snapshot.revision
         self._compacted = snapshot.oldest
         self._started = True
-        self._mark = self._revision
+        self._mark = self.revision
         if self._retention is None:
             self._retention = self._backend.retention
         if self._retention > 0:
@@ -103,21 +106,11 @@ class ObjectStore:
 
     # --- reading
 
-    @property
-    def revision(self) -> int:
-        """The latest revision in the index."""
-        return self._revision
-
-    @property
-    def oldest(self) -> int:
-        """The oldest revision a watch may resume after."""
-        return self._history.oldest
-
     def get(self, key: Key) -> Record | None:
         return self._index.get(key)
 
     def list(self, resource: str, namespace: str | None = None) -> Listing:
-        return Listing(self._revision, self._index.list(resource, namespace))
+        return Listing(self.revision, self._index.list(resource, namespace))
 
     def count(self, resource: str, namespace: str | None = None) -> int:
         return self._index.count(resource, namespace)
@@ -127,8 +120,8 @@ class ObjectStore:
 
     def history(self, after: int) -> Sequence[Event]:
         """The retained events later than ``after``; Compacted when some of those are gone."""
-        if after < self._history.oldest:
-            raise Compacted(after, self._history.oldest)
+        if after < self.oldest:
+            raise Compacted(after, self.oldest)
         return self._history.after(after)
 
     async def get_at(self, key: Key, revision: int) -> Record | None:
@@ -179,12 +172,13 @@ class ObjectStore:
 
     async def compact(self, revision: int) -> None:
         """Forget the past before ``revision``: the state at ``revision`` and every later change stay."""
-        if revision > self._revision:
-            raise FutureRevision(revision, self._revision)
+        if revision > self.revision:
+            raise FutureRevision(revision, self.revision)
         if revision <= self._compacted:
             return
         self._compacted = revision
         self._history.trim(revision)
+        self.oldest = self._history.oldest
         await self._backend.compact(revision)
 
     async def backup(self, path: Path) -> None:
@@ -205,11 +199,11 @@ class ObjectStore:
         return write.record
 
     def _in_memory(self, revision: int) -> bool:
-        if revision > self._revision:
-            raise FutureRevision(revision, self._revision)
+        if revision > self.revision:
+            raise FutureRevision(revision, self.revision)
         if revision < self._compacted:
             raise Compacted(revision, self._compacted)
-        return revision >= self._history.oldest
+        return revision >= self.oldest
 
     def _from_change(self, change: Change) -> Record:
         return self._record(change.key, change.revision, change.created, change.value)
@@ -240,6 +234,7 @@ class ObjectStore:
             oldest = changes[first - 1].revision
         self._history = History(self._limit, oldest)
         self._history.extend(events)
+        self.oldest = self._history.oldest
         self._index = Index()
         self._index.load(records)
 
@@ -262,8 +257,9 @@ class ObjectStore:
                 events.append(Event(ADDED if previous is None else MODIFIED, record, previous))
         if not events:
             return
-        self._revision = events[-1].record.revision
+        self.revision = events[-1].record.revision
         self._history.extend(events)
+        self.oldest = self._history.oldest
         for listener in self._listeners:
             try:
                 listener(events)
@@ -274,7 +270,7 @@ class ObjectStore:
 
     def _forget(self) -> None:
         """Compact to where the store was one retention ago."""
-        mark, self._mark = self._mark, self._revision
+        mark, self._mark = self._mark, self.revision
         if mark > self._compacted and (self._compaction is None or self._compaction.done()):
             self._compaction = asyncio.get_running_loop().create_task(self._compact_quietly(mark))
         self._timer = self._clock.call_later(self._retention or 0, self._forget)

@@ -68,6 +68,8 @@ class Faults:
         self._open: dict[_OpenWatch, None] = {}
         self._failures: list[_Failure] = []
         self._delay = 0.0
+        self.writing = 0
+        """Writes that the backend has been given and has not answered yet."""
 
     def install(self) -> None:
         """Called once the registry is there and nothing has started yet."""
@@ -151,6 +153,10 @@ class Faults:
         async def delayed(*args: Any, **options: Any) -> Any:
             if self._delay > 0:
                 await self._driver.clock.sleep(self._delay)
-            return await operation(*args, **options)
+            self.writing += 1
+            try:
+                return await operation(*args, **options)
+            finally:
+                self.writing -= 1
 
         return delayed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["WatchBus"]
 
+_PATIENCE = 8
+
 Getter = Callable[["Obj"], str]
 
 
@@ -21,17 +24,15 @@ class WatchBus:
     """Feeds the cursors from the store's history. The store may be started later."""
 
     def __init__(self, store: ObjectStore) -> None:
-        self._store = store
+        self.store = store
         self._topics: dict[str, Topic] = {}
         self._getters: dict[tuple[str, str], Getter] = {}
-        self._oldest = 0
-        self._closed = False
+        self.swept = 0
+        self.closed = False
+        self._touched: dict[Channel, None] = {}
+        self._flushing = False
+        self._waves = 0
         store.subscribe(self._dispatch)
-
-    @property
-    def revision(self) -> int:
-        """The latest revision; every event up to it has been dispatched."""
-        return self._store.revision
 
     def index(self, resource: str, field: str, getter: Getter) -> None:
         """Declare an indexed field. ``getter(obj)`` gives its value for every object of the resource;
@@ -49,21 +50,21 @@ class WatchBus:
     ) -> Cursor:
         """A cursor over the events after ``since``. Raises TooOld, TooNew, Closed; KeyError for a
         field that was not declared."""
-        if self._closed:
+        if self.closed:
             raise Closed
-        revision = self._store.revision
+        revision = self.store.revision
         if since is None:
             since = revision
         elif since > revision:
             raise TooNew(since, revision)
-        elif since < self._store.oldest:
-            raise TooOld(since, self._store.oldest)
+        elif since < self.store.oldest:
+            raise TooOld(since, self.store.oldest)
         self.sweep()
         topic = self._topics.get(resource)
         if topic is None:
             events = [
                 event
-                for event in self._store.history(self._store.oldest)
+                for event in self.store.history(self.store.oldest)
                 if event.record.key.resource == resource
             ]
             topic = self._topics[resource] = Topic(revision, events)
@@ -80,7 +81,7 @@ class WatchBus:
 
     def close(self) -> None:
         """End every cursor: a waiting ``next`` raises Closed."""
-        self._closed = True
+        self.closed = True
         for topic in self._topics.values():
             topic.all.wake()
             for split in topic.splits.values():
@@ -89,19 +90,11 @@ class WatchBus:
 
     # --- for cursors
 
-    @property
-    def closed(self) -> bool:
-        return self._closed
-
-    @property
-    def oldest(self) -> int:
-        return self._store.oldest
-
     def sweep(self) -> None:
-        """Let go of what the store has forgotten."""
-        oldest = self._store.oldest
-        if oldest != self._oldest:
-            self._oldest = oldest
+        """Let go of what the store has forgotten: due when ``swept`` is not the store's ``oldest``."""
+        oldest = self.store.oldest
+        if oldest != self.swept:
+            self.swept = oldest
             for topic in self._topics.values():
                 topic.trim(oldest)
 
@@ -131,7 +124,7 @@ class WatchBus:
     def _dispatch(self, events: list[Event]) -> None:
         self.sweep()
         topics = self._topics
-        touched: list[Channel] = []
+        touched = self._touched
         if len(events) == 1:
             groups = {events[0].record.key.resource: events}
         else:
@@ -146,6 +139,19 @@ class WatchBus:
             if topic is not None and topic.revision < group[0].record.revision:
                 topic.append(group, touched)
                 topic.revision = group[-1].record.revision
+        self._waves += 1
+        if touched and not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush, self._waves, _PATIENCE)
+
+    def _flush(self, waves: int, patience: int) -> None:
+        """Wake those concerned. While more keeps coming they wait a few turns of the loop, so that under
+        load each wake-up brings several events; when it is quiet they wait for one turn."""
+        if self._waves != waves and patience:
+            asyncio.get_running_loop().call_soon(self._flush, self._waves, patience - 1)
+            return
+        self._flushing = False
+        touched, self._touched = self._touched, {}
         for channel in touched:
             channel.wake()
 

@@ -47,17 +47,19 @@ class Cursor:
             return self._seen
         if at < len(channel.events):
             return max(self._seen, channel.events[at].record.revision - 1)
-        return max(self._seen, self._bus.revision)
+        return max(self._seen, self._bus.store.revision)
 
     def poll(self) -> list[Event]:
         """What is ready now, possibly nothing. Raises TooOld, Closed."""
-        if self._closed or self._bus.closed:
+        bus = self._bus
+        if self._closed or bus.closed:
             raise Closed
-        self._bus.sweep()
+        if bus.swept != bus.store.oldest:
+            bus.sweep()
         channel = self._channel
         at = self._position - channel.dropped
         if at < 0:
-            raise TooOld(self._seen, self._bus.oldest)
+            raise TooOld(self._seen, bus.store.oldest)
         events = channel.events[at:]
         if events:
             self._position += len(events)
@@ -69,18 +71,17 @@ class Cursor:
     async def next(self) -> list[Event]:
         """At least one event, waiting for it if need be. Raises TooOld, Closed."""
         while not (events := self.poll()):
-            handle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            # The wake-up handle is in place before the loop can run anything else, and the next scan
+            # comes after it: no event can slip in between.
             waiting = self._channel.waiting
+            handle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             waiting.append(handle)
-            # Scanned again with the handle in place: nothing can come in between unnoticed.
             try:
-                if events := self.poll():
-                    return events
                 await handle
-            finally:
-                if not handle.done() or handle.cancelled():
-                    with contextlib.suppress(ValueError):
-                        self._channel.waiting.remove(handle)
+            except BaseException:
+                with contextlib.suppress(ValueError):
+                    self._channel.waiting.remove(handle)
+                raise
         return events
 
     def close(self) -> None:

@@ -65,7 +65,7 @@ class Split:
         self.values = values
         self.channels: dict[Hashable, Channel] = {}
 
-    def append(self, events: Iterable[Event], touched: list[Channel]) -> None:
+    def append(self, events: Iterable[Event], touched: dict[Channel, None]) -> None:
         channels = self.channels
         for event in events:
             for value in self.values(event):
@@ -74,7 +74,7 @@ class Split:
                     channel = channels[value] = Channel()
                 channel.events.append(event)
                 if channel.waiting:
-                    touched.append(channel)
+                    touched[channel] = None
 
     def channel(self, value: Hashable) -> Channel:
         channel = self.channels.get(value)
@@ -103,10 +103,10 @@ class Topic:
         self.all.events = list(events)
         self.splits: dict[Hashable, Split] = {}
 
-    def append(self, events: list[Event], touched: list[Channel]) -> None:
+    def append(self, events: list[Event], touched: dict[Channel, None]) -> None:
         self.all.events += events
         if self.all.waiting:
-            touched.append(self.all)
+            touched[self.all] = None
         for split in self.splits.values():
             split.append(events, touched)
 
@@ -114,7 +114,7 @@ class Topic:
         split = self.splits.get(name)
         if split is None:
             split = self.splits[name] = Split(values)
-            split.append(self.all.events, [])
+            split.append(self.all.events, {})
         return split
 
     def trim(self, oldest: int) -> None:

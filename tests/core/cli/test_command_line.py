@@ -79,7 +79,6 @@ class Shell:
         }
 
     def configure(self, **plugins: Any) -> None:
-        nothing = dict.fromkeys(DEFAULT_PLUGINS)
         document = {
             "apiVersion": "kubernel.dev/v1",
             "kind": "Configuration",

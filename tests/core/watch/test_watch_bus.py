@@ -196,6 +196,20 @@ def test_compaction_cuts_off_what_was_not_read() -> None:
     run(work)
 
 
+def test_a_quiet_watch_outlives_the_history_it_has_read() -> None:
+    async def work() -> None:
+        async with cluster() as (store, bus):
+            cursors = [bus.watch("pods", "a"), bus.watch("pods", field=("spec.nodeName", "n1"))]
+            await store.create(Key("pods", "a", "x"), pod("n1"))
+            assert [revisions(cursor.poll()) for cursor in cursors] == [[1], [1]]
+            await store.compact(1)
+            await store.create(Key("services", "a", "x"), pod())
+            await store.update(Key("pods", "a", "x"), pod("n1"))
+            assert [revisions(cursor.poll()) for cursor in cursors] == [[3], [3]]
+
+    run(work)
+
+
 def test_closing_ends_waiting_watches() -> None:
     async def work() -> None:
         async with cluster() as (_, bus):
@@ -331,7 +345,7 @@ steps = st.one_of(
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
-@given(script=st.lists(steps, max_size=60), history=st.sampled_from([4, 16, 1000]))
+@given(script=st.lists(steps, min_size=8, max_size=60), history=st.sampled_from([4, 16, 1000]))
 def test_no_event_is_lost_doubled_or_reordered(script: list[tuple[str, Any]], history: int) -> None:
     async def work() -> None:
         backend = LogBackend()

@@ -7,11 +7,12 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from kubernel.errors import MethodNotSupported
 from kubernel.objects import names
 from kubernel.registry.types import GroupVersionKind, ResourceType, Subresource
 from kubernel_plugins.api.builtin.rows import LazyColumns, Row, field_reader
 from kubernel_plugins.api.builtin.strategies import deferred
-from kubernel_plugins.api.builtin.tables import TABLES
+from kubernel_plugins.api.builtin.tables import REVIEWS, TABLES
 from kubernel_plugins.api.builtin.tables.subresources import OWN_KIND_VERBS, SUBRESOURCES
 
 if TYPE_CHECKING:
@@ -39,6 +40,16 @@ def resource_types(context: Context, node: Callable[[str, str, str], Node]) -> I
             if strategy is None:
                 strategy = strategies[row.strategy] = deferred(row.strategy, context)
             yield _type(group, version, row, strategy, node)
+    for (group, version), rows in REVIEWS.items():
+        for row in rows:
+            type = _type(group, version, row, deferred(row.strategy, context), node)
+            type.create = _unanswered
+            yield type
+
+
+def _unanswered(request: Request) -> Obj:
+    """Stands in until an auth plugin answers the review."""
+    raise MethodNotSupported.for_verb(request.type.plural, request.type.group, "create")
 
 
 def _type(

@@ -34,8 +34,8 @@ _ADDRESS = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``name`` gets the node's number, from 1, at ``{}``. Delays are seconds: from bound to running, from running
-    to ready, from deleted to gone (never longer than the grace period)."""
+    """``name`` gets the node's number, from 1, at ``{}``. Delays are seconds: from bound to running,
+    from running to ready, from deleted to gone (never longer than the grace period)."""
 
     nodes: int = 1
     name: str = "node-{}"

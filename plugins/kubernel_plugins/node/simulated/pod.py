@@ -46,7 +46,8 @@ class _Container:
 
 @dataclass(slots=True)
 class SimulatedPod:
-    """Moved forward by ``advance``; ``due`` is when something happens next by itself, None if nothing does."""
+    """Moved forward by ``advance``; ``due`` is when something happens next by itself, None when nothing
+    does."""
 
     uid: str
     seen: float

@@ -132,7 +132,7 @@ class Plugin(BasePlugin):
             raise RuntimeRefusal(
                 "CreateContainerConfigError",
                 f'image "{container.image}" is recorded but not run by the process runtime: add a command to '
-                f'container "{container.name}" (spec.containers[].command), it runs on the host\'s file system',
+                f'container "{container.name}" (spec.containers[].command), which runs on the host\'s files',
             )
         directory = self._pods.get(container.pod_uid)
         if directory is None:
@@ -256,13 +256,14 @@ class Plugin(BasePlugin):
         return container_id
 
     def _environment(self, container: ContainerSpec, container_id: str, directory: Path) -> dict[str, str]:
+        message = next((source for source, path, _ in container.mounts if path == MESSAGE_PATH), "")
         return {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOSTNAME": container.pod_name,
             "HOME": str(directory / "work"),
             **({"TERM": "xterm"} if container.tty else {}),
             **container.env,
-            **{MESSAGE_VARIABLE: source for source, path, _ in container.mounts if path == MESSAGE_PATH},
+            **({MESSAGE_VARIABLE: message} if message else {}),
             "KUBERNEL_POD_DIR": str(directory),
             _CONTAINER: container_id,
             _RUNTIME: str(self._directory),
@@ -274,8 +275,8 @@ class Plugin(BasePlugin):
             return ""
         self._told.add(container.pod_uid)
         message = (
-            f'image "{container.image}" is recorded but not used: the process runtime runs the command on the '
-            "host's file system"
+            f'image "{container.image}" is recorded but not used: the process runtime runs the command on '
+            "the host's file system"
         )
         self.handle.log.warning("pod {}/{}: {}", container.pod_namespace, container.pod_name, message)
         return message

@@ -33,7 +33,9 @@ def node(tmp_path: Path) -> Iterator[Cluster]:
     cluster.stop()
 
 
-def pod(name: str, script: str = "sleep 1000", container: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+def pod(
+    name: str, script: str = "sleep 1000", container: dict[str, Any] | None = None, **spec: Any
+) -> dict[str, Any]:
     main = {"name": "main", "image": "busybox", "command": ["sh", "-c", script], **(container or {})}
     return {
         "apiVersion": "v1",
@@ -75,7 +77,9 @@ def finish(node: Cluster, name: str) -> tuple[dict[str, Any], str]:
 
 
 def test_process_runs_with_everything_resolved(node: Cluster) -> None:
-    node.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"K": "from-map"}})
+    node.create(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"K": "from-map"}}
+    )
     secret = {"K": base64.b64encode(b"from-secret").decode()}
     node.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": secret})
     env = [
@@ -125,7 +129,11 @@ def test_volumes_are_there_and_follow_their_source(node: Cluster, tmp_path: Path
             "projected": {
                 "sources": [
                     {"configMap": {"name": "c", "items": [{"key": "k", "path": "deep/k"}]}},
-                    {"downwardAPI": {"items": [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]}},
+                    {
+                        "downwardAPI": {
+                            "items": [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]
+                        }
+                    },
                 ]
             },
         },
@@ -154,7 +162,7 @@ def test_missing_command_waits_with_advice_and_the_image_is_told_once(node: Clus
         statuses = node.get("pods", "none").get("status", {}).get("containerStatuses") or [{}]
         return statuses[0].get("state", {}).get("waiting")
 
-    told = node.wait(lambda: (w if (w := waiting()) and "message" in w else None), timeout=20)
+    told = node.wait(lambda: w if (w := waiting()) and "message" in w else None, timeout=20)
     assert told["reason"] == "CreateContainerConfigError"
     assert 'image "busybox" is recorded but not run by the process runtime: add a command' in told["message"]
     node.create(pod("some", "true"))
@@ -163,7 +171,11 @@ def test_missing_command_waits_with_advice_and_the_image_is_told_once(node: Clus
     def reasons() -> list[str]:
         return [e["reason"] for e in node.list("events") if e["involvedObject"]["name"] == "some"]
 
-    assert node.wait(lambda: (r if len(r := reasons()) >= 3 else None)) == ["Created", "Started", "ImageNotUsed"]
+    assert node.wait(lambda: r if len(r := reasons()) >= 3 else None) == [
+        "Created",
+        "Started",
+        "ImageNotUsed",
+    ]
 
 
 def test_killed_process_comes_back(node: Cluster) -> None:
@@ -203,7 +215,9 @@ def test_log_of_a_container_that_has_not_started_says_why(node: Cluster) -> None
     node.create(pod("unborn", volumes=[{"name": "v", "configMap": {"name": "missing"}}]))
     phase(node, "unborn", "Pending")
     node.wait(lambda: node.get("pods", "unborn")["status"].get("containerStatuses"), timeout=20)
-    with pytest.raises(BadRequest, match='container "main" in pod "unborn" is waiting to start: ContainerCreating'):
+    with pytest.raises(
+        BadRequest, match='container "main" in pod "unborn" is waiting to start: ContainerCreating'
+    ):
         logs(node, "unborn")
 
 
@@ -217,7 +231,9 @@ def test_exec_runs_beside_the_container(node: Cluster) -> None:
         target = await client.get("pods", "exec", "default")
         with pytest.raises(InternalError, match="executable file not found"):
             await streams.exec(target, "main", ["no-such"], stdin=False, tty=False)
-        execution = await streams.exec(target, "main", ["sh", "-c", "echo hi; exit 7"], stdin=False, tty=False)
+        execution = await streams.exec(
+            target, "main", ["sh", "-c", "echo hi; exit 7"], stdin=False, tty=False
+        )
         said = b"".join([data async for _, data in execution.output()])
         return said, await execution.wait()
 
@@ -280,12 +296,18 @@ def test_http_probes_and_port_forward_reach_the_pods_address(node: Cluster, tmp_
 
 
 def test_deletion_ends_the_processes_and_leaves_nothing(node: Cluster, tmp_path: Path) -> None:
-    node.create(pod("gone", "trap 'exit 0' TERM; setsid sleep 1000 & echo $! $$$$; while :; do sleep 0.05; done"))
+    node.create(
+        pod("gone", "trap 'exit 0' TERM; setsid sleep 1000 & echo $! $$$$; while :; do sleep 0.05; done")
+    )
     phase(node, "gone", "Running")
     pids = [int(pid) for pid in node.wait(lambda: logs(node, "gone") or None, timeout=20).split()]
     node.delete("pods", "gone")
     node.wait(lambda: node.find("pods", "gone") is None or None, timeout=20)
-    folders = [tmp_path / "data" / "pods", tmp_path / "data" / "logs" / "pods", tmp_path / "data" / "run" / "process"]
+    folders = [
+        tmp_path / "data" / "pods",
+        tmp_path / "data" / "logs" / "pods",
+        tmp_path / "data" / "run" / "process",
+    ]
     node.wait(lambda: not any(list(folder.iterdir()) for folder in folders) or None, timeout=20)
     # An orphan's entry goes when init reaps it.
     node.wait(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids) or None, timeout=20)

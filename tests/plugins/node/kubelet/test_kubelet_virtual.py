@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -92,7 +93,7 @@ def test_pod_runs_and_says_so(node: Cluster) -> None:
         "ContainersReady": "True",
     }
     (container,) = found["containerStatuses"]
-    assert container["ready"] and container["started"] and container["restartCount"] == 0
+    assert (container["ready"], container["started"], container["restartCount"]) == (True, True, 0)
     assert container["containerID"].startswith("simulated://")
     assert found["podIP"] == found["podIPs"][0]["ip"]
     assert found["hostIP"] == "127.0.0.1"
@@ -130,7 +131,7 @@ def test_crashing_container_backs_off_from_10_seconds_to_5_minutes(node: Cluster
         if count != before:
             before = count
             starts.append(elapsed)
-    gaps = [round(b - a) for a, b in zip(starts[1:], starts[2:], strict=False)]
+    gaps = [round(b - a) for a, b in pairwise(starts[1:])]
     assert gaps == [21, 41, 81, 161, 301, 301]
     assert ("BackOff", f"Back-off restarting failed container main in pod web_default({uid})") in events(node)
 
@@ -175,7 +176,9 @@ def test_init_containers_run_one_after_the_other_before_the_rest(node: Cluster) 
 
 def test_failing_init_container_fails_a_pod_that_is_never_restarted(node: Cluster) -> None:
     annotations = {"run-for.one": "5", "exit-code.one": "1"}
-    node.create(pod(annotations=annotations, initContainers=[{"name": "one", "image": "x"}], restartPolicy="Never"))
+    node.create(
+        pod(annotations=annotations, initContainers=[{"name": "one", "image": "x"}], restartPolicy="Never")
+    )
     node.clock.advance(6)
     found = status(node)
     assert found["phase"] == "Failed"
@@ -211,7 +214,11 @@ def test_readiness_probe_decides_ready(node: Cluster) -> None:
 
 def test_liveness_probe_restarts_the_container(node: Cluster) -> None:
     probe = {"tcpSocket": {"port": 80}, "periodSeconds": 5}
-    node.create(pod(annotations={"live": "false"}, containers=[{"name": "main", "image": "x", "livenessProbe": probe}]))
+    node.create(
+        pod(
+            annotations={"live": "false"}, containers=[{"name": "main", "image": "x", "livenessProbe": probe}]
+        )
+    )
     node.clock.advance(11)
     assert status(node)["containerStatuses"][0]["restartCount"] == 1
     told = events(node)
@@ -291,7 +298,9 @@ def test_missing_reference_holds_the_container_until_it_is_there(node: Cluster) 
     waiting = status(node)["containerStatuses"][0]["state"]["waiting"]
     assert waiting == {"reason": "CreateContainerConfigError", "message": 'configmap "settings" not found'}
     assert ("Failed", 'Error: configmap "settings" not found') in events(node)
-    node.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"a": "b"}})
+    node.create(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"a": "b"}}
+    )
     message = status(node)["containerStatuses"][0]["state"]["waiting"]["message"]
     assert message == "couldn't find key color in ConfigMap default/settings"
     node.patch("configmaps", "settings", {"data": {"color": "blue"}})
@@ -328,3 +337,30 @@ def test_quiet_pods_cause_no_writes(node: Cluster) -> None:
     version = node.get("pods", "web")["metadata"]["resourceVersion"] if status(node) else ""
     node.clock.advance("1h")
     assert node.get("pods", "web")["metadata"]["resourceVersion"] == version
+
+
+def test_changed_image_restarts_the_container_whatever_the_policy(node: Cluster) -> None:
+    node.create(pod(restartPolicy="Never"))
+    node.settle()
+    patch = {"spec": {"containers": [{"name": "main", "image": "nginx:2"}]}}
+    node.patch("pods", "web", patch, type="strategic")
+    found = status(node)
+    (container,) = found["containerStatuses"]
+    assert (container["image"], container["restartCount"], found["phase"]) == ("nginx:2", 1, "Running")
+    assert ("Killing", "Container main definition changed, will be restarted") in events(node)
+
+
+def test_ephemeral_container_joins_a_running_pod(node: Cluster) -> None:
+    node.create(pod())
+    node.settle()
+    patch = {"spec": {"ephemeralContainers": [{"name": "debug", "image": "busybox"}]}}
+    node.patch("pods", "web", patch, type="strategic", subresource="ephemeralcontainers")
+    found = status(node)
+    assert "running" in found["ephemeralContainerStatuses"][0]["state"]
+    assert found["phase"] == "Running"
+
+
+def test_deleted_node_stays_deleted(node: Cluster) -> None:
+    node.delete("nodes", "node-1")
+    node.clock.advance("2m")
+    assert node.find("nodes", "node-1") is None

@@ -403,6 +403,8 @@ def test_space_of_forgotten_versions_is_used_again(path: Path) -> None:
         for _ in range(6):
             for _ in range(150):
                 await store.update(key, pod())
+            gone = Key("pods", "ns", "gone")
+            await store.delete(gone, (await store.create(gone, pod())).obj)
             await store.compact(store.revision)
             sizes.append(path.stat().st_size)
         assert sizes[-1] <= sizes[1] * 1.5

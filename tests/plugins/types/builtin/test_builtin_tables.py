@@ -236,7 +236,9 @@ def test_reviews_have_rows_for_the_plugins_that_answer_them() -> None:
         pytest.param(
             "events", "", {"source": {"component": "kubelet"}}, {"source": "kubelet"}, id="event-source"
         ),
-        pytest.param("nodes", "", {"spec": {"unschedulable": True}}, {"spec.unschedulable": "true"}, id="cordon"),
+        pytest.param(
+            "nodes", "", {"spec": {"unschedulable": True}}, {"spec.unschedulable": "true"}, id="cordon"
+        ),
     ],
 )
 def test_field_selectors_compare_the_fields_text(
