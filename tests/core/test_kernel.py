@@ -115,12 +115,12 @@ def test_plugins_live_in_role_order_with_their_settings(acme: Any, configured: A
     living(config, nothing)
     assert acme.DIARY == [
         "types",
-        "start runtime/engine Hello",
         "start controller/two Hi",
         "start controller/one Hello",
+        "start runtime/engine Hello",
+        "stop runtime/engine",
         "stop controller/one",
         "stop controller/two",
-        "stop runtime/engine",
     ]
 
 
