@@ -15,7 +15,7 @@ from typing import Any
 __all__ = ["CollectorPolicy"]
 
 THRESHOLDS = (3_000, 2, 2)
-"""A full collection for each 27,000 containers that survive: 10 to 15 ms, as measured by ``bench/store.py``."""
+"""A full collection for each 27,000 containers that survive: 10 to 15 ms, see ``bench/store.py``."""
 SWEEP_FREELY = 50_000
 """So many frozen containers are walked in about 20 ms."""
 
