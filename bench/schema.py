@@ -14,6 +14,7 @@ from kubernel.registry.defaulting import apply_defaults
 from kubernel.registry.pruning import decode_check, duplicate_fields
 from kubernel.registry.validation import validate
 from kubernel_plugins.api.builtin.schemas import Schemas
+from kubernel_plugins.api.builtin.tables.overlay import overlay
 
 
 def container(name: str) -> dict[str, Any]:
@@ -100,10 +101,16 @@ def micros(function: Any, number: int = 1000) -> float:
 
 def main() -> None:
     raw = orjson.dumps(POD)
-    node = Schemas().for_kind("", "v1", "Pod")
+    schemas = Schemas()
+    schemas.overlay(overlay())
+    node = schemas.for_kind("", "v1", "Pod")
     obj = orjson.loads(raw)
+    untidy = orjson.loads(raw)
+    untidy["metadata"]["creationTimestamp"] = None
     decode_check(node, obj)
     apply_defaults(node, obj)
+    for _ in range(20):  # past the first looks, which make the walkers and the types
+        validate(node, obj)
     base = micros(lambda: orjson.loads(raw))
     print(f"pod of {len(raw)} bytes; orjson.loads {base:.1f} µs")
     total = 0.0
@@ -116,6 +123,13 @@ def main() -> None:
         total += took
         print(f"{name:16} {took:6.1f} µs  {took / base:5.2f} x orjson.loads")
     print(f"{'together':16} {total:6.1f} µs  {total / base:5.2f} x orjson.loads")
+
+    def closer() -> None:
+        untidy["metadata"]["creationTimestamp"] = None
+        decode_check(node, untidy)
+
+    took = micros(closer)
+    print(f"{'with a null':16} {took:6.1f} µs  {took / base:5.2f} x orjson.loads (decode_check)")
     took = micros(lambda: duplicate_fields(raw))
     print(f"{'duplicate_fields':16} {took:6.1f} µs  {took / base:5.2f} x orjson.loads")
 

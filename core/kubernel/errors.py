@@ -296,7 +296,7 @@ class Invalid(ApiError):
             name=name,
             group=group,
             kind=kind,
-            causes=tuple(causes),
+            causes=tuple(dict.fromkeys(causes)),  # the schema and the strategy may say the same
         )
 
 

@@ -16,7 +16,7 @@ from kubernel import __version__
 from kubernel.clock import Clock, RealClock
 from kubernel.config import Choice, Configuration, settings
 from kubernel.datadir import DataDir
-from kubernel.errors import PluginError
+from kubernel.errors import KubernelError, PluginError
 from kubernel.plugin.catalogue import Catalogue, Found
 from kubernel.plugin.contract import ROLES, Plugin
 from kubernel.plugin.lifecycle import Lifecycle, PluginState, Unit
@@ -200,13 +200,18 @@ class Kernel:
         classes = [(choice, found, self._catalogue.load_choice(found, choice)) for choice, found in chosen]
         mark = self._phase("import plugins", mark)
         self._units = {}
+        # The store comes first, and the registry on it: plugins may look at both from their beginning.
+        instances: list[tuple[str, object]] = []
         for choice, found, cls in classes:
             unit = self._construct(choice, found, cls)
             self._units[unit.state.label] = unit
+            instances.append((unit.state.label, unit.plugin))
+            if found.role == "store":
+                self._compose(unit)
         mark = self._phase("construct plugins", mark)
-        self.hooks.register([(label, unit.plugin) for label, unit in self._units.items()])
+        self.hooks.register(instances)
         mark = self._phase("register hooks", mark)
-        self._compose()
+        self.hooks.register_types(self.registry)
         self._phase("register types", mark)
 
     def _phase(self, name: str, since: float) -> float:
@@ -221,11 +226,12 @@ class Kernel:
         try:
             plugin = cls(checked, handle)
         except Exception as error:
-            raise PluginError(f"{found} cannot be constructed: {type(error).__name__}: {error}") from error
+            why = str(error) if isinstance(error, KubernelError) else f"{type(error).__name__}: {error}"
+            raise PluginError(f"{found} cannot be constructed: {why}") from error
         unit = handle.unit = Unit(plugin, state, handle.log)
         return unit
 
-    def _compose(self) -> None:
+    def _compose(self, unit: Unit) -> None:
         """Store, bus and registry around the store driver, whose life then includes the store's."""
         from kubernel.client.informer import InformerFactory
         from kubernel.client.local import LocalClient
@@ -234,7 +240,6 @@ class Kernel:
         from kubernel.store import ObjectStore
         from kubernel.watch import WatchBus
 
-        unit = next(unit for unit in self._units.values() if unit.state.role == "store")
         backend = getattr(unit.plugin, "backend", None)
         if backend is None:
             raise PluginError(
@@ -246,7 +251,6 @@ class Kernel:
         self._registry = Registry(store, bus, self.clock, self.rng, self.hooks)
         server = LocalClient(self._registry, UserInfo(SERVER_USER, _groups(SERVER_USER, ())), self.clock)
         self._informers = InformerFactory(server, self.clock)
-        self.hooks.register_types(self._registry)
 
     # --- what happens on the way
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+
 from kubernel.config import (
     DEFAULT_PLUGINS,
     DRIVER_ROLES,
@@ -142,7 +143,7 @@ REFUSED = [
         "plugins:\n  controller:\n  - job\n  - job\n",
         '6: plugins.controller[1].job: the plugin "job" is named twice',
         id="named twice",
-    ),  # fmt: skip
+    ),
     pytest.param(
         'plugins:\n  controller: ["-job"]\n', 'there is no "*" in this list', id="minus without star"
     ),
@@ -176,7 +177,7 @@ def test_what_is_wrong_is_named_with_its_line(written: Any, text: str, message: 
 
 
 def test_the_header_is_required(written: Any) -> None:
-    with pytest.raises(ConfigError, match="apiVersion is missing; write apiVersion: kubernel.dev/v1"):
+    with pytest.raises(ConfigError, match=r"apiVersion is missing; write apiVersion: kubernel.dev/v1"):
         load(written("cluster: {}\n", header=""))
     with pytest.raises(ConfigError, match=r"1: apiVersion: expected kubernel.dev/v1"):
         load(written("kind: Configuration\n", header="apiVersion: kubernel.dev/v2\n"))

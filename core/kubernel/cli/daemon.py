@@ -50,10 +50,10 @@ def detach(config: Configuration, serve: Callable[[TextIO], int]) -> int:
     if "error" in message:
         os.waitpid(child, 0)
         raise KubernelError(message["error"])
-    from kubernel.cli.up import usage
-
-    print(usage(config, message["url"], message["troubles"]))
+    print(message["usage"])
     print(f"It runs in the background (pid {message['pid']}), log in {log}; `kubernel down` stops it.")
+    if message["timings"]:
+        print(f"\n{message['timings']}")
     return 0
 
 

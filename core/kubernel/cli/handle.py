@@ -47,8 +47,12 @@ class CommandHandle:
 
     def client(self, user: str, groups: Sequence[str] = ()) -> Client:
         from kubernel.client.http import HttpClient
+        from kubernel.datadir import running_pid
 
-        return HttpClient.from_kubeconfig(self.data_dir / "kubeconfig", field_manager=f"kubernel-{self.name}")
+        path = self.data_dir / "kubeconfig"
+        if running_pid(self.data_dir) is None or not path.is_file():
+            raise PluginError(f'the cluster "{self.cluster.name}" does not run; start it with `kubernel up`')
+        return HttpClient.from_kubeconfig(path, field_manager=f"kubernel-{self.name}")
 
     def driver(self, role: str) -> Any:
         raise self._refusal("driver")

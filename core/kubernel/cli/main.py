@@ -59,6 +59,9 @@ def _run(arguments: list[str]) -> int:
     word = next((argument for argument in arguments if not argument.startswith("-")), "")
     if word not in commands.choices:
         _add_plugins(commands, arguments, word)
+        if word and word not in commands.choices and (hint := _switched_off(word)):
+            complain(hint)
+            return 2
     args = parser.parse_args(arguments)
     if args.command is None:
         parser.print_help()
@@ -101,6 +104,18 @@ def _register(commands: argparse._SubParsersAction[Any], config: Configuration) 
     hooks = Hooks()
     hooks.register(plugins)
     hooks.cli(commands)
+
+
+def _switched_off(word: str) -> str:
+    """What to do when a subcommand's plugin is installed but not configured."""
+    from kubernel.plugin.catalogue import Catalogue
+
+    if not any(found.name == word for found in Catalogue().of("cli")):
+        return ""
+    return (
+        f'the plugin "{word}" of role cli is installed and off; write `cli: ["*", {word}]` under `plugins` '
+        "in the configuration file"
+    )
 
 
 def _value(arguments: list[str], option: str) -> str | None:

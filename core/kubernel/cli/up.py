@@ -42,6 +42,7 @@ def _serve(config: Configuration, args: argparse.Namespace, report: TextIO | Non
     policy = CollectorPolicy()
     policy.loading()
     import asyncio
+    import traceback
 
     from kubernel.kernel import Kernel
     from kubernel.plugin.catalogue import Catalogue, default_cache_path
@@ -57,6 +58,9 @@ def _serve(config: Configuration, args: argparse.Namespace, report: TextIO | Non
             return runner.run(_run(kernel, policy, args, report))
     except KubernelError as error:
         refusal = _explained(config, error)
+        if error.__cause__ is not None and not isinstance(error.__cause__, (KubernelError, OSError)):
+            # Not a refusal but a bug of a plugin: whoever looks for it needs the traceback.
+            traceback.print_exception(error.__cause__)
         if report is not None:
             _tell(report, {"error": str(refusal)})
         raise refusal from error
@@ -84,12 +88,12 @@ async def _run(
         stopped.cancel()
         start.result()
     policy.loaded()
-    if args.timings:
-        print(_timings(kernel), file=sys.stderr)
-    if report is None:
-        print(usage(kernel.config, kernel.url, _troubles(kernel)), flush=True)
+    timings = _timings(kernel) if args.timings else ""
+    text = usage(kernel.config, kernel.url, _troubles(kernel))
+    if report is not None:
+        _tell(report, {"pid": os.getpid(), "usage": text, "timings": timings})
     else:
-        _tell(report, {"url": kernel.url, "pid": os.getpid(), "troubles": _troubles(kernel)})
+        print("\n".join(part for part in (text, timings) if part), flush=True)
     sweeper = loop.create_task(_sweep(kernel, policy))
     await stopped
     sweeper.cancel()

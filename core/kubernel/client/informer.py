@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kubernel.client.naming import parse_resource
 from kubernel.errors import ApiError, Expired
 from kubernel.store.records import ADDED, DELETED, MODIFIED, EventType, Obj
 
@@ -276,11 +277,11 @@ class InformerFactory:
         self._source = source
         self._clock = clock
         self._log = log
-        self._informers: dict[tuple[str, str, str, str], Informer] = {}
+        self._informers: dict[tuple[tuple[str, str, str], str, str, str], Informer] = {}
 
     def get(self, resource: str, namespace: str = "", *, labels: str = "", fields: str = "") -> Informer:
         """The started informer of this selection. Needs a running loop."""
-        key = (resource, namespace, labels, fields)
+        key = (parse_resource(resource), namespace, labels, fields)
         informer = self._informers.get(key)
         if informer is None:
             informer = self._informers[key] = Informer(

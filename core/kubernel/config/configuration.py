@@ -37,9 +37,6 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "auth": ("x509", "token", "serviceaccount", "anonymous", "rbac"),
     "admission": ("namespace_lifecycle", "serviceaccount", "priority", "default_tolerations"),
     "api": ("http",),
-    "network": ("host",),
-    "runtime": ("process",),
-    "node": ("kubelet",),
     "controller": (
         "bootstrap",
         "namespace",
@@ -53,7 +50,6 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "garbage",
         "nodelifecycle",
     ),
-    "scheduler": ("default",),
     "scheduler_policy": (
         "node_unschedulable",
         "node_name",
@@ -61,6 +57,10 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "node_affinity",
         "node_resources_fit",
     ),
+    "scheduler": ("default",),
+    "network": ("host",),
+    "runtime": ("process",),
+    "node": ("kubelet",),
     "proxy": (),
     "cli": ("cluster",),
 }

@@ -24,7 +24,19 @@ Duration = Annotated[float, _DURATION]
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d)")
-_INITIALISMS = {word.lower(): word for word in "CIDR CIDRs CPU DNS HTTP IP IPs QPS TLS UID URL".split()}
+_INITIALISMS = {
+    "cidr": "CIDR",
+    "cidrs": "CIDRs",
+    "cpu": "CPU",
+    "dns": "DNS",
+    "http": "HTTP",
+    "ip": "IP",
+    "ips": "IPs",
+    "qps": "QPS",
+    "tls": "TLS",
+    "uid": "UID",
+    "url": "URL",
+}
 
 
 def camel_case(field: str) -> str:

@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import sys
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -53,10 +54,10 @@ class Found:
 
 
 def default_cache_path() -> Path:
-    """``$XDG_CACHE_HOME/kubernel/plugins.json``."""
+    """A file of this Python environment in ``$XDG_CACHE_HOME/kubernel``."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     root = Path(base) if base.startswith("/") else Path.home() / ".cache"
-    return root / "kubernel" / "plugins.json"
+    return root / "kubernel" / f"plugins-{zlib.crc32(sys.prefix.encode()):08x}.json"
 
 
 class Catalogue:
@@ -183,21 +184,25 @@ def _checked(found: Found, value: object) -> type[Plugin]:
 
 
 def _fingerprint(path: Iterable[str]) -> list[str]:
-    """What would be different if the installed entry points were: the interpreter, and of every
-    folder on the path and every metadata folder in it when it last changed."""
+    """What would be different if the installed entry points were: the interpreter, and every metadata
+    folder on the path with when its entry points last changed. Folders without any leave no trace, so that
+    a script and a test run in the same environment share what is remembered."""
     parts = [sys.executable, sys.prefix, sys.version]
     for folder in path:
         try:
-            parts.append(f"{folder} {os.stat(folder or '.').st_mtime_ns}")
             with os.scandir(folder or ".") as entries:
                 names = sorted(entry.name for entry in entries if entry.name.endswith(_METADATA))
         except OSError:
-            parts.append(f"{folder} -")
+            # A zip file may hold distributions too.
+            parts.append(f"{folder} {_changed(folder)}")
             continue
-        for name in names:
-            try:
-                status = os.stat(os.path.join(folder, name, "entry_points.txt"))
-            except OSError:
-                continue
-            parts.append(f"{name} {status.st_mtime_ns} {status.st_size} {status.st_ino}")
+        parts += [f"{folder}/{name} {_changed(f'{folder}/{name}/entry_points.txt')}" for name in names]
     return parts
+
+
+def _changed(path: str) -> str:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return "-"
+    return f"{status.st_mtime_ns} {status.st_size} {status.st_ino}"

@@ -44,12 +44,12 @@ ROLES: Mapping[str, str] = {
     "auth": "plugins",  # authenticate, authorize, issue
     "admission": "plugins",
     "api": "plugins",  # serve the registry to the outside
+    "controller": "plugins",
+    "scheduler_policy": "plugins",
+    "scheduler": "plugins",
     "network": "driver",  # gives pods their addresses
     "runtime": "driver",  # runs containers
     "node": "plugins",
-    "controller": "plugins",
-    "scheduler": "plugins",
-    "scheduler_policy": "plugins",
     "proxy": "driver",
     "cli": "plugins",
 }

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import argparse
 
     from kubernel.plugin.contract import CertificateAuthority, NodeStreams
+    from kubernel.plugin.scheduling import SchedulerPolicy
     from kubernel.registry.attributes import Attributes, Credentials, Decision
     from kubernel.registry.registry import Registry
     from kubernel.registry.request import Request, UserInfo
@@ -34,8 +35,8 @@ class HookSpecs:
 
     @hookspec
     def kubernel_validate(self, request: Request) -> Awaitable[None] | None:
-        """Refuse a write whose object is final and valid: as ``kubernel_admit``, but may change
-        nothing."""
+        """Refuse a write whose object is final and valid. Called as ``kubernel_admit``, after it and
+        after validation; may change nothing."""
 
     @hookspec(firstresult=True)
     def kubernel_authenticate(self, credentials: Credentials) -> UserInfo | Awaitable[UserInfo | None] | None:
@@ -63,6 +64,11 @@ class HookSpecs:
     def kubernel_document(self, path: str) -> tuple[str, bytes] | None:
         """A public document at a fixed path that is no resource (``/openid/v1/jwks``): its content type
         and body. Called for each authorized GET of a path that the API server itself does not know."""
+
+    @hookspec
+    def kubernel_scheduler_policy(self) -> SchedulerPolicy | None:
+        """A scheduling policy. Asked once, when the scheduler starts; the policies are applied in
+        configuration order. An exception stops the scheduler's start."""
 
     @hookspec
     def kubernel_metrics(self) -> str | None:

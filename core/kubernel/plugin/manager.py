@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import argparse
 
     from kubernel.plugin.contract import CertificateAuthority, NodeStreams
+    from kubernel.plugin.scheduling import SchedulerPolicy
     from kubernel.registry.attributes import Attributes, Credentials
     from kubernel.registry.registry import Registry
     from kubernel.registry.request import Request, UserInfo
@@ -148,6 +149,11 @@ class Hooks:
 
     def node_streams(self, node: str) -> NodeStreams | None:
         return cast("NodeStreams | None", self._first("kubernel_node_streams", node))
+
+    def scheduler_policies(self) -> list[SchedulerPolicy]:
+        """The scheduling policies, in configuration order."""
+        answers = [method() for _, method in self._methods.get("kubernel_scheduler_policy", ())]
+        return [answer for answer in answers if answer is not None]
 
     def document(self, path: str) -> tuple[str, bytes] | None:
         return cast("tuple[str, bytes] | None", self._first("kubernel_document", path))

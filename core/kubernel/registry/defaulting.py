@@ -92,8 +92,12 @@ def _object(node: Node) -> _Step:
 
 
 def _list(items: Node) -> _Step:
+    child: _Step | None = None
+
     def step(value: Any) -> None:
-        child = _step(items)
+        nonlocal child
+        if child is None:
+            child = _step(items)
         if child is not None and type(value) is list:
             for item in value:
                 child(item)

@@ -97,7 +97,7 @@ class Discovery:
             groups.setdefault(type.group, {}).setdefault(type.version, []).append(type)
         self._groups = {
             group: {
-                version: sorted(groups[group][version], key=lambda type: type.plural)
+                version: sorted(groups[group][version], key=lambda one: one.plural)
                 for version in sorted(groups[group], key=version_rank, reverse=True)
             }
             for group in sorted(groups, key=lambda group: (_RANK.get(group, len(_RANK)), group))

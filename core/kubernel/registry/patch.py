@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import jsonpointer
+import orjson
 
 from kubernel.errors import BadRequest, Invalid, RequestEntityTooLarge
 from kubernel.registry.strategic import strategic_patch
@@ -23,7 +23,8 @@ MAX_COPIED = 3 * 1024 * 1024
 """How many values ``copy`` operations may add up to, so that a small patch cannot make a huge document."""
 
 _REJECTED = "the server rejected our request due to an error in our request"
-_NUMBER = re.compile("0|[1-9][0-9]{0,8}")
+_INDEX = re.compile("0|-?[1-9][0-9]{0,8}")
+_BAD_ESCAPE = re.compile("~(?![01])")
 _OPERATIONS = frozenset(["add", "remove", "replace", "move", "copy", "test"])
 
 
@@ -62,10 +63,12 @@ def _pointer(op: dict[str, Any], member: str) -> list[str]:
     text = op.get(member)
     if not isinstance(text, str):
         raise BadRequest(f"the {op['op']} operation has no valid '{member}' member")
-    try:
-        return list(jsonpointer.JsonPointer(text).parts)
-    except jsonpointer.JsonPointerException as error:
-        raise BadRequest(str(error)) from None
+    if text and (text[0] != "/" or _BAD_ESCAPE.search(text)):
+        raise BadRequest(
+            f"the {op['op']} operation has no valid '{member}' member: \"{text}\" is no JSON pointer"
+        )
+    parts = text.split("/")[1:]
+    return [part.replace("~1", "/").replace("~0", "~") for part in parts] if "~" in text else parts
 
 
 class _Document:
@@ -83,7 +86,7 @@ class _Document:
     def apply(self, kind: str, path: list[str], source: list[str], value: Any) -> None:
         match kind:
             case "test":
-                if self._at(path) != value:
+                if not _same(self._at(path), value):
                     raise Invalid(_REJECTED)
             case "add":
                 self._add(path, value)
@@ -167,15 +170,25 @@ class _Document:
 
 
 def _index(place: Any, part: str, *, new: bool = False, end: int = 0) -> Any:
-    """The key or index that ``part`` is in ``place``; Invalid when there is none."""
+    """The key or index that ``part`` is in ``place``; Invalid when there is none.
+
+    Negative indexes count from the end, as the API server's library has it.
+    """
     if isinstance(place, dict):
         if new or part in place:
             return part
-    elif isinstance(place, list) and _NUMBER.fullmatch(part):
+    elif isinstance(place, list) and _INDEX.fullmatch(part):
         index = int(part)
-        if index < len(place) + end:
+        if -len(place) <= index < len(place) + end:
             return index
     raise Invalid(_REJECTED)
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Equality of JSON values; Python's own takes ``1`` for ``true``."""
+    return a == b and orjson.dumps(a, option=orjson.OPT_SORT_KEYS) == orjson.dumps(
+        b, option=orjson.OPT_SORT_KEYS
+    )
 
 
 def merge_patch(obj: Any, patch: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from kubernel.errors import BadRequest
 from kubernel.registry.duplicates import duplicate_fields
+from kubernel.registry.fastpath import conforms
 from kubernel.registry.scalars import (
     canonical_bytes,
     canonical_microtime,
@@ -56,6 +57,8 @@ def decode_check(node: Node, obj: Any, *, kind: str = "", version: str = "") -> 
     decoded at all: wrong types and malformed scalars under native nodes, nesting beyond MAX_DEPTH.
     """
     unknown: list[str] = []
+    if conforms(node, obj):
+        return unknown
     try:
         _step(node)(obj, None, unknown)
         return unknown

@@ -17,6 +17,7 @@ from kubernel.registry.operations import (
     WatchItem,
     WatchOptions,
 )
+from kubernel.registry.protobuf import Codec
 from kubernel.registry.reading import Reader, Watch
 from kubernel.registry.request import DeleteOptions, Request, UserInfo, WriteOptions
 from kubernel.registry.typetable import TypeTable
@@ -51,6 +52,8 @@ class Registry(TypeTable):
         self.clock = clock
         self.rng = rng
         self._bus = bus
+        self.protobuf: Codec | None = None
+        """Decodes protobuf bodies of the built-in types; set by the plugin that registers them."""
         self._admission = admission
         self._reader = Reader(store, bus)
         self._writer = Writer(store, clock, rng, admission)

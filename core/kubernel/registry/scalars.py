@@ -65,11 +65,13 @@ def canonical_microtime(value: Any) -> str:
 
 def canonical_quantity(value: Any) -> str:
     """resource.Quantity: a string, or a bare number."""
+    if type(value) is str:
+        return _canonical_quantity(value)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(
             "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
         )
-    return _canonical_quantity(value) if isinstance(value, str) else quantity.canonical(value)
+    return quantity.canonical(value)
 
 
 # A cluster's quantities repeat a few texts endlessly; the memo is bounded and invisible.

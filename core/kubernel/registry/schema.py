@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-__all__ = ["MAX_DEPTH", "DefinitionSource", "LazyNode", "Node"]
+__all__ = ["MAX_DEPTH", "DefinitionSource", "LazyNode", "Node", "must_have"]
 
 MAX_DEPTH = 200
 """How deep objects and arrays may nest in an object. orjson writes no more than 254 levels, and an object
@@ -18,6 +18,11 @@ stands a few levels deep in lists, tables and watch events."""
 
 class DefinitionSource(Protocol):
     """Where named definitions come from, for publishing and for explain."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Differs when anything that this source says differs."""
+        ...
 
     def node(self, name: str) -> Node:
         """The definition's node. KeyError when there is none."""
@@ -161,3 +166,18 @@ class LazyNode(Node):
             except AttributeError:
                 setattr(self, attribute, value)
         return getattr(self, name)
+
+
+def must_have(node: Node) -> tuple[str, ...]:
+    """The fields of a native struct whose absence is an error."""
+    if node.enforced is not None or not node.required:
+        return node.enforced or ()
+    properties = node.properties or {}
+    return tuple(name for name in node.required if name in properties and _needed(properties[name]))
+
+
+def _needed(node: Node) -> bool:
+    if node.type in ("integer", "number"):
+        return bool(node.extra and node.extra.get("minimum", 0) > 0)
+    # An absent list is an empty one, and false is what an absent boolean means.
+    return node.type in ("string", "object", "quantity", "time") and node.default is Node.UNSET

@@ -11,7 +11,8 @@ from typing import Any
 
 from kubernel.errors import Cause
 from kubernel.registry.causes import duplicate, invalid, not_supported, render, required, too_long, too_many
-from kubernel.registry.schema import Node
+from kubernel.registry.fastpath import conforms
+from kubernel.registry.schema import Node, must_have
 from kubernel.registry.structural import Step, mark, structural_step
 
 __all__ = ["validate"]
@@ -29,6 +30,8 @@ def validate(node: Node, obj: Any) -> list[Cause]:
     fills in zero values there. Structural trees: everything a structural schema can say but CEL rules.
     """
     causes: list[Cause] = []
+    if conforms(node, obj):
+        return causes
     step = _step(node)
     if step is None:
         return causes
@@ -67,7 +70,7 @@ def _step(node: Node) -> Step | None:
 def _constrained(node: Node) -> bool:
     if not node.native:
         return True
-    return bool(node.enum or _must(node) or (node.extra and not _CONSTRAINTS.isdisjoint(node.extra)))
+    return bool(node.enum or must_have(node) or (node.extra and not _CONSTRAINTS.isdisjoint(node.extra)))
 
 
 def _constrained_below(node: Node) -> bool:
@@ -84,24 +87,9 @@ def _constrained_below(node: Node) -> bool:
     return False
 
 
-def _must(node: Node) -> tuple[str, ...]:
-    """The fields of a native struct whose absence is an error."""
-    if node.enforced is not None or not node.required:
-        return node.enforced or ()
-    properties = node.properties or {}
-    return tuple(name for name in node.required if name in properties and _needed(properties[name]))
-
-
-def _needed(node: Node) -> bool:
-    if node.type in ("integer", "number"):
-        return bool(node.extra and node.extra.get("minimum", 0) > 0)
-    # An absent list is an empty one, and false is what an absent boolean means.
-    return node.type in ("string", "object", "quantity", "time") and node.default is Node.UNSET
-
-
 def _native(node: Node) -> Step:
     own = _own_rules(node)
-    must = _must(node)
+    must = must_have(node)
     properties, additional, items = node.properties, node.additional, node.items
     below: list[tuple[str, Step]] | None = None
     inner: Step | None = None
@@ -116,7 +104,7 @@ def _native(node: Node) -> Step:
             below = [(name, step) for name, step in found if step is not None]
         for name in must:
             if not value.get(name) and _missing(value.get(name)):
-                causes.append(required(render((path, name))))  # noqa: PERF401: almost never, and hot
+                causes += (required(render((path, name))),)
         for name, step in below:
             if name in value:
                 step(value[name], (path, name), causes)

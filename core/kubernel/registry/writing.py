@@ -418,6 +418,7 @@ class Writer:
                 subresource=request.subresource,
                 now=rfc3339(self.clock.time()),
                 force=options.force,
+                reset=_not_written_by(request),
             )
             obj = own(merged)
         else:
@@ -513,6 +514,7 @@ class Writer:
             subresource=request.subresource,
             now=rfc3339(self.clock.time()),
             force=request.options.force,
+            reset=_not_written_by(request),
         )
         obj = request.obj = own(obj)
         request.old = None
@@ -543,6 +545,7 @@ class Writer:
             api_version=request.type.api_version,
             subresource=request.subresource,
             now=rfc3339(self.clock.time()),
+            reset=_not_written_by(request),
         )
         if managed:
             obj["metadata"]["managedFields"] = managed
@@ -555,6 +558,13 @@ class Writer:
             request.warn(request.type.deprecation)
         for text in request.type.strategy.warnings(request, obj):
             request.warn(text)
+
+
+def _not_written_by(request: Request) -> tuple[str, ...]:
+    """The fields that the request's endpoint resets: nobody gets to own them through it."""
+    if request.subresource == "status":
+        return ("spec",)
+    return ("status",) if not request.subresource and "status" in request.type.subresources else ()
 
 
 def _subresource(type: ResourceType, name: str, verb: str) -> Subresource:

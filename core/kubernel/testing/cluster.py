@@ -45,6 +45,16 @@ _SERVED: Mapping[str, Any] = {
 }
 
 
+class _TestedKernel(Kernel):
+    """Puts the faults' seams in before the first plugin starts."""
+
+    faults: Faults
+
+    def _build(self) -> None:
+        super()._build()
+        self.faults.install()
+
+
 class ClusterClock:
     """The cluster's time. It stands still between ``advance`` calls, except in a real-time cluster."""
 
@@ -88,19 +98,25 @@ class Cluster:
         self.clock = ClusterClock(self._driver)
         self._https = https
         try:
-            self.kernel = Kernel(
-                _configuration(config, self.data_dir, https),
+            configuration = _configuration(config, self.data_dir, https)
+            self._in_memory = configuration.enabled("store", "memory")
+            self.kernel = _TestedKernel(
+                configuration,
                 clock=self._driver.clock,
                 rng_seed=seed,
                 freeze=freeze,
                 catalogue=catalogue or Catalogue(default_cache_path()),
             )
+            self.faults = self.kernel.faults = Faults(self.kernel, self._driver)
+            if isinstance(self._driver, VirtualDriver):
+                self._driver.busy = self._is_waiting_for_disk
+            self._moving = True
             self._driver.run(self.kernel.start())
+            self._moving = False
         except BaseException:
             self._driver.close()
             self._remove()
             raise
-        self.faults = Faults(self.kernel, self._driver)
         self._client = self.kernel.client("kubernetes-admin", _MASTERS)
         self._stopped = False
         self.settle()
@@ -109,7 +125,7 @@ class Cluster:
         """Stop everything; may be called more than once. Raises what plugins failed to release."""
         if self._stopped:
             return
-        self._stopped = True
+        self._stopped = self._moving = True
         try:
             self._driver.run(self.kernel.stop())
         finally:
@@ -121,6 +137,12 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _is_waiting_for_disk(self) -> bool:
+        """A store with a thread of its own is at work: time must not pass meanwhile."""
+        if self._in_memory:
+            return False
+        return self._moving or self.faults.writing > 0
 
     def _remove(self) -> None:
         if self._temporary is not None:

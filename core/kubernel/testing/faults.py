@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Faults"]
 
+_VERBS = ("create", "update", "patch", "delete", "delete_collection")
+
 
 class _OpenWatch:
     """A watch that can be cut off from outside."""
@@ -66,9 +68,14 @@ class Faults:
         self._open: dict[_OpenWatch, None] = {}
         self._failures: list[_Failure] = []
         self._delay = 0.0
-        registry: Any = kernel.registry
+        self.writing = 0
+        """Writes that the backend has been given and has not answered yet."""
+
+    def install(self) -> None:
+        """Called once the registry is there and nothing has started yet."""
+        registry: Any = self._kernel.registry
         registry.watch = self._tracked(registry.watch)
-        for verb in ("create", "update", "patch", "delete"):
+        for verb in _VERBS:
             setattr(registry, verb, self._failing(verb, getattr(registry, verb)))
         store: Any = registry.store
         for operation in ("create", "update", "delete"):
@@ -99,7 +106,7 @@ class Faults:
         error: ApiError | None = None,
         times: int = 1,
         *,
-        verbs: Iterable[str] = ("create", "update", "patch", "delete"),
+        verbs: Iterable[str] = _VERBS,
     ) -> None:
         """Refuse the next ``times`` writes of a resource with ``error`` (default: 503); nothing is stored."""
         refusal = error or ServiceUnavailable(
@@ -146,6 +153,10 @@ class Faults:
         async def delayed(*args: Any, **options: Any) -> Any:
             if self._delay > 0:
                 await self._driver.clock.sleep(self._delay)
-            return await operation(*args, **options)
+            self.writing += 1
+            try:
+                return await operation(*args, **options)
+            finally:
+                self.writing -= 1
 
         return delayed

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from kubernel.config import parse
 from kubernel.errors import PluginError
 from kubernel.plugin.catalogue import Catalogue
@@ -123,7 +124,7 @@ def test_the_configuration_line_is_named(distribution: Any, tmp_path: Path) -> N
         Catalogue().select_choice("store", choice)
     assert str(refusal.value).startswith(f'{path}:4: there is no plugin "nosuch"')
     programmatic = parse({"plugins": {"store": "nosuch"}}).plugins["store"][0]
-    with pytest.raises(PluginError, match="^<configuration>: there is no plugin"):
+    with pytest.raises(PluginError, match=r"^<configuration>: there is no plugin"):
         Catalogue().select_choice("store", programmatic)
 
 

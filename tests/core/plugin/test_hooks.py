@@ -7,6 +7,7 @@ import asyncio
 from typing import Any
 
 import pytest
+
 from kubernel.errors import Forbidden, PluginError
 from kubernel.plugin import Plugin, hookimpl
 from kubernel.plugin.manager import Hooks
@@ -127,6 +128,25 @@ def test_kubernel_certificate_authority_and_kubernel_node_streams_take_the_first
     assert (hooks.node_streams("a"), hooks.node_streams("b")) == ("one", "two")
     assert hooks.certificate_authority() == "ca"
     assert registered().certificate_authority() is None
+
+
+def test_kubernel_document_takes_the_first_answer() -> None:
+    found = ("application/json", b"{}")
+    hooks = registered(
+        plugin(kubernel_document=lambda self, path: None),
+        plugin(kubernel_document=lambda self, path: found if path == "/keys" else None),
+    )
+    assert hooks.document("/keys") == found
+    assert hooks.document("/other") is None
+
+
+def test_kubernel_scheduler_policy_asks_everyone_in_order() -> None:
+    hooks = registered(
+        plugin(kubernel_scheduler_policy=lambda self: "first"),
+        plugin(kubernel_scheduler_policy=lambda self: None),
+        plugin(kubernel_scheduler_policy=lambda self: "second"),
+    )
+    assert hooks.scheduler_policies() == ["first", "second"]
 
 
 def test_kubernel_metrics_are_joined_and_a_failing_plugin_is_left_out() -> None:

@@ -87,6 +87,8 @@ def test_merge_patch_is_the_algorithm_of_the_rfc(before: Any, patch: Any) -> Non
         ),
         ([{"op": "test", "path": "/spec/a", "value": 1}], {"spec": {"a": 1, "l": [1, 2]}}),
         ([{"op": "replace", "path": "", "value": {}}], {}),
+        ([{"op": "remove", "path": "/spec/l/-1"}], {"spec": {"a": 1, "l": [1]}}),
+        ([{"op": "add", "path": "/a~1b~0c", "value": 1}], {"spec": {"a": 1, "l": [1, 2]}, "a/b~c": 1}),
     ],
 )
 def test_json_patch_operations(ops: Any, after: Any) -> None:
@@ -113,7 +115,9 @@ def test_a_value_added_twice_is_not_changed_by_later_operations() -> None:
         ([{"op": "remove"}], BadRequest),
         ([{"op": "move", "path": "/a"}], BadRequest),
         ([{"op": "remove", "path": "a"}], BadRequest),
+        ([{"op": "remove", "path": "/a~2"}], BadRequest),
         ([{"op": "test", "path": "/a", "value": 2}], Invalid),
+        ([{"op": "test", "path": "/a", "value": True}], Invalid),
         ([{"op": "remove", "path": "/b"}], Invalid),
         ([{"op": "add", "path": "/b/c", "value": 1}], Invalid),
         ([{"op": "add", "path": "/a/c", "value": 1}], Invalid),

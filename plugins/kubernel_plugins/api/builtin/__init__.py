@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from importlib import resources
 from typing import TYPE_CHECKING
 
 from kubernel.plugin import Plugin as Base
 from kubernel.plugin import hookimpl
+from kubernel.registry.protobuf import FieldTable, ProtobufDecoder
 from kubernel_plugins.api.builtin.context import Context
 from kubernel_plugins.api.builtin.registration import resource_types
 from kubernel_plugins.api.builtin.schemas import Schemas
+from kubernel_plugins.api.builtin.tables.overlay import overlay
 
 if TYPE_CHECKING:
     from kubernel.registry.registry import Registry
@@ -22,5 +25,18 @@ class Plugin(Base):
     @hookimpl
     def kubernel_register_types(self, registry: Registry) -> None:
         schemas = Schemas()
+        schemas.overlay(overlay())
         for type in resource_types(Context(self.handle), schemas.for_kind):
             registry.register(type)
+
+        def definition(group: str, version: str, kind: str) -> str | None:
+            try:
+                return schemas.definition_for(group, version, kind)
+            except KeyError:
+                return None
+
+        registry.protobuf = ProtobufDecoder(_field_table, definition)
+
+
+def _field_table() -> FieldTable:
+    return FieldTable(resources.files(__package__).joinpath("protobuf_fields.txt").read_text("utf-8"))

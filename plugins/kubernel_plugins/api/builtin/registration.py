@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from kubernel.errors import MethodNotSupported
 from kubernel.objects import names
 from kubernel.registry.types import GroupVersionKind, ResourceType, Subresource
 from kubernel_plugins.api.builtin.rows import LazyColumns, Row, field_reader
-from kubernel_plugins.api.builtin.strategies import make
-from kubernel_plugins.api.builtin.tables import TABLES
+from kubernel_plugins.api.builtin.strategies import deferred
+from kubernel_plugins.api.builtin.tables import REVIEWS, TABLES
 from kubernel_plugins.api.builtin.tables.subresources import OWN_KIND_VERBS, SUBRESOURCES
 
 if TYPE_CHECKING:
+    from kubernel.registry.request import Request
     from kubernel.registry.schema import Node
+    from kubernel.registry.types import Strategy
     from kubernel.store.records import Obj
     from kubernel_plugins.api.builtin.context import Context
-    from kubernel_plugins.api.builtin.strategies.base import Builtin
 
 __all__ = ["resource_types"]
 
@@ -30,17 +33,27 @@ _EVENT_SOURCE = "source"
 
 def resource_types(context: Context, node: Callable[[str, str, str], Node]) -> Iterator[ResourceType]:
     """Every type of the tables. ``node(group, version, kind)`` gives a kind's schema."""
-    strategies: dict[str, Builtin] = {}
+    strategies: dict[str, Strategy] = {}
     for (group, version), rows in TABLES.items():
         for row in rows:
             strategy = strategies.get(row.strategy)
             if strategy is None:
-                strategy = strategies[row.strategy] = make(row.strategy, context)
+                strategy = strategies[row.strategy] = deferred(row.strategy, context)
             yield _type(group, version, row, strategy, node)
+    for (group, version), rows in REVIEWS.items():
+        for row in rows:
+            type = _type(group, version, row, deferred(row.strategy, context), node)
+            type.create = _unanswered
+            yield type
+
+
+def _unanswered(request: Request) -> Obj:
+    """Stands in until an auth plugin answers the review."""
+    raise MethodNotSupported.for_verb(request.type.plural, request.type.group, "create")
 
 
 def _type(
-    group: str, version: str, row: Row, strategy: Builtin, node: Callable[[str, str, str], Node]
+    group: str, version: str, row: Row, strategy: Strategy, node: Callable[[str, str, str], Node]
 ) -> ResourceType:
     type = ResourceType(
         group,
@@ -60,6 +73,8 @@ def _type(
         check_name=_name_check(row),
     )
     type.subresources = {name: _subresource(type, name, strategy) for name in row.subresources}
+    if row.create:
+        type.create = _handler(strategy, row.create)
     _shared_storage(type)
     return type
 
@@ -74,7 +89,9 @@ def _reader(row: Row, path: str, absent: str) -> Callable[[Obj], str]:
 
 def _event_reader(path: str, absent: str) -> Callable[[Obj], str]:
     """Events are selected as they are stored, so the fields of events.k8s.io have two names."""
-    stored = path.replace("regarding.", "involvedObject.").replace("reportingController", "reportingComponent")
+    stored = path.replace("regarding.", "involvedObject.").replace(
+        "reportingController", "reportingComponent"
+    )
     if path == _EVENT_SOURCE:
         component, reporter = field_reader("source.component", ""), field_reader("reportingComponent", absent)
         return lambda obj: component(obj) or reporter(obj)
@@ -95,30 +112,47 @@ def _check_trust_bundle(name: str) -> list[str]:
     return names.check_dns1123_subdomain(name.rpartition(":")[2])
 
 
-def _subresource(type: ResourceType, name: str, strategy: Any) -> Subresource:
+def _subresource(type: ResourceType, name: str, strategy: Strategy) -> Subresource:
     if name == "scale":
-        from kubernel_plugins.api.builtin.strategies.scale import read_scale, write_scale  # noqa: PLC0415
+        from kubernel_plugins.api.builtin.strategies.scale import read_scale, write_scale
 
         return Subresource(name, _SCALE, read=read_scale, write=write_scale)
     row = SUBRESOURCES.get(f"{type.plural}/{name}")
     if row is None:
         return Subresource(name, type.gvk, OWN_KIND_VERBS.get(name, ("get", "patch", "update")))
-    handler = getattr(strategy, row.handler) if row.handler else None
+    handler = _handler(strategy, row.handler) if row.handler else None
     return Subresource(name, row.gvk, row.verbs, handler=handler, connect=row.connect)
+
+
+def _handler(strategy: Strategy, method: str) -> Callable[[Request], Any]:
+    """The strategy's answer to POST, looked up when it is first needed."""
+
+    def answer(request: Request) -> Any:
+        return getattr(strategy, method)(request)
+
+    return answer
+
+
+def _late(where: str) -> Callable[..., Obj]:
+    """``module:function`` of ``strategies/``, imported when first called."""
+    module, _, function = where.partition(":")
+
+    def call(*args: Obj) -> Obj:
+        loaded = import_module(f"kubernel_plugins.api.builtin.strategies.{module}")
+        result: Obj = getattr(loaded, function)(*args)
+        return result
+
+    return call
 
 
 def _shared_storage(type: ResourceType) -> None:
     """Types whose objects another type keeps."""
     match (type.group, type.version, type.kind):
         case ("events.k8s.io", _, "Event"):
-            from kubernel_plugins.api.builtin.strategies import events  # noqa: PLC0415
-
             type.storage_group = ""
-            type.to_storage, type.from_storage = events.to_core, events.from_core
+            type.to_storage, type.from_storage = _late("events:to_core"), _late("events:from_core")
         case ("autoscaling", "v1", "HorizontalPodAutoscaler"):
-            from kubernel_plugins.api.builtin.strategies import autoscaling  # noqa: PLC0415
-
             type.storage_version = "v2"
-            type.to_storage, type.from_storage = autoscaling.to_v2, autoscaling.from_v2
+            type.to_storage, type.from_storage = _late("autoscaling:to_v2"), _late("autoscaling:from_v2")
         case ("autoscaling", "v2", "HorizontalPodAutoscaler"):
             type.storage_version = "v2"

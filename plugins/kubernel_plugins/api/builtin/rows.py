@@ -29,6 +29,7 @@ class Row:
     ``subresources`` names ``status``, ``scale`` and the entries of ``tables.subresources``. ``columns`` is
     ``module:NAME`` in ``columns/`` (empty: Name and Created At), ``strategy`` an entry of
     ``strategies.STRATEGIES``. ``fields`` are selectable fields, with their value when absent.
+    ``create`` names the strategy's method that answers POST for a kind that is not stored.
     """
 
     kind: str
@@ -43,6 +44,7 @@ class Row:
     strategy: str = "spec"
     fields: Mapping[str, str] = field(default_factory=dict)
     indexed_field: str = ""
+    create: str = ""
 
 
 @dataclass(frozen=True, slots=True)

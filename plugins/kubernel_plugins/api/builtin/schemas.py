@@ -55,7 +55,7 @@ class Schemas:
             )
         self.version = version
         self._data = data
-        table = _read(data / f"v{version}.structure")
+        table, self._checksum = _read(data / f"v{version}.structure")
         self._types: list[dict[str, Any]] = table["types"]
         self._definitions: dict[str, dict[str, Any]] = table["definitions"]
         self._nodes: dict[str, LazyNode] = {}
@@ -67,6 +67,11 @@ class Schemas:
                 self._kinds.setdefault((group, api_version, kind), name)
         self._descriptions: dict[str, list[Any]] | None = None
         self._texts: list[str] = []
+
+    @property
+    def fingerprint(self) -> str:
+        overlay = orjson.dumps(self._overlay, option=orjson.OPT_SORT_KEYS)
+        return f"{self.version}-{self._checksum:08x}-{zlib.crc32(overlay):08x}"
 
     def __contains__(self, name: str) -> bool:
         return name in self._definitions
@@ -99,7 +104,7 @@ class Schemas:
 
     def describe(self, name: str) -> tuple[str, Mapping[str, str]]:
         if self._descriptions is None:
-            table = _read(self._data / f"v{self.version}.descriptions")
+            table, _ = _read(self._data / f"v{self.version}.descriptions")
             self._texts = table["texts"]
             self._descriptions = table["definitions"]
         entry = self._descriptions.get(name)
@@ -255,7 +260,7 @@ def _overlay_field(properties: dict[str, Node], field: str, keywords: Mapping[st
         node.extra = extra
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> tuple[dict[str, Any], int]:
     try:
         packed = path.read_bytes()
     except FileNotFoundError:
@@ -265,4 +270,4 @@ def _read(path: Path) -> dict[str, Any]:
     table: dict[str, Any] = orjson.loads(zlib.decompress(packed))
     if table.get("format") != _FORMAT:
         raise PluginError(f"the schema data {path} is of another release; run: python -m build_schema.build")
-    return table
+    return table, zlib.crc32(packed)

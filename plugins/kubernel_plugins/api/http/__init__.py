@@ -36,7 +36,7 @@ class Plugin(BasePlugin):
 
     Settings = Settings
 
-    def __init__(self, settings: Settings, handle: Handle) -> None:
+    def __init__(self, settings: Any, handle: Handle) -> None:
         super().__init__(settings, handle)
         self._server: HttpServer | None = None
         self._api: Any = None

@@ -46,7 +46,7 @@ class Limits:
     LINGER = 2.0
 
 
-class _Request(RequestHandler[Any]):
+class _Request(RequestHandler):
     """A connection: aiohttp's protocol plus what the API server remembers about the client."""
 
     __slots__ = ("_certificate", "opened", "user")
@@ -166,6 +166,12 @@ class AioExchange:
         length = self.headers.get("Content-Length")
         if length and int(length) > limit:
             raise _too_large(limit)
+        if payload.is_eof() and payload.exception() is None:
+            # It came with the headers: no waiting, no timer.
+            whole: bytes = payload.read_nowait()
+            if len(whole) > limit:
+                raise _too_large(limit)
+            return whole
         chunks: list[bytes] = []
         size = 0
         try:
@@ -187,9 +193,7 @@ class AioExchange:
             raise ConnectionResetError("client is gone")
         chunked = self._message.version >= (1, 1)
         framing = b"Transfer-Encoding: chunked\r\n" if chunked else b"Connection: close\r\n"
-        transport.write(
-            b"%b%b%b%b\r\n" % (_STATUS_LINES[status], self.server.date_line(), head, framing)
-        )
+        transport.write(b"%b%b%b%b\r\n" % (_STATUS_LINES[status], self.server.date_line(), head, framing))
         self._streaming = asyncio.current_task()
         stream = _ChunkStream(self, chunked, silent=self.method == "HEAD")
         self.server.streams[stream] = self._streaming
@@ -308,14 +312,14 @@ class _WebSocket:
         await self.socket.close(code=code, message=reason.encode()[:120])
 
 
-class _Server(web.Server[Any]):
+class _Server(web.Server):
     """Makes connections of our own class."""
 
     def __init__(self, owner: HttpServer, handler: Any, **kwargs: Any) -> None:
         super().__init__(handler, request_factory=owner.exchange, **kwargs)
         self.owner = owner
 
-    def __call__(self) -> RequestHandler[Any]:
+    def __call__(self) -> RequestHandler:
         return _Request(self, self.owner.clock.monotonic(), loop=self._loop, **self._kwargs)
 
 

@@ -7,13 +7,12 @@ from typing import Any, NamedTuple
 import orjson
 
 from kubernel.errors import BadRequest
+from kubernel.registry.schema import MAX_DEPTH
 
-__all__ = ["MAX_BODY", "MAX_DEPTH", "Body", "decode_json", "decode_yaml"]
+__all__ = ["MAX_BODY", "Body", "decode_json", "decode_yaml"]
 
 MAX_BODY = 3 * 1024 * 1024
 """Bytes; upstream's limit for a resource request."""
-MAX_DEPTH = 256
-"""Levels of nesting: no real object comes near, and nothing that walks one recursively overflows."""
 _MAX_EXPANDED = 1_000_000
 
 

@@ -11,9 +11,10 @@ from .responses import JSON
 from .transport import Reply, header_block
 
 if TYPE_CHECKING:
+    from kubernel.registry.openapi import OpenAPI
+
     from kubernel.plugin import Handle
     from kubernel.registry.documents import Document
-    from kubernel.registry.openapi import OpenAPI
 
     from .negotiate import Negotiator
     from .transport import Exchange
@@ -68,7 +69,9 @@ class Documents:
         raise NotFound.for_path()
 
 
-def _reply(exchange: Exchange, document: Document | None, content_type: str, immutable: bool = False) -> Reply:
+def _reply(
+    exchange: Exchange, document: Document | None, content_type: str, immutable: bool = False
+) -> Reply:
     if document is None:
         raise NotFound.for_path()
     etag = f'"{document.etag}"'

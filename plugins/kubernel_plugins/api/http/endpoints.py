@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import platform
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kubernel import __version__
 from kubernel.errors import MethodNotSupported, NotFound
 
 from . import query as q
 from .documents import Documents
-from .responses import JSON_HEAD, TEXT_HEAD, json_reply
+from .responses import TEXT_HEAD, json_reply
 from .transport import Reply, header_block
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ class Endpoints:
             text = self.metrics.render((self.handle.hooks.metrics(),))
             return Reply(200, text.encode(), _METRICS_HEAD)
         if path == "/":
-            return json_reply(200, {"paths": sorted({*_INDEX, *self.documents.paths(), *self._health_paths()})})
+            return json_reply(
+                200, {"paths": sorted({*_INDEX, *self.documents.paths(), *self._health_paths()})}
+            )
         document = self.handle.hooks.document(path)
         if document is not None:
             content_type, body = document

@@ -72,13 +72,9 @@ class Gate:
             user = await self._authenticate(exchange, token)
             if not authorization and connection.certificate is not None:
                 connection.user = user
-        if (
-            headers.get("Impersonate-User", "")
-            or headers.get("Impersonate-Group", "")
-            or headers.get("Impersonate-Uid", "")
-            or any(name.lower().startswith(_EXTRA) for name in headers.keys())  # noqa: SIM118
-        ):
-            return self._impersonate(user, headers)
+        for name in headers.keys():  # noqa: SIM118 - a multi-valued mapping
+            if name[0] in "iI" and name.lower().startswith("impersonate-"):
+                return self._impersonate(user, headers)
         return user
 
     async def _authenticate(self, exchange: Exchange, token: str | None) -> UserInfo:

@@ -44,8 +44,8 @@ class Metrics:
         for key, row in self._durations.items():
             labels = _labels(key)
             total = 0
-            for bound, number in zip(_BUCKETS, row, strict=False):
-                total += int(number)
+            for bound, hits in zip(_BUCKETS, row, strict=False):
+                total += int(hits)
                 lines.append(f'{name}_bucket{{{labels},le="{bound:g}"}} {total}')
             total += int(row[len(_BUCKETS)])
             lines.append(f'{name}_bucket{{{labels},le="+Inf"}} {total}')
@@ -54,12 +54,17 @@ class Metrics:
         lines += ["# TYPE apiserver_current_inflight_requests gauge"]
         for kind, number in self.inflight.items():
             lines.append(f'apiserver_current_inflight_requests{{request_kind="{kind}"}} {number}')
-        lines += ["# TYPE apiserver_longrunning_requests gauge", f"apiserver_longrunning_requests {self.longrunning}"]
+        lines += [
+            "# TYPE apiserver_longrunning_requests gauge",
+            f"apiserver_longrunning_requests {self.longrunning}",
+        ]
         lines += [
             "# TYPE apiserver_dropped_requests_total counter",
             f"apiserver_dropped_requests_total {self.rejected}",
         ]
-        return "\n".join(lines) + "\n" + "".join(text if text.endswith("\n") else text + "\n" for text in others)
+        return (
+            "\n".join(lines) + "\n" + "".join(text if text.endswith("\n") else text + "\n" for text in others)
+        )
 
 
 def _labels(key: _Key) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from kubernel.errors import NotAcceptable, UnsupportedMediaType
+from kubernel.registry.protobuf import MEDIA_TYPE
 
-__all__ = ["Form", "PATCH_TYPES", "Negotiator", "request_format", "patch_type"]
+__all__ = ["PATCH_TYPES", "Form", "Negotiator", "patch_type", "request_format"]
 
 PATCH_TYPES: dict[str, Literal["json", "merge", "strategic", "apply"]] = {
     "application/json-patch+json": "json",
@@ -49,9 +50,7 @@ class Negotiator:
         for form in forms:
             if form.shape == "object" or (discovery if form.shape == "discovery" else shapes):
                 return form
-        raise NotAcceptable(
-            "only the following media types are accepted: application/json, application/yaml"
-        )
+        raise NotAcceptable("only the following media types are accepted: application/json, application/yaml")
 
 
 def _parse_accept(accept: str) -> tuple[Form, ...]:
@@ -91,14 +90,19 @@ def _form(media: str, parameters: dict[str, str]) -> Form | None:
     return None
 
 
-def request_format(content_type: str) -> Literal["json", "yaml"]:
-    """Of a POST, PUT or DELETE body; an absent header is JSON."""
+def request_format(content_type: str, *, custom: bool = False) -> Literal["json", "yaml", "protobuf"]:
+    """Of a POST, PUT or DELETE body; an absent header is JSON. Custom resources have no protobuf."""
     media = content_type.partition(";")[0].strip().lower()
     if media in ("", "application/json"):
         return "json"
     if media in ("application/yaml", "application/x-yaml", "text/yaml"):
         return "yaml"
-    raise UnsupportedMediaType(_UNKNOWN_FORMAT + "application/json, application/yaml")
+    accepted = ["application/json", "application/yaml"]
+    if not custom:
+        if media == MEDIA_TYPE:
+            return "protobuf"
+        accepted.append(MEDIA_TYPE)
+    raise UnsupportedMediaType(_UNKNOWN_FORMAT + ", ".join(accepted))
 
 
 def patch_type(content_type: str, *, custom: bool) -> Literal["json", "merge", "strategic", "apply"]:

@@ -23,6 +23,10 @@ class Target(NamedTuple):
     """The deprecated ``/api/v1/watch/…`` form."""
 
 
+_NOTHING = "\0"
+"""A resource that is nowhere registered: paths with empty steps."""
+
+
 def parse(path: str) -> Target | None:
     """The resource that ``path`` addresses; None when it is no resource path.
 
@@ -51,11 +55,13 @@ def parse(path: str) -> Target | None:
     namespace = ""
     if rest[0] == "namespaces" and len(rest) > 1:
         namespace = rest[1]
+        if not namespace:
+            return Target(group, version, _NOTHING)
         if len(rest) > 2 and not (rest[2] in ("status", "finalize") and group == "" and len(rest) == 3):
             rest = rest[2:]
     count = len(rest)
     if count > 1 and not rest[1]:
-        return Target(group, version, "\0")
+        return Target(group, version, _NOTHING)
     return Target(
         group,
         version,

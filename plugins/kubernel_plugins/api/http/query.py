@@ -175,7 +175,9 @@ def write_options(query: Query, kind: str, user_agent: str, *, patch: str = "") 
     manager = one(query, "fieldManager")
     if len(manager.encode()) > _MANAGER_LENGTH:
         causes.append(
-            Cause("FieldValueTooLong", f"Too long: may not be more than {_MANAGER_LENGTH} bytes", "fieldManager")
+            Cause(
+                "FieldValueTooLong", f"Too long: may not be more than {_MANAGER_LENGTH} bytes", "fieldManager"
+            )
         )
     for position, character in enumerate(manager):
         if not character.isprintable():
@@ -246,7 +248,9 @@ def delete_options(query: Query, body: Any) -> DeleteOptions:
             )
         )
     if policy is not None and policy not in _POLICIES:
-        causes.append(_unsupported("propagationPolicy", str(policy), ("Background", "Foreground", "Orphan", "nil")))
+        causes.append(
+            _unsupported("propagationPolicy", str(policy), ("Background", "Foreground", "Orphan", "nil"))
+        )
     if grace is not None and grace < 0:
         grace = 1
     dry = _dry_run([str(value) for value in dry_run], causes)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import random
 
     from kubernel.clock import Clock, Timer
-    from kubernel.registry.registry import Page, Registry, Watch, WatchItem
+    from kubernel.registry.registry import Page, Registry, Watch, WatchItem, WatchOptions
     from kubernel.registry.types import ResourceType
     from kubernel.store.records import Record
 
@@ -41,7 +41,9 @@ INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 class ListWriter:
     """Answers lists: short ones at once, long ones batch by batch as the client takes them."""
 
-    async def reply(self, exchange: Exchange, shape: Shape, page: Page, *, gzip: bool, head: bytes) -> Reply | None:
+    async def reply(
+        self, exchange: Exchange, shape: Shape, page: Page, *, gzip: bool, head: bytes
+    ) -> Reply | None:
         records = page.records
         start = shape.head(page)
         if len(records) <= BATCH:
@@ -85,7 +87,13 @@ class Watcher:
         self._joined: dict[str, _Joined] = {}
 
     async def serve(
-        self, exchange: Exchange, type: ResourceType, namespace: str, query: q.Query, shape: Shape, head: bytes
+        self,
+        exchange: Exchange,
+        type: ResourceType,
+        namespace: str,
+        query: q.Query,
+        shape: Shape,
+        head: bytes,
     ) -> None:
         options = q.watch_options(query)
         seconds = q.integer(query, "timeoutSeconds") or 0
@@ -115,7 +123,7 @@ class Watcher:
             watch.close()
 
     async def _run(
-        self, stream: Stream, watch: Watch, shape: Shape, options: q.WatchOptions, unfiltered: bool
+        self, stream: Stream, watch: Watch, shape: Shape, options: WatchOptions, unfiltered: bool
     ) -> None:
         first = True
         initial: Iterator[Record] = iter(watch.initial)
@@ -139,12 +147,15 @@ class Watcher:
         finally:
             state.cancel()
 
-    def _payload(self, items: Sequence[WatchItem], shape: Shape, unfiltered: bool, state: _Bookmarks) -> bytes:
+    def _payload(
+        self, items: Sequence[WatchItem], shape: Shape, unfiltered: bool, state: _Bookmarks
+    ) -> bytes:
         if not shape.shares_frames:
             frames = []
             for item in items:
                 frames.append(
-                    b'{"type":"%b","object":%b}\n' % (item.type.encode(), shape.event(item.record, state.first))
+                    b'{"type":"%b","object":%b}\n'
+                    % (item.type.encode(), shape.event(item.record, state.first))
                 )
                 state.first = False
             return b"".join(frames)

@@ -15,7 +15,17 @@ from .transport import Reply, header_block
 if TYPE_CHECKING:
     from kubernel.store.records import Obj
 
-__all__ = ["JSON", "JSON_HEAD", "TEXT_HEAD", "error_reply", "gzip_reply", "json_reply", "json_stream_head", "warning_head", "yaml_reply"]
+__all__ = [
+    "JSON",
+    "JSON_HEAD",
+    "TEXT_HEAD",
+    "error_reply",
+    "gzip_reply",
+    "json_reply",
+    "json_stream_head",
+    "warning_head",
+    "yaml_reply",
+]
 
 JSON = "application/json"
 JSON_HEAD = header_block([("Cache-Control", "no-cache, private"), ("Content-Type", JSON)])

@@ -43,6 +43,8 @@ _READS = {"GET", "HEAD"}
 _LONG = frozenset({"watch", "connect"})
 _CREATE_TO_CONNECT = frozenset({"exec", "attach", "portforward"})
 _RETRY_AFTER = 1
+_TARGETS = 4096
+"""Parsed paths that are remembered."""
 
 
 class Api:
@@ -61,15 +63,20 @@ class Api:
         self.changer = Changer(handle.registry)
         self.connector = Connector(handle.registry, handle.hooks, self.gate)
         self.endpoints = Endpoints(handle, self.metrics, self.negotiator)
+        self._targets: dict[str, Target | None] = {}
         self._random = handle.rng.getrandbits
 
     async def handle(self, exchange: Exchange) -> Reply | None:
         started = self.clock.monotonic()
-        number = "%032x" % self._random(128)
-        audit = f"{number[:8]}-{number[8:12]}-{number[12:16]}-{number[16:20]}-{number[20:]}"
-        stamp = b"Audit-Id: %b\r\n" % audit.encode()
+        number = b"%032x" % self._random(128)
+        stamp = b"Audit-Id: %b-%b-%b-%b-%b\r\n" % (
+            number[:8], number[8:12], number[12:16], number[16:20], number[20:],
+        )  # fmt: skip
         path = exchange.path
-        target = parse(path)
+        try:
+            target = self._targets[path]
+        except KeyError:
+            target = self._parse(path)
         reading = exchange.method in _READS
         verb = "" if target is None else _verb(exchange, target)
         lasting = verb in _LONG
@@ -124,6 +131,13 @@ class Api:
                 reply = gzip_reply(reply)
         return reply
 
+    def _parse(self, path: str) -> Target | None:
+        """Clients ask for the same few paths again and again."""
+        if len(self._targets) >= _TARGETS:
+            self._targets.clear()
+        target = self._targets[path] = parse(path)
+        return target
+
     def _known(self, target: Target) -> bool:
         return self.registry.lookup(target.group, target.version, target.resource) is not None
 
@@ -151,8 +165,10 @@ class Api:
             raise MethodNotSupported.for_verb(type.plural, type.group, exchange.method)
         if type.namespaced:
             if not target.namespace and (target.name or verb not in ("list", "watch", "create")):
-                raise NotFound.for_path() if target.name else MethodNotSupported.for_verb(
-                    type.plural, type.group, verb
+                raise (
+                    NotFound.for_path()
+                    if target.name
+                    else MethodNotSupported.for_verb(type.plural, type.group, verb)
                 )
         elif target.namespace and target.resource != "namespaces":
             raise NotFound.for_path()
@@ -186,7 +202,9 @@ class Api:
             if verb not in type.verbs:
                 raise MethodNotSupported.for_verb(type.plural, type.group, verb)
             body = shape.one(self.registry.get(type, namespace, target.name))
-            return Reply(200, body, JSON_HEAD + warning_head((type.deprecation,)) if type.deprecation else JSON_HEAD)
+            return Reply(
+                200, body, JSON_HEAD + warning_head((type.deprecation,)) if type.deprecation else JSON_HEAD
+            )
         if verb not in type.verbs and verb not in ("create", "update"):
             raise MethodNotSupported.for_verb(type.plural, type.group, verb)
         extra = stamp + (warning_head((type.deprecation,)) if type.deprecation else b"")
@@ -268,7 +286,14 @@ class Api:
             )  # fmt: skip
 
 
-_METHODS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
+_METHODS = {
+    "POST": "create",
+    "PUT": "update",
+    "PATCH": "patch",
+    "DELETE": "delete",
+    "GET": "get",
+    "HEAD": "get",
+}
 _STREAMED = frozenset({"exec", "attach", "portforward", "proxy", "log"})
 
 

@@ -136,11 +136,14 @@ class Table(Shape):
         return b'{"cells":%b,"object":%b}' % (cells, _partial(record, self.version))
 
     def _document(self, meta: bytes, definitions: bytes, rows: bytes) -> bytes:
-        return b'{"kind":"Table","apiVersion":"meta.k8s.io/%b","metadata":%b,"columnDefinitions":%b,"rows":[%b]}' % (
-            self.version.encode(),
-            meta,
-            definitions,
-            rows,
+        return (
+            b'{"kind":"Table","apiVersion":"meta.k8s.io/%b","metadata":%b,"columnDefinitions":%b,"rows":[%b]}'
+            % (
+                self.version.encode(),
+                meta,
+                definitions,
+                rows,
+            )
         )
 
     def one(self, record: Record) -> bytes:
@@ -153,10 +156,13 @@ class Table(Shape):
         return self._document(meta, self._definitions() if first else b"[]", self._row(record))
 
     def head(self, page: Page) -> bytes:
-        return b'{"kind":"Table","apiVersion":"meta.k8s.io/%b","metadata":%b,"columnDefinitions":%b,"rows":[' % (
-            self.version.encode(),
-            list_meta(page),
-            self._definitions(),
+        return (
+            b'{"kind":"Table","apiVersion":"meta.k8s.io/%b","metadata":%b,"columnDefinitions":%b,"rows":['
+            % (
+                self.version.encode(),
+                list_meta(page),
+                self._definitions(),
+            )
         )
 
     def items(self, records: Sequence[Record]) -> Iterator[bytes]:
@@ -166,7 +172,11 @@ class Table(Shape):
         partial = super().bookmark(meta, first)
         if self.include != "Object":
             partial = orjson.dumps(
-                {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{self.version}", "metadata": meta}
+                {
+                    "kind": "PartialObjectMetadata",
+                    "apiVersion": f"meta.k8s.io/{self.version}",
+                    "metadata": meta,
+                }
             )
         cells = orjson.dumps([None] * len(self.columns))
         return self._document(
@@ -178,7 +188,10 @@ class Table(Shape):
 
 _DEFAULT_COLUMNS = (
     Column(
-        "Name", lambda obj, now: obj["metadata"].get("name", ""), format="name", description="Name of the object."
+        "Name",
+        lambda obj, now: obj["metadata"].get("name", ""),
+        format="name",
+        description="Name of the object.",
     ),
     Column(
         "Created At",

@@ -16,7 +16,7 @@ from kubernel.clock import RealClock
 if TYPE_CHECKING:
     from kubernel.plugin.contract import CertificateAuthority
 
-__all__ = ["KeyFiles", "serving_names", "server_context", "write_kubeconfig"]
+__all__ = ["KeyFiles", "server_context", "serving_names", "write_kubeconfig"]
 
 _RENEW_BEFORE = 30 * 86400
 _DAYS = 365

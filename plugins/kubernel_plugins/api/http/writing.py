@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from kubernel.errors import BadRequest, MethodNotSupported
+from kubernel.errors import BadRequest, MethodNotSupported, UnsupportedMediaType
 from kubernel.registry.operations import Page, Result
 
 from . import query as q
@@ -34,9 +34,15 @@ class Changer:
         self.registry = registry
 
     async def create(
-        self, exchange: Exchange, user: UserInfo, type: ResourceType, target: Target, query: q.Query, shape: Shape
+        self,
+        exchange: Exchange,
+        user: UserInfo,
+        type: ResourceType,
+        target: Target,
+        query: q.Query,
+        shape: Shape,
     ) -> Reply:
-        body = await _read(exchange, type)
+        body = await self._read(exchange, type)
         options = q.write_options(query, "CreateOptions", exchange.headers.get("User-Agent", ""))
         warnings = _repeated(body, type, options)
         obj = _object(body, type)
@@ -53,9 +59,15 @@ class Changer:
         return self._reply(201, result, shape, warnings)
 
     async def update(
-        self, exchange: Exchange, user: UserInfo, type: ResourceType, target: Target, query: q.Query, shape: Shape
+        self,
+        exchange: Exchange,
+        user: UserInfo,
+        type: ResourceType,
+        target: Target,
+        query: q.Query,
+        shape: Shape,
     ) -> Reply:
-        body = await _read(exchange, type)
+        body = await self._read(exchange, type)
         options = q.write_options(query, "UpdateOptions", exchange.headers.get("User-Agent", ""))
         warnings = _repeated(body, type, options)
         obj = _object(body, type)
@@ -72,13 +84,17 @@ class Changer:
         return self._reply(201 if result.created else 200, result, shape, warnings)
 
     async def patch(
-        self, exchange: Exchange, user: UserInfo, type: ResourceType, target: Target, query: q.Query, shape: Shape
+        self,
+        exchange: Exchange,
+        user: UserInfo,
+        type: ResourceType,
+        target: Target,
+        query: q.Query,
+        shape: Shape,
     ) -> Reply:
         kind = patch_type(exchange.headers.get("Content-Type", ""), custom=type.custom)
         data = await exchange.body(MAX_BODY)
-        options = q.write_options(
-            query, "PatchOptions", exchange.headers.get("User-Agent", ""), patch=kind
-        )
+        options = q.write_options(query, "PatchOptions", exchange.headers.get("User-Agent", ""), patch=kind)
         try:
             body = decode_yaml(data) if kind == "apply" else decode_json(data)
         except BadRequest as wrong:
@@ -106,11 +122,17 @@ class Changer:
         return self._reply(201 if result.created else 200, result, shape, warnings)
 
     async def delete(
-        self, exchange: Exchange, user: UserInfo, type: ResourceType, target: Target, query: q.Query, shape: Shape
+        self,
+        exchange: Exchange,
+        user: UserInfo,
+        type: ResourceType,
+        target: Target,
+        query: q.Query,
+        shape: Shape,
     ) -> Reply:
         if target.subresource:
             raise MethodNotSupported.for_verb(type.plural, type.group, "delete")
-        options = q.delete_options(query, await _delete_body(exchange))
+        options = q.delete_options(query, await self._delete_body(exchange))
         namespace = target.namespace if type.namespaced else ""
         result = await self.registry.delete(user, type, namespace, target.name, options)
         if result.status is not None:
@@ -118,9 +140,15 @@ class Changer:
         return self._reply(200, result, shape, ())
 
     async def delete_collection(
-        self, exchange: Exchange, user: UserInfo, type: ResourceType, target: Target, query: q.Query, shape: Shape
+        self,
+        exchange: Exchange,
+        user: UserInfo,
+        type: ResourceType,
+        target: Target,
+        query: q.Query,
+        shape: Shape,
     ) -> Reply:
-        options = q.delete_options(query, await _delete_body(exchange))
+        options = q.delete_options(query, await self._delete_body(exchange))
         records = await self.registry.delete_collection(
             user, type, target.namespace if type.namespaced else "", q.list_options(query), options
         )
@@ -135,17 +163,32 @@ class Changer:
             return Reply(status, orjson.dumps(result.obj), head)
         return Reply(status, shape.one(result.record), head)
 
+    async def _read(self, exchange: Exchange, type: ResourceType) -> Body:
+        kind = request_format(exchange.headers.get("Content-Type", ""), custom=type.custom)
+        data = await exchange.body(MAX_BODY)
+        try:
+            return self._decode(kind, data)
+        except BadRequest as wrong:
+            raise BadRequest(
+                f"the object provided is unrecognized (must be of type {type.kind}): couldn't get version/kind; "
+                f"{wrong.message}"
+            ) from None
 
-async def _read(exchange: Exchange, type: ResourceType) -> Body:
-    kind = request_format(exchange.headers.get("Content-Type", ""))
-    data = await exchange.body(MAX_BODY)
-    try:
-        return decode_json(data) if kind == "json" else decode_yaml(data)
-    except BadRequest as wrong:
-        raise BadRequest(
-            f"the object provided is unrecognized (must be of type {type.kind}): couldn't get version/kind; "
-            f"{wrong.message}"
-        ) from None
+    async def _delete_body(self, exchange: Exchange) -> Any:
+        data = await exchange.body(MAX_BODY)
+        if not data:
+            return None
+        return self._decode(request_format(exchange.headers.get("Content-Type", "")), data).value
+
+    def _decode(self, kind: str, data: bytes) -> Body:
+        if kind == "json":
+            return decode_json(data)
+        if kind == "yaml":
+            return decode_yaml(data)
+        if self.registry.protobuf is None:
+            raise UnsupportedMediaType("no plugin of this cluster decodes protobuf")
+        value = self.registry.protobuf.decode(data)
+        return Body(value, orjson.dumps(value))
 
 
 def _object(body: Body, type: ResourceType) -> dict[str, Any]:
@@ -162,9 +205,11 @@ def _named(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return "a boolean"
-    if isinstance(value, dict):
-        return "an object"
-    return {list: "an array", str: "a string"}.get(type(value), "a number")
+    if isinstance(value, str):
+        return "a string"
+    if isinstance(value, list):
+        return "an array"
+    return "an object" if isinstance(value, dict) else "a number"
 
 
 def _repeated(body: Body, type: ResourceType, options: WriteOptions) -> tuple[str, ...]:
@@ -175,11 +220,3 @@ def _repeated(body: Body, type: ResourceType, options: WriteOptions) -> tuple[st
         listed = "\n  ".join(body.duplicates)
         raise BadRequest(f"strict decoding error: yaml: unmarshal errors:\n  {listed}")
     return body.duplicates
-
-
-async def _delete_body(exchange: Exchange) -> Any:
-    data = await exchange.body(MAX_BODY)
-    if not data:
-        return None
-    kind = request_format(exchange.headers.get("Content-Type", ""))
-    return (decode_json(data) if kind == "json" else decode_yaml(data)).value

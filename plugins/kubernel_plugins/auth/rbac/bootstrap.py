@@ -26,7 +26,8 @@ _TRIES = 60
 def aggregated(role: Obj, roles: dict[str, Obj]) -> list[dict[str, Any]]:
     """The rules that ``role``'s aggregationRule collects from ``roles``, each once, by role name."""
     selectors = [
-        from_object(selector) for selector in (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or ()
+        from_object(selector)
+        for selector in (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or ()
     ]
     collected: list[dict[str, Any]] = []
     for name in sorted(roles):

@@ -38,9 +38,7 @@ _ROLES: dict[str, tuple[str, ...]] = {
         "create | authentication.k8s.io: tokenreviews",
         "create | authorization.k8s.io: subjectaccessreviews",
     ),
-    "system:service-account-issuer-discovery": (
-        "get | /.well-known/openid-configuration /openid/v1/jwks",
-    ),
+    "system:service-account-issuer-discovery": ("get | /.well-known/openid-configuration /openid/v1/jwks",),
     "system:kube-aggregator": (f"{_R} | : endpoints services",),
     "system:kube-dns": (f"{_LW} | : endpoints services",),
     "system:kubelet-api-admin": (
@@ -362,7 +360,10 @@ def default_objects() -> Iterator[tuple[str, dict[str, Any]]]:
         yield "clusterrolebindings", _binding(name, role_name, subjects)
     for name in _CONTROLLERS:
         account = f"ServiceAccount {name}"
-        yield "clusterrolebindings", _binding(f"system:controller:{name}", f"system:controller:{name}", (account,))
+        yield (
+            "clusterrolebindings",
+            _binding(f"system:controller:{name}", f"system:controller:{name}", (account,)),
+        )
     accounts = tuple(f"ServiceAccount {name}" for name in _CONTROLLERS)
     yield "clusterrolebindings", _binding(_INFORMERS, _INFORMERS, accounts)
     yield from _namespaced()
@@ -392,9 +393,21 @@ def _namespaced() -> Iterator[tuple[str, dict[str, Any]]]:
         role["metadata"]["namespace"] = namespace
         yield "roles", role
     for name, role_name, subjects in (
-        ("system::extension-apiserver-authentication-reader", reader, ("User system:kube-controller-manager", "User system:kube-scheduler")),
-        ("system::leader-locking-kube-controller-manager", "system::leader-locking-kube-controller-manager", ("User system:kube-controller-manager",)),
-        ("system::leader-locking-kube-scheduler", "system::leader-locking-kube-scheduler", ("User system:kube-scheduler",)),
+        (
+            "system::extension-apiserver-authentication-reader",
+            reader,
+            ("User system:kube-controller-manager", "User system:kube-scheduler"),
+        ),
+        (
+            "system::leader-locking-kube-controller-manager",
+            "system::leader-locking-kube-controller-manager",
+            ("User system:kube-controller-manager",),
+        ),
+        (
+            "system::leader-locking-kube-scheduler",
+            "system::leader-locking-kube-scheduler",
+            ("User system:kube-scheduler",),
+        ),
     ):
         binding = _binding(name, role_name, subjects)
         binding["kind"] = "RoleBinding"

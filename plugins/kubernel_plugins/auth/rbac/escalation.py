@@ -30,13 +30,21 @@ def check(request: Request, policy: Policy, hooks: Hooks) -> None:
     plural = request.type.plural
     if plural in _ROLES:
         aggregates = obj.get("aggregationRule")
-        if old is not None and old.get("rules") == obj.get("rules") and old.get("aggregationRule") == aggregates:
+        if (
+            old is not None
+            and old.get("rules") == obj.get("rules")
+            and old.get("aggregationRule") == aggregates
+        ):
             return
         if _may(hooks, request, "escalate", plural, request.name, request.namespace):
             return
         wanted = _EVERYTHING if aggregates else compile_rules(obj.get("rules"))
     elif plural in ("rolebindings", "clusterrolebindings"):
-        if old is not None and old.get("subjects") == obj.get("subjects") and old.get("roleRef") == obj.get("roleRef"):
+        if (
+            old is not None
+            and old.get("subjects") == obj.get("subjects")
+            and old.get("roleRef") == obj.get("roleRef")
+        ):
             return
         role = obj.get("roleRef") or {}
         kind, name = role.get("kind", ""), role.get("name", "")
@@ -62,9 +70,7 @@ def check(request: Request, policy: Policy, hooks: Hooks) -> None:
 
 
 def _may(hooks: Hooks, request: Request, verb: str, resource: str, name: str, namespace: str) -> bool:
-    return hooks.authorize(
-        Attributes(request.user, verb, GROUP, "v1", resource, "", namespace, name)
-    ).allowed
+    return hooks.authorize(Attributes(request.user, verb, GROUP, "v1", resource, "", namespace, name)).allowed
 
 
 def _told(rule: Rule) -> str:

@@ -58,7 +58,9 @@ class Reviews:
         obj, spec = _spec(request)
         wanted = spec.get("resourceAttributes")
         if wanted is None:
-            raise _invalid(request, "spec.resourceAttributes", "Required value: must be specified", "Required")
+            raise _invalid(
+                request, "spec.resourceAttributes", "Required value: must be specified", "Required"
+            )
         if wanted.get("namespace") != request.namespace:
             raise _invalid(
                 request,
@@ -73,7 +75,8 @@ class Reviews:
         namespace = spec.get("namespace") or ""
         if not namespace:
             raise BadRequest("no namespace on request")
-        resource_rules, other_rules = [], []
+        resource_rules: list[Obj] = []
+        other_rules: list[Obj] = []
         for rule in self._policy.rules_of(request.user, namespace):
             (other_rules if rule.urls else resource_rules).append(rule.as_dict())
         status = {"resourceRules": resource_rules, "nonResourceRules": other_rules, "incomplete": False}
@@ -104,7 +107,12 @@ def _invalid(request: Request, field: str, message: str, kind: str) -> Invalid:
 def _user(request: Request, spec: dict[str, Any]) -> UserInfo:
     name, groups = spec.get("user") or "", tuple(spec.get("groups") or ())
     if not name and not groups:
-        raise _invalid(request, "spec.user", "Invalid value: \"\": at least one of user or group must be specified", "Invalid")
+        raise _invalid(
+            request,
+            "spec.user",
+            'Invalid value: "": at least one of user or group must be specified',
+            "Invalid",
+        )
     extra = {key: tuple(values) for key, values in (spec.get("extra") or {}).items()}
     return UserInfo(name, groups, spec.get("uid") or "", extra)
 
@@ -115,10 +123,10 @@ def _attributes(request: Request, spec: dict[str, Any], user: UserInfo) -> Attri
         why = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
         if resource is not None:
             why = "cannot be specified in combination with resourceAttributes"
-        raise _invalid(request, "spec.resourceAttributes", f"Invalid value: \"null\": {why}", "Invalid")
+        raise _invalid(request, "spec.resourceAttributes", f'Invalid value: "null": {why}', "Invalid")
     if path is not None:
         return Attributes(user, path.get("verb") or "", path=path.get("path") or "/")
-    wanted: dict[str, Any] = resource
+    wanted: dict[str, Any] = resource or {}
     return Attributes(
         user,
         wanted.get("verb") or "",

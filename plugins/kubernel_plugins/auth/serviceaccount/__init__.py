@@ -35,7 +35,7 @@ class Plugin(BasePlugin):
 
     Settings = Settings
 
-    def __init__(self, settings: Settings, handle: Handle) -> None:
+    def __init__(self, settings: Any, handle: Handle) -> None:
         super().__init__(settings, handle)
         self._key: SigningKey | None = None
         self._tokens: Tokens | None = None
@@ -46,7 +46,9 @@ class Plugin(BasePlugin):
         from .tokens import Tokens
 
         handle = self.handle
-        self._issuer = self.settings.issuer or f"https://kubernetes.default.svc.{handle.cluster.cluster_domain}"
+        self._issuer = (
+            self.settings.issuer or f"https://kubernetes.default.svc.{handle.cluster.cluster_domain}"
+        )
         self._key = SigningKey.open(handle.data_dir / "pki")
         self._tokens = Tokens(
             self._key,

@@ -81,7 +81,7 @@ class Tokens:
             "sub": f"system:serviceaccount:{request.namespace}:{request.name}",
         }
         if seconds == 3607:
-            # Kubelets ask for this and refresh in time; upstream lets such a token live a year for old clients.
+            # What kubelets ask for: they refresh in time, and old clients get a year (upstream's rule).
             private["warnafter"] = now + seconds
             claims["exp"] = now + min(365 * 86400, self._longest)
         token = "" if request.dry_run else self._key.sign(claims)
@@ -102,7 +102,9 @@ class Tokens:
         kind, name = ref.get("kind", ""), ref.get("name", "")
         plural = _BOUND.get(kind)
         if plural is None or ref.get("apiVersion", "v1") != "v1":
-            raise BadRequest(f"cannot bind token for serviceaccount {json.dumps(request.name)} to object of type {kind}")
+            raise BadRequest(
+                f"cannot bind token for serviceaccount {json.dumps(request.name)} to object of type {kind}"
+            )
         bound = self._get(plural, "" if kind == "Node" else request.namespace, name)
         uid = bound["metadata"]["uid"]
         if ref.get("uid") and ref["uid"] != uid:
@@ -165,7 +167,9 @@ class Tokens:
         name = account.get("name", "")
         if not self._lives("serviceaccounts", namespace, account):
             raise Unauthorized
-        extra = {"authentication.kubernetes.io/credential-id": (f"JTI={claims.get('jti', '')}",)}
+        extra: dict[str, tuple[str, ...]] = {
+            "authentication.kubernetes.io/credential-id": (f"JTI={claims.get('jti', '')}",)
+        }
         for kind, plural in (("pod", "pods"), ("secret", "secrets"), ("node", "nodes")):
             bound = private.get(kind)
             if bound is None:

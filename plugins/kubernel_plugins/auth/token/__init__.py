@@ -7,7 +7,7 @@ import hashlib
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import PluginError
 from kubernel.plugin import Plugin as BasePlugin
@@ -35,7 +35,7 @@ class Plugin(BasePlugin):
 
     Settings = Settings
 
-    def __init__(self, settings: Settings, handle: Handle) -> None:
+    def __init__(self, settings: Any, handle: Handle) -> None:
         super().__init__(settings, handle)
         self._users: dict[bytes, UserInfo] = {}
 

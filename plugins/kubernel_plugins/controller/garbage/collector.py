@@ -25,8 +25,8 @@ class Unresolvable(Exception):
 
 
 class Collector:
-    """``resolve(group, version, kind)`` gives (resource, namespaced); raises Unresolvable. ``enqueue(uid)`` asks
-    for another object to be looked at."""
+    """``resolve(group, version, kind)`` gives (resource, namespaced); raises Unresolvable.
+    ``enqueue(uid)`` asks for another object to be looked at."""
 
     def __init__(
         self,

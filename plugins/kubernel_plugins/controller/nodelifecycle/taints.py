@@ -69,8 +69,8 @@ def no_execute(node: Obj) -> list[Taint]:
 
 
 def eviction_delay(pod: Obj, taints: Sequence[Taint]) -> float | None:
-    """Seconds for which the pod may stay with these NoExecute taints: 0 when one is not tolerated, the shortest
-    ``tolerationSeconds`` of the tolerations that are used, None for ever."""
+    """Seconds for which the pod may stay with these NoExecute taints: 0 when one is not tolerated, the
+    shortest ``tolerationSeconds`` of the tolerations that are used, None for ever."""
     shortest: float | None = None
     tolerations = (pod.get("spec") or {}).get("tolerations") or ()
     for taint in taints:

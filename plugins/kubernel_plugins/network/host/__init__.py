@@ -34,10 +34,10 @@ class Plugin(BasePlugin):
 
     Settings = Settings
 
-    def __init__(self, settings: Settings, handle: Any) -> None:
+    def __init__(self, settings: Any, handle: Any) -> None:
         super().__init__(settings, handle)
         self._network = ipaddress.ip_network(str(handle.cluster.pod_cidr), strict=False)
-        self._shared = not sys.platform.startswith("linux") and self._network.subnet_of(_LOOPBACK)  # type: ignore[arg-type]
+        self._shared = not sys.platform.startswith("linux") and self._network.subnet_of(_LOOPBACK)
         self._of_pod: dict[str, str] = {}
         self._taken: set[int] = set()
         first = int(self._network.network_address)

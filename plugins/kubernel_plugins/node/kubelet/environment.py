@@ -139,14 +139,13 @@ def resolve(
     links = pod.get("spec", {}).get("enableServiceLinks", True)
     variables = service_variables(services, namespace, links)
     for source in container.get("envFrom") or ():
-        prefix = source.get("prefix", "")
+        prefix = source.get("prefix") or ""
         for resource, key in (("configmaps", "configMapRef"), ("secrets", "secretRef")):
             ref = source.get(key)
             if ref is None:
                 continue
             found = _find(lookup, resource, namespace, ref)
-            for name, value in _data(found, resource).items():
-                variables[prefix + name] = value
+            variables |= {prefix + name: text for name, text in _data(found, resource).items()}
     literal: dict[str, str] = {}
     for entry in container.get("env") or ():
         value = _value(pod, container, entry, variables | literal, lookup, addresses, allocatable)

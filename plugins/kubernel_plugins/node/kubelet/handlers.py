@@ -29,7 +29,8 @@ async def handle(
     clock: Clock,
     timeout: float | None,
 ) -> tuple[bool, str]:
-    """(succeeded, what to tell about a failure) of an ``exec``, ``httpGet``, ``tcpSocket``, ``grpc`` or ``sleep`` action."""
+    """(succeeded, what to tell about a failure) of an ``exec``, ``httpGet``, ``tcpSocket`` or ``sleep``
+    action. ``grpc`` always fails, with a message that says so."""
     if command := (action.get("exec") or {}).get("command"):
         return await _exec(command, container_id, runtime, clock, timeout)
     try:

@@ -38,7 +38,7 @@ class Settings:
 class Plugin(BasePlugin):
     Settings = Settings
 
-    def __init__(self, settings: Settings, handle: Any) -> None:
+    def __init__(self, settings: Any, handle: Any) -> None:
         super().__init__(settings, handle)
         self.node_name: str = settings.node_name or str(handle.cluster.node_name)
         self._workers: dict[str, PodWorker] = {}

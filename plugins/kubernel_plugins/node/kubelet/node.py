@@ -22,6 +22,7 @@ _LEASES = "leases.v1.coordination.k8s.io"
 _LEASE_NAMESPACE = "kube-node-lease"
 _LEASE_SECONDS = 40
 _RENEW = 10.0
+_RETRY = 1.0
 _REPORT = 300.0
 _OWN = ("cpu", "memory", "pods", "ephemeral-storage")
 
@@ -77,16 +78,26 @@ class NodeReporter:
             "kind": "Node",
             "metadata": {"name": self.name, "labels": labels},
             "spec": {},
+            "status": self._status(),
         }
         try:
             self._node = await self._client.create("nodes", node)
         except AlreadyExists:
             self._node = await self._client.patch("nodes", self.name, {"metadata": {"labels": labels}})
-        await self.report()
-        await self.renew()
+            await self.report()
+        else:
+            if not (self._node.get("status") or {}).get("conditions"):
+                await self.report()
 
     async def report(self) -> None:
-        """Write the status. Resources that others added to the capacity are kept and offered as allocatable."""
+        """Write the status. Resources that others added to the capacity are kept and offered as
+        allocatable."""
+        status = self._status()
+        patch = {"status": status}
+        self._node = await self._client.patch("nodes", self.name, patch, subresource="status")
+        self.allocatable = status["capacity"]
+
+    def _status(self) -> dict[str, Any]:
         status = self._node.get("status", {})
         now = rfc3339(self._clock.time())
         extended = {k: v for k, v in (status.get("capacity") or {}).items() if k not in _OWN}
@@ -108,18 +119,14 @@ class NodeReporter:
                     "lastTransitionTime": old["lastTransitionTime"] if old and same else now,
                 }
             )
-        patch = {
-            "status": {
-                "capacity": capacity,
-                "allocatable": capacity,
-                "addresses": [{"type": "InternalIP", "address": address} for address in self.addresses]
-                + [{"type": "Hostname", "address": self.name}],
-                "conditions": conditions,
-                "nodeInfo": self._info,
-            }
+        return {
+            "capacity": capacity,
+            "allocatable": capacity,
+            "addresses": [{"type": "InternalIP", "address": address} for address in self.addresses]
+            + [{"type": "Hostname", "address": self.name}],
+            "conditions": conditions,
+            "nodeInfo": self._info,
         }
-        self._node = await self._client.patch("nodes", self.name, patch, subresource="status")
-        self.allocatable = capacity
 
     async def renew(self) -> None:
         """Renew the Lease, creating it when it is not there."""
@@ -159,17 +166,21 @@ class NodeReporter:
         informer.add_listener(self._changed)
         await informer.synced()
         reported = self._clock.monotonic()
+        delay = 0.0
         while True:
-            await self._clock.sleep(_RENEW)
+            await self._clock.sleep(delay)
             try:
+                delay = _RETRY
                 await self.renew()
+                delay = _RENEW
                 if informer.get(self.name) is None:
-                    await self.register()
-                elif self._stale() or self._clock.monotonic() - reported >= _REPORT:
+                    # Deleted by someone on purpose: it comes back with the next start, as upstream's.
+                    continue
+                if self._stale() or self._clock.monotonic() - reported >= _REPORT:
                     await self.report()
                     reported = self._clock.monotonic()
             except ApiError as error:
-                self._log.warning("node {}: heartbeat failed: {}", self.name, error)
+                self._log.debug("node {}: heartbeat failed: {}", self.name, error)
 
     def _stale(self) -> bool:
         status = self._node.get("status", {})

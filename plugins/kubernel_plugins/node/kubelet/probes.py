@@ -28,7 +28,7 @@ class Prober:
         kind: str,
         probe: Mapping[str, Any],
         *,
-        pod: Obj,
+        pod: Callable[[], Obj],
         container: Mapping[str, Any],
         container_id: str,
         address: str,
@@ -77,7 +77,7 @@ class Prober:
 
     async def _ask(self) -> tuple[bool, str]:
         timeout = float(self._probe.get("timeoutSeconds") or 1)
-        answer = await self._runtime.probe(self._id, self._pod, {"kind": self.kind, **self._probe}, timeout)
+        answer = await self._runtime.probe(self._id, self._pod(), {"kind": self.kind, **self._probe}, timeout)
         if answer is not None:
             return answer, "" if answer else "simulated failure"
         return await handle(

@@ -15,16 +15,20 @@ __all__ = ["recover"]
 
 
 def recover(
-    status: Mapping[str, Any], inits: Sequence[Track], apps: Sequence[Track], known: Sequence[ContainerState]
+    status: Mapping[str, Any],
+    inits: Sequence[Track],
+    apps: Sequence[Track],
+    ephemeral: Sequence[Track],
+    known: Sequence[ContainerState],
 ) -> bool:
     """Fill the tracks from what the runtime still knows and, where it knows nothing, from the pod's status.
     True when the init containers have done their part before."""
     entries = {
         entry["name"]: entry
-        for key in ("initContainerStatuses", "containerStatuses")
+        for key in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
         for entry in status.get(key) or ()
     }
-    for track in (*inits, *apps):
+    for track in (*inits, *apps, *ephemeral):
         entry = entries.get(track.name) or {}
         mine = sorted((s for s in known if s.name == track.name), key=lambda state: state.attempt)
         track.restarts = max(int(entry.get("restartCount", 0)), mine[-1].attempt if mine else 0)

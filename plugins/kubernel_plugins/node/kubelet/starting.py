@@ -36,7 +36,7 @@ async def start(worker: PodWorker, track: Track) -> float | None:
     now = context.clock.time()
     if now < track.retry_at:
         return track.retry_at - now
-    if track.exited:
+    if track.exited and not track.replaced:
         delay = track.crash_delay(now)
         if delay > 0:
             if track.waiting is None or track.waiting[0] != "CrashLoopBackOff":
@@ -65,6 +65,7 @@ async def start(worker: PodWorker, track: Track) -> float | None:
     except OSError as error:
         return await _refused(worker, track, "CreateContainerError", str(error), _RETRY)
     track.refusals = 0
+    track.replaced = False
     await worker.retire(track)
     track.state = state
     track.restarts = attempt
@@ -175,7 +176,7 @@ def begin_probing(worker: PodWorker, track: Track) -> None:
             Prober(
                 kind,
                 probe,
-                pod=worker.pod,
+                pod=lambda: worker.pod,
                 container=track.spec,
                 container_id=state.id,
                 address=worker.address,

@@ -34,6 +34,7 @@ class Facts:
     initialized: bool = False
     containers: Sequence[Track] = field(default_factory=list)
     init_containers: Sequence[Track] = field(default_factory=list)
+    ephemeral_containers: Sequence[Track] = field(default_factory=list)
 
 
 def _terminated(state: ContainerState, runtime: str) -> dict[str, Any]:
@@ -144,6 +145,10 @@ def pod_status(pod: Obj, facts: Facts, old: Mapping[str, Any]) -> dict[str, Any]
     }
     if inits:
         status["initContainerStatuses"] = inits
+    if facts.ephemeral_containers:
+        status["ephemeralContainerStatuses"] = [
+            container_status(track, facts, default) for track in facts.ephemeral_containers
+        ]
     if facts.host_addresses:
         status["hostIP"] = facts.host_addresses[0]
         status["hostIPs"] = [{"ip": address} for address in facts.host_addresses]

@@ -50,9 +50,9 @@ class Streams:
         worker, track = self._find(pod, container)
         state = track.state
         if options.get("previous") in ("true", "1"):
-            state = track.previous
-            if state is None and track.waiting is not None:
-                state = track.state
+            # While the next start is held up, the last container is the previous one.
+            held_up = track.exited and track.waiting is not None
+            state = track.state if held_up else track.previous
             if state is None:
                 name = pod["metadata"]["name"]
                 raise BadRequest(f'previous terminated container "{container}" in pod "{name}" not found')
@@ -74,9 +74,12 @@ class Streams:
         if track.state is None:
             raise self._waiting(pod, track)
         if not track.running:
-            raise BadRequest(
-                f"cannot exec into a container in a completed pod; current phase is {_phase(pod)}"
-            )
+            if _phase(pod) in ("Succeeded", "Failed"):
+                phase = _phase(pod)
+                raise BadRequest(
+                    f"cannot exec or attach into a container in a completed pod; current phase is {phase}"
+                )
+            raise InternalError(f'Internal error occurred: container not found ("{track.name}")')
         return track.state.id
 
     async def exec(

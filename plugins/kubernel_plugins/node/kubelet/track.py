@@ -48,6 +48,8 @@ class Track:
     backoff_since: float = 0.0
     retry_at: float = 0.0
     refusals: int = 0
+    replaced: bool = False
+    """Its image was changed: it is stopped and started anew whatever the restart policy."""
     stop_grace: float = 0.0
 
     @property

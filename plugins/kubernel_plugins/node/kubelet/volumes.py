@@ -95,8 +95,9 @@ class Volumes:
                     f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}'
                 ) from error
             except OSError as error:
+                why = f"{error.strerror}: {error.filename}"
                 raise MountProblem(
-                    f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error.strerror}: {error.filename}'
+                    f'MountVolume.SetUp failed for volume "{volume["name"]}" : {why}'
                 ) from error
         now = self.clock.time()
         return min((max(token.refresh - now, 1.0) for token in self._tokens.values()), default=None)
@@ -158,7 +159,7 @@ class Volumes:
             }
         if kind == "serviceAccountToken":
             token = await self._token(pod, source)
-            # Only the container's user may read a token; it is ours, or root's, unless fsGroup says otherwise.
+            # A token is for the container's user alone.
             return {source["path"]: (token.encode(), 0o600)}
         raise ConfigProblem(f'projected source "{kind}" is not supported by this node')
 
@@ -212,10 +213,8 @@ class Volumes:
                 raise ConfigProblem(
                     f'volume "{mount["name"]}" of container "{container["name"]}" is not defined'
                 )
-            if "hostPath" in volume:
-                source = volume["hostPath"]["path"]
-            else:
-                source = str(self.path(mount["name"]))
+            host = volume.get("hostPath")
+            source = host["path"] if host else str(self.path(mount["name"]))
             below = mount.get("subPath") or expand(mount.get("subPathExpr") or "", env)
             if below:
                 if os.path.isabs(below) or ".." in below.split("/"):

@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 
 __all__ = ["PodWorker", "remove_tree"]
 
+_PARTS = {
+    "app": "containers",
+    "init": "initContainers",
+    "sidecar": "initContainers",
+    "ephemeral": "ephemeralContainers",
+}
 _DEADLINE = ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
 _LEAST_AFTER_HOOK = 2.0
 _MESSAGE = 4096
@@ -50,19 +56,21 @@ class PodWorker:
         self.volumes = Volumes(context.client, context.clock, self.directory / "volumes", context.lookup)
         self.inits = [Track(c, kind_of(c, init=True)) for c in spec.get("initContainers") or ()]
         self.apps = [Track(c, "app") for c in spec["containers"]]
+        self.ephemeral = [Track(c, "ephemeral") for c in spec.get("ephemeralContainers") or ()]
         self._latest = pod
         self._status: Mapping[str, Any] = pod.get("status") or {}
         self._started_at = self._status.get("startTime") or rfc3339(context.clock.time())
         self._addresses: Sequence[str] = ()
         self._sandbox = False
-        self._initialized = recover(self._status, self.inits, self.apps, known)
-        self._finished = self._status.get("phase") in ("Succeeded", "Failed")
+        self._initialized = recover(self._status, self.inits, self.apps, self.ephemeral, known)
+        self._was_final = self._finished = self._status.get("phase") in ("Succeeded", "Failed")
         self._failure: tuple[str, str] | None = None
         self._mount_failures = 0
         self._ending_since: float | None = None
         self._final_sent = False
         self._failures = 0
         self._dirty = False
+        self._closed = False
         self._task: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
 
@@ -70,8 +78,16 @@ class PodWorker:
         """The API has a newer version of the pod."""
         self.pod = pod
         self._remember(pod)
-        for track, container in zip(self.tracks, _containers(pod), strict=False):
-            track.spec = container
+        containers = {container["name"]: container for container in _containers(pod)}
+        for track in self.tracks:
+            track.spec = containers.pop(track.name, track.spec)
+            if track.running and track.state is not None and track.state.image != track.spec.get("image", ""):
+                track.replaced = track.kind in ("app", "sidecar")
+        self.ephemeral += [
+            Track(container, "ephemeral")
+            for container in pod["spec"].get("ephemeralContainers") or ()
+            if container["name"] in containers
+        ]
 
     def _remember(self, pod: Obj) -> None:
         # Answers to our own writes and the watch overtake each other.
@@ -84,7 +100,7 @@ class PodWorker:
     def look_again(self) -> None:
         """Run ``sync`` soon: now, or once more after the one that is running."""
         self._dirty = True
-        if self._task is None:
+        if self._task is None and not self._closed:
             self._task = self.context.spawn(self._run(), f"pod {self.full_name}")
 
     def references_changed(self) -> None:
@@ -96,6 +112,7 @@ class PodWorker:
 
     def close(self) -> None:
         """The node stops: leave the pod as it is."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         for track in self.tracks:
@@ -122,14 +139,14 @@ class PodWorker:
             self._task = None
 
     def _later(self, error: Exception) -> float:
-        delay = min(0.5 * 2**self._failures, 60.0)
+        delay: float = min(0.5 * 2**self._failures, 60.0)
         self._failures += 1
         self.context.log.debug("pod {}: {}; again in {} s", self.full_name, error, delay)
         return delay
 
     @property
     def tracks(self) -> list[Track]:
-        return [*self.inits, *self.apps]
+        return [*self.inits, *self.apps, *self.ephemeral]
 
     def track(self, name: str) -> Track | None:
         return next((track for track in self.tracks if track.name == name), None)
@@ -165,8 +182,7 @@ class PodWorker:
     ) -> None:
         path = ""
         if track is not None:
-            part = "containers" if track.kind == "app" else "initContainers"
-            path = f"spec.{part}{{{track.name}}}"
+            path = f"spec.{_PARTS[track.kind]}{{{track.name}}}"
         await self.context.recorder.event(self.pod, type, reason, message, field_path=path)
 
     def tell(
@@ -181,7 +197,8 @@ class PodWorker:
         """One look. Seconds after which another is due by itself, None when only a change is of interest."""
         await self._refresh()
         if self.removed:
-            return await self._clean()
+            await self._clean()
+            return None
         if self.pod["metadata"].get("deletionTimestamp") or self._finished or self._overdue():
             return await self._end()
         waits: list[float | None] = [self._deadline()]
@@ -220,9 +237,9 @@ class PodWorker:
         if state.message:
             return state
         message = b""
-        with contextlib.suppress(OSError):
-            with open(starting.termination_log(self, track, state.attempt), "rb") as file:
-                message = file.read(_MESSAGE)
+        path = starting.termination_log(self, track, state.attempt)
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            message = file.read(_MESSAGE)
         fallback = track.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError"
         text = message.decode(errors="replace")
         if not text and fallback and state.exit_code != 0:
@@ -269,15 +286,17 @@ class PodWorker:
             self._initialized = await self._initialize(waits)
         if not self._initialized:
             return waits
-        for track in self.apps:
-            if self._wants_start(track):
-                waits.append(await starting.start(self, track))
+        for track in (*self.apps, *self.inits):
+            if track.replaced and track.running:
+                self.kill(track, self.grace, f"Container {track.name} definition changed, will be restarted")
+        waits += [await starting.start(self, track) for track in self.apps if self._wants_start(track)]
         if all(track.exited and not self._wants_start(track) for track in self.apps):
             # The phase is final; what is left of the pod ends with it.
             self._finished = True
             return waits
-        for track in self.inits:
-            if track.kind == "sidecar" and not track.running and track.stopping is None:
+        for track in (*self.inits, *self.ephemeral):
+            due = track.kind == "sidecar" or (track.kind == "ephemeral" and track.state is None)
+            if due and not track.running and track.stopping is None:
                 waits.append(await starting.start(self, track))
         return waits
 
@@ -308,7 +327,7 @@ class PodWorker:
         if track.state is None:
             return True
         policy = self.pod["spec"].get("restartPolicy", "Always")
-        return policy == "Always" or (policy == "OnFailure" and track.state.exit_code != 0)
+        return track.replaced or policy == "Always" or (policy == "OnFailure" and track.state.exit_code != 0)
 
     async def retire(self, track: Track) -> None:
         """A new container takes the place of ``track.state``: keep that one, forget the one before."""
@@ -383,18 +402,16 @@ class PodWorker:
         if self._ending_since is None:
             self._ending_since = now
         left = max(grace - (now - self._ending_since), min(grace, _LEAST_AFTER_HOOK))
-        if not self._kill([*self.apps, *(t for t in self.inits if t.kind == "init")], grace):
+        first = [*self.apps, *self.ephemeral, *(track for track in self.inits if track.kind == "init")]
+        if not self._kill(first, grace):
             return False
         return all(self._kill([track], left) for track in reversed(self.inits) if track.kind == "sidecar")
 
     async def _end(self) -> float | None:
         deleting = bool(self.pod["metadata"].get("deletionTimestamp"))
         dead = self._all_dead(self.grace)
-        ended = self._status.get("phase") in ("Succeeded", "Failed")
-        if not ended or not dead:
+        if not self._was_final:
             await self._report(ending=dead and deleting)
-        elif self._finished and any(track.kind == "sidecar" for track in self.inits):
-            await self._report(ending=False)
         if dead and deleting and not self._final_sent:
             metadata = self.pod["metadata"]
             with contextlib.suppress(NotFound, Conflict):
@@ -435,6 +452,7 @@ class PodWorker:
             initialized=self._initialized,
             containers=self.apps,
             init_containers=self.inits,
+            ephemeral_containers=self.ephemeral,
         )
         status = pod_status(self.pod, facts, self._status)
         if not changed(status, self._status):
@@ -456,7 +474,12 @@ class PodWorker:
 
 
 def _containers(pod: Obj) -> list[Mapping[str, Any]]:
-    return [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
+    spec = pod["spec"]
+    return [
+        *(spec.get("initContainers") or ()),
+        *spec["containers"],
+        *(spec.get("ephemeralContainers") or ()),
+    ]
 
 
 def _version(pod: Obj) -> int:

@@ -1,7 +1,7 @@
 """A container's log in the CRI format, with rotation.
 
-Each line is ``2026-01-02T03:04:05.000000006Z stdout F text``; ``P`` instead of ``F`` says that the line goes on
-in the next record (CRI: kubelet's container log format). The limits are kubelet's
+Each line is ``2026-01-02T03:04:05.000000006Z stdout F text``; ``P`` instead of ``F`` says that the line
+goes on in the next record (CRI: kubelet's container log format). The limits are kubelet's
 ``containerLogMaxSize`` and ``containerLogMaxFiles``.
 """
 

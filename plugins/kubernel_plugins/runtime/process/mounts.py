@@ -1,9 +1,9 @@
 """Volumes at their paths: symlinks on the host's own file system.
 
-A process has no file system of its own, so a mount is a symlink from the path in the container to the volume's
-directory, made only where nothing exists and our user may create it. Links are counted by the containers
-that use them and go with the last one, together with the directories made for them. Nothing that
-exists is ever replaced.
+A process has no file system of its own, so a mount is a symlink from the path in the container to the
+volume's directory, made only where nothing exists and our user may create it. Links are counted by the
+containers that use them and go with the last one, together with the directories made for them. Nothing
+that exists is ever replaced.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kubernel.plugin.contract import RuntimeRefusal
 
 __all__ = ["MESSAGE_PATH", "MESSAGE_VARIABLE", "TOKEN_PATH", "Mounts"]
 
-TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
+TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a path
 """Where every pod expects its own token. A host path is one for all pods, so the second would speak as
 the first: it is never linked. The token is below ``$KUBERNEL_POD_DIR/volumes`` instead."""
 
@@ -85,8 +85,8 @@ class Mounts:
         if link is not None:
             if link.target != source:
                 raise _refusal(
-                    f'mount path "{path}" is taken by pod "{link.pod}": pods of the process runtime share the '
-                    "host's file system, give this pod another mountPath"
+                    f'mount path "{path}" is taken by pod "{link.pod}": pods of the process runtime '
+                    "share the host's file system, give this pod another mountPath"
                 )
             link.users.add(container_id)
             return True
@@ -100,9 +100,12 @@ class Mounts:
         while not os.path.lexists(parent):
             missing.append(parent)
             parent = os.path.dirname(parent)
+        # Directories made for other links count for this one too: the last link takes them away.
+        ours = {directory for other in self._links.values() for directory in other.made}
+        shared = [str(directory) for directory in Path(path).parents if str(directory) in ours]
         fresh = _Link(source, pod, users={container_id})
         # Noted before it is made: a crash in between leaves an entry without a link, not the reverse.
-        fresh.made = missing
+        fresh.made = missing + shared
         self._links[path] = fresh
         self._save()
         try:

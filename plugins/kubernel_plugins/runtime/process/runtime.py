@@ -61,7 +61,7 @@ class _Entry:
 class Plugin(BasePlugin):
     Settings = Settings
 
-    def __init__(self, settings: Settings, handle: Any) -> None:
+    def __init__(self, settings: Any, handle: Any) -> None:
         super().__init__(settings, handle)
         self.on_change: Any = None
         self._directory: Path = Path(handle.data_dir) / "run" / "process"
@@ -132,7 +132,7 @@ class Plugin(BasePlugin):
             raise RuntimeRefusal(
                 "CreateContainerConfigError",
                 f'image "{container.image}" is recorded but not run by the process runtime: add a command to '
-                f'container "{container.name}" (spec.containers[].command), it runs on the host\'s file system',
+                f'container "{container.name}" (spec.containers[].command), which runs on the host\'s files',
             )
         directory = self._pods.get(container.pod_uid)
         if directory is None:
@@ -188,7 +188,7 @@ class Plugin(BasePlugin):
         entry.file.start = info.start if info else 0
         self._states.save(entry.file)
         note = self._note(container)
-        return dataclasses.replace(state, **note) if note else state
+        return dataclasses.replace(state, reason="ImageNotUsed", message=note) if note else state
 
     async def stop_container(self, container_id: str, grace: float) -> None:
         entry = self._entries.get(container_id)
@@ -256,29 +256,30 @@ class Plugin(BasePlugin):
         return container_id
 
     def _environment(self, container: ContainerSpec, container_id: str, directory: Path) -> dict[str, str]:
+        message = next((source for source, path, _ in container.mounts if path == MESSAGE_PATH), "")
         return {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOSTNAME": container.pod_name,
             "HOME": str(directory / "work"),
             **({"TERM": "xterm"} if container.tty else {}),
             **container.env,
-            **{MESSAGE_VARIABLE: source for source, path, _ in container.mounts if path == MESSAGE_PATH},
+            **({MESSAGE_VARIABLE: message} if message else {}),
             "KUBERNEL_POD_DIR": str(directory),
             _CONTAINER: container_id,
             _RUNTIME: str(self._directory),
         }
 
-    def _note(self, container: ContainerSpec) -> dict[str, str]:
+    def _note(self, container: ContainerSpec) -> str:
         """Once a pod: what the user may not expect. The kubelet makes it an Event."""
         if container.pod_uid in self._told or not container.image:
-            return {}
+            return ""
         self._told.add(container.pod_uid)
         message = (
-            f'image "{container.image}" is recorded but not used: the process runtime runs the command on the '
-            "host's file system"
+            f'image "{container.image}" is recorded but not used: the process runtime runs the command on '
+            "the host's file system"
         )
         self.handle.log.warning("pod {}/{}: {}", container.pod_namespace, container.pod_name, message)
-        return {"reason": "ImageNotUsed", "message": message}
+        return message
 
     def _not_started(self, entry: _Entry, program: str, error: Exception) -> ContainerState:
         now = self.handle.clock.time()

@@ -55,7 +55,8 @@ class StateDirectory:
             (self.directory / f"{container_id}.json").unlink()
 
     def load(self) -> list[ContainerFile]:
-        """All files; one that a crash left unreadable is removed (its processes are found by their marker)."""
+        """All files; one that a crash left unreadable is removed: its processes are found by their
+        marker."""
         found = []
         for path in sorted(self.directory.glob("*.json")):
             try:

@@ -137,7 +137,7 @@ class Writer:
         loop = asyncio.get_running_loop()
         fd = self._fd
         self._writable = future = loop.create_future()
-        loop.add_writer(fd, lambda: future.done() or future.set_result(None))
+        loop.add_writer(fd, _wake, future)
         try:
             await future
         finally:
@@ -154,6 +154,11 @@ class Writer:
             if not self._writable.done():
                 self._writable.set_result(None)
         os.close(fd)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def resize_terminal(fd: int, width: int, height: int) -> None:

@@ -23,11 +23,16 @@ async def exited(pidfd: int) -> None:
     """Wait until the process behind a pidfd has ended; it is not reaped."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(pidfd, lambda: future.done() or future.set_result(None))
+    loop.add_reader(pidfd, _wake, future)
     try:
         await future
     finally:
         loop.remove_reader(pidfd)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 class Sweeper:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kubernel.clock import rfc3339
 from kubernel.plugin import Plugin as BasePlugin
 from kubernel.plugin.contract import ContainerSpec, ContainerState, Execution, RuntimeRefusal
-from kubernel_plugins.runtime.simulated.script import Script, script_of
+from kubernel_plugins.simulation import Script, script_of
 
 if TYPE_CHECKING:
     from kubernel.clock import Timer
@@ -43,7 +43,7 @@ class _Container:
 class Plugin(BasePlugin):
     Settings = Settings
 
-    def __init__(self, settings: Settings, handle: Any) -> None:
+    def __init__(self, settings: Any, handle: Any) -> None:
         super().__init__(settings, handle)
         self.on_change: Any = None
         self._containers: dict[str, _Container] = {}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from kubernel.clock import RealClock
 from kubernel.plugin.contract import ContainerSpec, ContainerState, RuntimeRefusal
 from kubernel_plugins.runtime.process import Plugin, Settings, procfs
@@ -154,7 +155,7 @@ def test_container_without_a_command_says_what_to_add(tmp_path: Path) -> None:
     async def work() -> None:
         async with runtime(tmp_path) as plugin:
             with pytest.raises(
-                RuntimeRefusal, match='image "nginx" is recorded but not run .* add a command'
+                RuntimeRefusal, match=r'image "nginx" is recorded but not run .* add a command'
             ) as e:
                 await plugin.start_container(container(tmp_path))
             assert e.value.reason == "CreateContainerConfigError"
@@ -351,7 +352,8 @@ from test_process_runtime import container, runtime
 async def main():
     path = Path(sys.argv[1])
     async with runtime(path) as plugin:
-        await plugin.start_container(container(path, "sh", "-c", "setsid sleep 1000 & echo $!; exec sleep 1000",
+        script = "setsid sleep 1000 & echo $!; exec sleep 1000"
+        await plugin.start_container(container(path, "sh", "-c", script,
             mounts=((str(path / "volume"), str(path / "made" / "mount"), False),)))
         while not (path / "logs/main/0.log").exists() or not (path / "logs/main/0.log").read_text():
             await asyncio.sleep(0.01)

@@ -109,7 +109,9 @@ def _event_subobject(obj: Obj, now: float) -> str:
 
 def _event_source(obj: Obj, now: float) -> str:
     source = obj.get("source") or obj.get("deprecatedSource") or {}
-    component = source.get("component") or obj.get("reportingComponent") or obj.get("reportingController") or ""
+    component = (
+        source.get("component") or obj.get("reportingComponent") or obj.get("reportingController") or ""
+    )
     instance = source.get("host") or obj.get("reportingInstance") or ""
     return f"{component}, {instance}" if instance else str(component)
 
@@ -233,8 +235,8 @@ def _migrated(obj: Obj, now: float) -> str:
 
 NODE = (
     NAME,
-    Column("Status", _node_status, description="The status of the node"),
-    Column("Roles", _node_roles, description="The roles of the node"),
+    Column("Status", _node_status, description="Whether it is ready."),
+    Column("Roles", _node_roles, description="Its roles, from its labels."),
     AGE,
     Column("Version", text("status", "nodeInfo", "kubeletVersion"), description="Its kubelet's version."),
     Column("Internal-IP", _address("InternalIP"), priority=1),
@@ -247,11 +249,11 @@ NODE = (
         priority=1,
     ),
 )
-NAMESPACE = (NAME, Column("Status", text("status", "phase"), description="The status of the namespace"), AGE)
+NAMESPACE = (NAME, Column("Status", text("status", "phase"), description="Active or Terminating."), AGE)
 CONFIG_MAP = (NAME, Column("Data", _config_entries, description="How many entries it has."), AGE)
 SECRET = (
     NAME,
-    Column("Type", text("type"), description="Used to facilitate programmatic handling of secret data."),
+    Column("Type", text("type"), description="What kind of secret it is."),
     Column("Data", count("data"), description="How many entries it has."),
     AGE,
 )
@@ -273,21 +275,20 @@ RESOURCE_QUOTA = (
     Column(
         "Request",
         _quota(limits=False),
-        description="Request represents a minimum amount of cpu/memory that a container may consume.",
+        description="What is used of the quota.",
     ),
     Column(
         "Limit",
         _quota(limits=True),
-        description="Limits control the maximum amount of cpu/memory that a container may use independent of "
-        "contention on the node.",
+        description="What is used of the quota for limits.",
     ),
     AGE,
 )
 COMPONENT_STATUS = (
     NAME,
-    Column("Status", _healthy("status"), description="Status of the component conditions"),
-    Column("Message", _healthy("message"), description="Message of the component conditions"),
-    Column("Error", _healthy("error"), description="Error of the component conditions"),
+    Column("Status", _healthy("status"), description="Healthy or not."),
+    Column("Message", _healthy("message"), description="What it says."),
+    Column("Error", _healthy("error"), description="What is wrong."),
 )
 ROLE_BINDING = _binding_columns("roleBinding")
 CLUSTER_ROLE_BINDING = _binding_columns("clusterRoleBinding")
@@ -301,7 +302,9 @@ CERTIFICATE_SIGNING_REQUEST = (
 )
 CLUSTER_TRUST_BUNDLE = (
     NAME,
-    Column("SignerName", text("spec", "signerName", absent="<none>"), description="The signer, if it has one."),
+    Column(
+        "SignerName", text("spec", "signerName", absent="<none>"), description="The signer, if it has one."
+    ),
 )
 LEASE = (NAME, Column("Holder", text("spec", "holderIdentity"), description="The holder of the lease."), AGE)
 PRIORITY_CLASS = (
@@ -318,7 +321,7 @@ FLOW_SCHEMA = (
     Column("MatchingPrecedence", integer("spec", "matchingPrecedence")),
     Column("DistinguisherMethod", text("spec", "distinguisherMethod", "type", absent="<none>")),
     AGE,
-    Column("MissingPL", _dangling, description="references a broken or non-existent PriorityLevelConfiguration"),
+    Column("MissingPL", _dangling, description="Whether its priority level is missing."),
 )
 PRIORITY_LEVEL = (
     NAME,
@@ -334,7 +337,7 @@ RESOURCE_CLAIM = (
     Column(
         "State",
         _claim_state,
-        description="A summary of the current state (allocated, pending, reserved, etc.).",
+        description="pending, allocated, reserved or deleted.",
     ),
     AGE,
 )
@@ -347,5 +350,5 @@ RESOURCE_SLICE = (
 )
 STORAGE_VERSION_MIGRATION = (
     Column("Name", NAME.value, description=NAME.description),
-    Column("Resource", _migrated, description="Fully qualified resource to migrate"),
+    Column("Resource", _migrated, description="What is migrated."),
 )

@@ -15,13 +15,13 @@ __all__ = [
     "NAME_AGE",
     "age",
     "at",
+    "container_names",
     "count",
     "first_or",
     "format_labels",
     "format_selector",
     "human_duration",
     "images",
-    "container_names",
     "integer",
     "seconds",
     "since",
@@ -32,17 +32,8 @@ __all__ = [
 
 Obj = dict[str, Any]
 
-_NAME_TEXT = (
-    "Name must be unique within a namespace. Is required when creating resources, although some resources may "
-    "allow a client to request the generation of an appropriate name automatically. Name is primarily intended "
-    "for creation idempotence and configuration definition. Cannot be updated. More info: "
-    "https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names"
-)
-_CREATED_TEXT = (
-    "CreationTimestamp is a timestamp representing the server time when this object was created. It is not "
-    "guaranteed to be set in happens-before order across separate operations. Clients may not set this value. "
-    "It is represented in RFC3339 form and is in UTC."
-)
+_NAME_TEXT = "The object's name, unique among its kind in its namespace."
+_CREATED_TEXT = "When the server created the object."
 
 
 def at(obj: Any, *path: str) -> Any:
@@ -184,13 +175,13 @@ def template_columns(*template: str, priority: int = 1) -> tuple[Column, Column]
         Column(
             "Containers",
             container_names(*path),
-            description="Names of each container in the template.",
+            description="The names of the template's containers.",
             priority=priority,
         ),
         Column(
             "Images",
             images(*path),
-            description="Images referenced by each container in the template.",
+            description="The images of the template's containers.",
             priority=priority,
         ),
     )

@@ -44,7 +44,7 @@ def _available(obj: Obj, now: float) -> str:
 _PARAM_KIND = Column(
     "ParamKind",
     _param_kind,
-    description="ParamKind specifies the kind of resources used to parameterize this policy",
+    description="The kind of its parameters.",
 )
 
 WEBHOOKS = (
@@ -53,7 +53,7 @@ WEBHOOKS = (
         "Webhooks",
         count("webhooks"),
         type="integer",
-        description="Webhooks indicates the number of webhooks registered in this configuration",
+        description="How many webhooks it lists.",
     ),
     AGE,
 )
@@ -63,7 +63,7 @@ VALIDATING_ADMISSION_POLICY = (
         "Validations",
         count("spec", "validations"),
         type="integer",
-        description="Validations indicates the number of validation rules defined in this configuration",
+        description="How many rules it has.",
     ),
     _PARAM_KIND,
     AGE,
@@ -74,7 +74,7 @@ MUTATING_ADMISSION_POLICY = (
         "Mutations",
         count("spec", "mutations"),
         type="integer",
-        description="Mutation indicates the number of mutations rules defined in this configuration",
+        description="How many mutations it has.",
     ),
     _PARAM_KIND,
     AGE,
@@ -82,12 +82,12 @@ MUTATING_ADMISSION_POLICY = (
 POLICY_BINDING = (
     NAME,
     Column("PolicyName", text("spec", "policyName"), description="The policy that is bound."),
-    Column("ParamRef", _param_ref, description="The param resource which sets the configuration param."),
+    Column("ParamRef", _param_ref, description="Where its parameters are."),
     AGE,
 )
 API_SERVICE = (
     NAME,
-    Column("Service", _service, description="The reference to the service that hosts this API endpoint."),
-    Column("Available", _available, description="Whether this service is available."),
+    Column("Service", _service, description="The service that answers, or Local."),
+    Column("Available", _available, description="Whether it answers."),
     AGE,
 )

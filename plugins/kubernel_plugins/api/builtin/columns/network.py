@@ -55,7 +55,9 @@ def _external_ip(obj: Obj, now: float) -> str:
 def _service_ports(obj: Obj, now: float) -> str:
     shown = []
     for port in at(obj, "spec", "ports") or ():
-        number = f"{port.get('port', 0)}:{port['nodePort']}" if port.get("nodePort") else str(port.get("port", 0))
+        number = (
+            f"{port.get('port', 0)}:{port['nodePort']}" if port.get("nodePort") else str(port.get("port", 0))
+        )
         shown.append(f"{number}/{port.get('protocol', '')}")
     return first_or(shown)
 
@@ -85,14 +87,18 @@ def _endpoints(obj: Obj, now: float) -> str:
 
 def _slice_ports(obj: Obj, now: float) -> str:
     shown = [
-        str(port["port"]) if port.get("port") is not None else (port["name"] if port.get("name") is not None else "*")
+        str(port["port"])
+        if port.get("port") is not None
+        else (port["name"] if port.get("name") is not None else "*")
         for port in obj.get("ports") or ()
     ]
     return some(shown, len(shown))
 
 
 def _slice_endpoints(obj: Obj, now: float) -> str:
-    shown = [address for endpoint in obj.get("endpoints") or () for address in endpoint.get("addresses") or ()]
+    shown = [
+        address for endpoint in obj.get("endpoints") or () for address in endpoint.get("addresses") or ()
+    ]
     return some(shown, len(shown))
 
 
@@ -140,7 +146,9 @@ def _parent(obj: Obj, now: float) -> str:
     if not parent:
         return "<none>"
     resource = parent.get("resource", "") + (f".{parent['group']}" if parent.get("group") else "")
-    return "/".join(part for part in (resource.lower(), parent.get("namespace"), parent.get("name", "")) if part)
+    return "/".join(
+        part for part in (resource.lower(), parent.get("namespace"), parent.get("name", "")) if part
+    )
 
 
 SERVICE = (
@@ -148,7 +156,7 @@ SERVICE = (
     Column("Type", text("spec", "type"), description="How the service is exposed."),
     Column("Cluster-IP", _cluster_ip, description="The address inside the cluster."),
     Column("External-IP", _external_ip, description="Addresses for which nodes also accept traffic."),
-    Column("Port(s)", _service_ports, description="The ports that are exposed by this service."),
+    Column("Port(s)", _service_ports, description="The ports it exposes."),
     AGE,
     Column("Selector", _service_selector, description="Which pods receive the traffic.", priority=1),
 )
@@ -160,7 +168,7 @@ ENDPOINTS = (
 ENDPOINT_SLICE = (
     NAME,
     Column("AddressType", text("addressType"), description="The type of the addresses."),
-    Column("Ports", _slice_ports, description="The ports of every endpoint in this slice."),
+    Column("Ports", _slice_ports, description="The endpoints' ports."),
     Column("Endpoints", _slice_endpoints, description="The addresses of this slice."),
     AGE,
 )
@@ -169,17 +177,19 @@ INGRESS = (
     Column(
         "Class",
         text("spec", "ingressClassName", absent="<none>"),
-        description="The name of the IngressClass resource that should be used for additional configuration",
+        description="Its ingress class.",
     ),
     Column(
-        "Hosts", _hosts, description="Hosts that incoming requests are matched against before the ingress rule"
+        "Hosts",
+        _hosts,
+        description="The host names its rules are for.",
     ),
     Column(
         "Address",
         _ingress_address,
-        description="Address is a list containing ingress points for the load-balancer",
+        description="Where the load balancer listens.",
     ),
-    Column("Ports", _ingress_ports, description="Ports of TLS configurations that open"),
+    Column("Ports", _ingress_ports, description="Ports that are open."),
     AGE,
 )
 INGRESS_CLASS = (
@@ -187,9 +197,9 @@ INGRESS_CLASS = (
     Column(
         "Controller",
         text("spec", "controller"),
-        description="Controller that is responsible for handling this class",
+        description="Who serves this class.",
     ),
-    Column("Parameters", _class_parameters, description="A reference to a resource with additional parameters"),
+    Column("Parameters", _class_parameters, description="An object with more settings."),
     AGE,
 )
 NETWORK_POLICY = (
@@ -204,6 +214,6 @@ SERVICE_CIDR = (
 )
 IP_ADDRESS = (
     NAME,
-    Column("ParentRef", _parent, description="The resource that an IPAddress is attached to."),
+    Column("ParentRef", _parent, description="What has the address."),
     AGE,
 )

@@ -160,16 +160,15 @@ def _labels(*path: str) -> Callable[[Obj, float], str]:
 
 POD = (
     NAME,
-    Column("Ready", _ready, description="The aggregate readiness state of this pod for accepting traffic."),
-    Column("Status", _status, description="The aggregate status of the containers in this pod."),
+    Column("Ready", _ready, description="How many of the pod's containers are ready."),
+    Column("Status", _status, description="What the pod's containers are doing, in a word."),
     Column(
         "Restarts",
         _restarts,
-        description="The number of times the containers in this pod have been restarted and when the last "
-        "container in this pod has restarted.",
+        description="How often containers were restarted, and when last.",
     ),
     AGE,
-    Column("IP", _ip, description="podIP address allocated to the pod.", priority=1),
+    Column("IP", _ip, description="The pod's address.", priority=1),
     Column("Node", text("spec", "nodeName", absent="<none>"), description="The pod's node.", priority=1),
     Column(
         "Nominated Node",
@@ -191,6 +190,6 @@ POD_TEMPLATE = (
     Column(
         "Pod Labels",
         _labels("template", "metadata", "labels"),
-        description="The labels for the pod template.",
+        description="Labels of the pods it makes.",
     ),
 )

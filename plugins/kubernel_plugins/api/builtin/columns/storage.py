@@ -95,7 +95,9 @@ def _lifecycle_modes(obj: Obj, now: float) -> str:
 
 
 _ATTRIBUTES_CLASS = Column(
-    "VolumeAttributesClass", text("spec", "volumeAttributesClassName", absent="<unset>"), description="Its class."
+    "VolumeAttributesClass",
+    text("spec", "volumeAttributesClassName", absent="<unset>"),
+    description="Its class.",
 )
 _VOLUME_MODE = Column("VolumeMode", text("spec", "volumeMode", absent="<unset>"), priority=1)
 
@@ -110,7 +112,7 @@ PERSISTENT_VOLUME = (
     ),
     Column("Status", _phase, description="Whether it is available, bound to a claim, or released."),
     Column("Claim", _claim, description="The claim it is bound to."),
-    Column("StorageClass", _class_of, description="StorageClass of the pv"),
+    Column("StorageClass", _class_of, description="Its storage class."),
     _ATTRIBUTES_CLASS,
     Column("Reason", text("status", "reason"), description="Why it is in this state."),
     AGE,
@@ -122,7 +124,7 @@ PERSISTENT_VOLUME_CLAIM = (
     Column("Volume", text("spec", "volumeName"), description="The volume that backs this claim."),
     Column("Capacity", _claim_capacity, description="The actual resources of the volume."),
     Column("Access Modes", _claim_modes, description="The actual access modes of the volume."),
-    Column("StorageClass", _class_of, description="StorageClass of the pvc"),
+    Column("StorageClass", _class_of, description="Its storage class."),
     _ATTRIBUTES_CLASS,
     AGE,
     _VOLUME_MODE,
@@ -131,7 +133,9 @@ STORAGE_CLASS = (
     Column("Name", _class_name, format="name", description=NAME.description),
     Column("Provisioner", text("provisioner"), description="The type of the provisioner."),
     Column("ReclaimPolicy", text("reclaimPolicy", absent="Delete"), description="Of the volumes it makes."),
-    Column("VolumeBindingMode", text("volumeBindingMode", absent="Immediate"), description="When claims bind."),
+    Column(
+        "VolumeBindingMode", text("volumeBindingMode", absent="Immediate"), description="When claims bind."
+    ),
     Column("AllowVolumeExpansion", _flag("allowVolumeExpansion"), description="Whether volumes may grow."),
     AGE,
 )
@@ -142,7 +146,9 @@ VOLUME_ATTRIBUTES_CLASS = (
 )
 VOLUME_ATTACHMENT = (
     NAME,
-    Column("Attacher", text("spec", "attacher"), format="name", description="The driver that must handle it."),
+    Column(
+        "Attacher", text("spec", "attacher"), format="name", description="The driver that must handle it."
+    ),
     Column("PV", text("spec", "source", "persistentVolumeName"), description="The volume to attach."),
     Column("Node", text("spec", "nodeName"), description="The node to attach it to."),
     Column("Attached", _flag("status", "attached"), type="boolean", description="Whether it is attached."),
@@ -154,7 +160,7 @@ CSI_NODE = (
         "Drivers",
         count("spec", "drivers"),
         type="integer",
-        description="Drivers indicates the number of CSI drivers registered on the node",
+        description="How many CSI drivers the node has.",
     ),
     AGE,
 )

@@ -183,7 +183,7 @@ _SELECTOR = Column(
     description="Which pods belong to it.",
     priority=1,
 )
-_READY_OF = Column("Ready", _ready_of_desired, description="Number of the pod with ready state")
+_READY_OF = Column("Ready", _ready_of_desired, description="Ready pods of the wanted ones.")
 _REPLICAS = (
     Column("Desired", _desired_replicas, type="integer", description="The number of desired pods."),
     Column("Current", integer("status", "replicas"), type="integer", description="The number of pods."),
@@ -208,7 +208,10 @@ DEPLOYMENT = (
     AGE,
     *_TEMPLATE,
     Column(
-        "Selector", _selector("spec", "selector", absent=""), description="Which pods belong to it.", priority=1
+        "Selector",
+        _selector("spec", "selector", absent=""),
+        description="Which pods belong to it.",
+        priority=1,
     ),
 )
 REPLICA_SET = (NAME, *_REPLICAS, AGE, *_TEMPLATE, _SELECTOR)
@@ -234,30 +237,33 @@ DAEMON_SET = (
 )
 JOB = (
     NAME,
-    Column("Status", _job_status, description="Status of the job."),
-    Column("Completions", _job_completions, description="The number of pods which reached phase Succeeded."),
-    Column("Duration", _job_duration, description="Time required to complete the job."),
+    Column("Status", _job_status, description="What became of the job."),
+    Column("Completions", _job_completions, description="Pods that succeeded, of those wanted."),
+    Column("Duration", _job_duration, description="How long it has run."),
     AGE,
     *_TEMPLATE,
     _SELECTOR,
 )
 CRON_JOB = (
     NAME,
-    Column("Schedule", text("spec", "schedule"), description="The schedule in Cron format."),
+    Column("Schedule", text("spec", "schedule"), description="When it runs, in cron's terms."),
     Column("Timezone", text("spec", "timeZone", absent="<none>"), description="The schedule's time zone."),
-    Column("Suspend", _suspended, type="boolean", description="Whether subsequent executions are suspended."),
+    Column("Suspend", _suspended, type="boolean", description="Whether it is paused."),
     Column("Active", count("status", "active"), type="integer", description="Currently running jobs."),
     Column("Last Schedule", _last_schedule, description="When the job was last scheduled."),
     AGE,
     *template_columns("spec", "jobTemplate", "spec", "template"),
     Column(
-        "Selector", _selector("spec", "jobTemplate", "spec", "selector"), description="Which pods.", priority=1
+        "Selector",
+        _selector("spec", "jobTemplate", "spec", "selector"),
+        description="Which pods.",
+        priority=1,
     ),
 )
 CONTROLLER_REVISION = (
     NAME,
-    Column("Controller", _owner, description="Controller of the object"),
-    Column("Revision", integer("revision"), description="Revision of the state represented by Data."),
+    Column("Controller", _owner, description="Whose revision it is."),
+    Column("Revision", integer("revision"), description="The revision's number."),
     AGE,
 )
 HORIZONTAL_POD_AUTOSCALER = (
@@ -274,18 +280,18 @@ POD_DISRUPTION_BUDGET = (
     Column(
         "Min Available",
         _int_or_none("spec", "minAvailable"),
-        description="The minimum number of pods that must be available.",
+        description="Pods that must stay available.",
     ),
     Column(
         "Max Unavailable",
         _int_or_none("spec", "maxUnavailable"),
-        description="The maximum number of pods that may be unavailable.",
+        description="Pods that may be away.",
     ),
     Column(
         "Allowed Disruptions",
         integer("status", "disruptionsAllowed"),
         type="integer",
-        description="Calculated number of pods that may be disrupted at this time.",
+        description="Pods that may be evicted now.",
     ),
     AGE,
 )

@@ -1,21 +1,22 @@
 """Which strategy a row of the tables means by its name.
 
-Modules are imported when the first type that needs them is registered; one strategy serves all
-versions of a type.
+A strategy's module is imported when it is first asked something: registering all types must cost next
+to nothing. One strategy serves all versions of a type.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kubernel_plugins.api.builtin.strategies.base import Builtin
 
 if TYPE_CHECKING:
+    from kubernel.registry.types import Strategy
     from kubernel_plugins.api.builtin.context import Context
 
-__all__ = ["CLASSES", "TRAITS", "make"]
+__all__ = ["CLASSES", "TRAITS", "deferred", "make"]
 
 TRAITS: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
@@ -91,3 +92,27 @@ def make(name: str, context: Context) -> Builtin:
     module, _, class_name = CLASSES[name].partition(":")
     cls: Callable[..., Builtin] = getattr(import_module(f"{__name__}.{module}"), class_name)
     return cls(context) if name in _WITH_CONTEXT else cls()
+
+
+class _Deferred:
+    """Stands for a strategy until somebody looks at it, and passes everything on to it then."""
+
+    __slots__ = ("_context", "_made", "_name")
+
+    def __init__(self, name: str, context: Context) -> None:
+        self._name = name
+        self._context = context
+        self._made: Builtin | None = None
+
+    def __getattr__(self, attribute: str) -> Any:
+        made = self._made
+        if made is None:
+            made = self._made = make(self._name, self._context)
+        return getattr(made, attribute)
+
+
+def deferred(name: str, context: Context) -> Strategy:
+    """``make(name, context)``, made when it is first used."""
+    if name in TRAITS:
+        return make(name, context)
+    return cast("Strategy", _Deferred(name, context))

@@ -107,7 +107,9 @@ def to_v2(hpa: Obj) -> Obj:
     current = list(_load(annotations, _CURRENT) or [])
     used = status.pop("currentCPUUtilizationPercentage", None)
     if used is not None:
-        current.append({"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": used}}})
+        current.append(
+            {"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": used}}}
+        )
     if current:
         status["currentMetrics"] = current
     conditions = _load(annotations, _CONDITIONS)
@@ -171,7 +173,9 @@ class HorizontalPodAutoscalerStrategy(Builtin):
                 causes.invalid("spec.maxReplicas", high, "must be greater than or equal to `minReplicas`")
             )
         target = spec.get("scaleTargetRef") or {}
-        found += [causes.required(f"spec.scaleTargetRef.{key}") for key in ("kind", "name") if not target.get(key)]
+        found += [
+            causes.required(f"spec.scaleTargetRef.{key}") for key in ("kind", "name") if not target.get(key)
+        ]
         return found
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:

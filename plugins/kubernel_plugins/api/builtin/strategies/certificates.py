@@ -90,11 +90,21 @@ class CertificateSigningRequestStrategy(Builtin):
             found.append(causes.required("spec.signerName"))
         elif "/" not in signer:
             found.append(
-                causes.invalid("spec.signerName", signer, "must be a fully qualified domain and path of the form 'example.com/signer-name'")
+                causes.invalid(
+                    "spec.signerName",
+                    signer,
+                    "must be a fully qualified domain and path of the form 'example.com/signer-name'",
+                )
             )
         seconds = spec.get("expirationSeconds")
         if seconds is not None and seconds < _SHORTEST_SECONDS:
-            found.append(causes.invalid("spec.expirationSeconds", seconds, "may not specify a duration less than 600 seconds (10 minutes)"))
+            found.append(
+                causes.invalid(
+                    "spec.expirationSeconds",
+                    seconds,
+                    "may not specify a duration less than 600 seconds (10 minutes)",
+                )
+            )
         return found
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
@@ -102,14 +112,16 @@ class CertificateSigningRequestStrategy(Builtin):
             return []
         found = []
         now, before = _conditions(obj), _conditions(old)
-        for type in (*_DECISIONS, "Failed"):
-            if type in before and type not in now:
-                found.append(
-                    causes.forbidden("status.conditions", f"updates may not remove a condition of type {type!r}".replace("'", '"'))
-                )
+        found += [
+            causes.forbidden("status.conditions", f'updates may not remove a condition of type "{type}"')
+            for type in (*_DECISIONS, "Failed")
+            if type in before and type not in now
+        ]
         if "Approved" in now and "Denied" in now:
             found.append(
-                causes.invalid("status.conditions", "Denied", "Approved and Denied conditions are mutually exclusive")
+                causes.invalid(
+                    "status.conditions", "Denied", "Approved and Denied conditions are mutually exclusive"
+                )
             )
         if field(old, "status", "certificate"):
             found += immutable(obj, old, "status.certificate")
@@ -122,7 +134,11 @@ class ClusterTrustBundleStrategy(Builtin):
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         if not field(obj, "spec", "trustBundle"):
-            return [causes.invalid("spec.trustBundle", "<value omitted>", "at least one trust anchor must be provided")]
+            return [
+                causes.invalid(
+                    "spec.trustBundle", "<value omitted>", "at least one trust anchor must be provided"
+                )
+            ]
         return []
 
 

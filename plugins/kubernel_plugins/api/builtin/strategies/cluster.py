@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.strategies.base import Builtin, field
-from kubernel_plugins.api.builtin.strategies.templates import not_negative, percent_or_count, selector_problems
+from kubernel_plugins.api.builtin.strategies.templates import (
+    not_negative,
+    percent_or_count,
+    selector_problems,
+)
 
 if TYPE_CHECKING:
     from kubernel.errors import Cause
@@ -63,7 +67,9 @@ class NodeStrategy(Builtin):
             before = field(old, "spec", key)
             if before and field(obj, "spec", key) != before:
                 found.append(
-                    causes.forbidden(f"spec.{key}", "node updates may not change " + key + " except from \"\" to valid")
+                    causes.forbidden(
+                        f"spec.{key}", "node updates may not change " + key + ' except from "" to valid'
+                    )
                 )
         return found
 
@@ -122,7 +128,9 @@ class RoleStrategy(Builtin):
                 if namespaced:
                     found.append(
                         causes.invalid(
-                            f"{path}.nonResourceURLs", urls, "namespaced rules cannot apply to non-resource URLs"
+                            f"{path}.nonResourceURLs",
+                            urls,
+                            "namespaced rules cannot apply to non-resource URLs",
                         )
                     )
                 if rule.get("apiGroups") or rule.get("resources") or rule.get("resourceNames"):
@@ -340,7 +348,11 @@ class ServiceCIDRStrategy(Builtin):
                 ip_network(cidr)
             except ValueError:
                 found.append(
-                    causes.invalid(f"spec.cidrs[{index}]", cidr, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)")
+                    causes.invalid(
+                        f"spec.cidrs[{index}]",
+                        cidr,
+                        "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+                    )
                 )
         return found
 

@@ -39,9 +39,7 @@ def _frozen(obj: Obj, old: Obj, *keys: str) -> list[Cause]:
     found = []
     if not obj.get("immutable"):
         found.append(causes.forbidden("immutable", _FROZEN))
-    found += [
-        causes.forbidden(key, _FROZEN) for key in keys if (obj.get(key) or {}) != (old.get(key) or {})
-    ]
+    found += [causes.forbidden(key, _FROZEN) for key in keys if (obj.get(key) or {}) != (old.get(key) or {})]
     return found
 
 
@@ -49,7 +47,9 @@ def _key_problems(keys: object, path: str) -> list[Cause]:
     if not isinstance(keys, dict):
         return []
     return [
-        causes.invalid(f"{path}[{key}]", key, problem) for key in keys for problem in names.check_config_key(key)
+        causes.invalid(f"{path}[{key}]", key, problem)
+        for key in keys
+        for problem in names.check_config_key(key)
     ]
 
 
@@ -124,7 +124,9 @@ class SecretStrategy(Builtin):
                     orjson.loads(base64.b64decode(data[key]))
                 except (binascii.Error, ValueError):
                     found.append(
-                        causes.invalid(f"data[{key}]", "<secret contents redacted>", "invalid character in JSON")
+                        causes.invalid(
+                            f"data[{key}]", "<secret contents redacted>", "invalid character in JSON"
+                        )
                     )
         return found
 

@@ -52,7 +52,9 @@ class EventStrategy(Builtin):
         own = obj["metadata"].get("namespace") or ""
         found: list[Cause] = []
         if namespace != own and not (namespace == "" and own == "default"):
-            found.append(causes.invalid("involvedObject.namespace", namespace, "does not match event.namespace"))
+            found.append(
+                causes.invalid("involvedObject.namespace", namespace, "does not match event.namespace")
+            )
         if request.type.group and request.old is None:
             found += self._strict(obj)
         return found

@@ -48,12 +48,12 @@ def _validate_job_spec(spec: Obj, path: str) -> list[Cause]:
     found += validate_template(template, f"{path}.template", restart=_RESTART)
     indexed = spec.get("completionMode") == "Indexed"
     if indexed and spec.get("completions") is None:
-        found.append(
-            causes.required(f"{path}.completions", "when completion mode is Indexed")
-        )
+        found.append(causes.required(f"{path}.completions", "when completion mode is Indexed"))
     per_index = spec.get("backoffLimitPerIndex")
     if per_index is not None and not indexed:
-        found.append(causes.invalid(f"{path}.backoffLimitPerIndex", per_index, "requires indexed completion mode"))
+        found.append(
+            causes.invalid(f"{path}.backoffLimitPerIndex", per_index, "requires indexed completion mode")
+        )
     if spec.get("podFailurePolicy") and field(template, "spec", "restartPolicy") != "Never":
         found.append(
             causes.invalid(
@@ -76,9 +76,17 @@ class JobStrategy(Builtin):
         default_template(spec.get("template"))
         if spec.get("completions") is None and spec.get("parallelism") is None:
             spec["completions"] = spec["parallelism"] = 1
-        spec.setdefault("parallelism", 1)
+        for key, value in (
+            ("parallelism", 1),
+            ("completionMode", "NonIndexed"),
+            ("suspend", False),
+            ("manualSelector", False),
+        ):
+            spec.setdefault(key, value)
         spec.setdefault("backoffLimit", 6 if spec.get("backoffLimitPerIndex") is None else _MAX_INT32)
-        spec.setdefault("podReplacementPolicy", "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed")
+        spec.setdefault(
+            "podReplacementPolicy", "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed"
+        )
         for rule in field(spec, "podFailurePolicy", "rules") or ():
             for pattern in (rule.get("onPodConditions") or ()) if isinstance(rule, dict) else ():
                 if isinstance(pattern, dict):
@@ -136,11 +144,14 @@ class JobStrategy(Builtin):
     def _generated_problems(obj: Obj, labels: dict[str, str], selector: Obj) -> list[Cause]:
         found = []
         uid, name = obj["metadata"].get("uid"), obj["metadata"].get("name")
-        for key, wanted in ((_LEGACY_UID, uid), (CONTROLLER_UID, uid), (_LEGACY_NAME, name), (JOB_NAME, name)):
+        for key, wanted in (
+            (_LEGACY_UID, uid),
+            (CONTROLLER_UID, uid),
+            (_LEGACY_NAME, name),
+            (JOB_NAME, name),
+        ):
             if key in labels and labels[key] != wanted:
-                found.append(
-                    causes.invalid("spec.template.metadata.labels", labels, f"must be '{wanted}'")
-                )
+                found.append(causes.invalid("spec.template.metadata.labels", labels, f"must be '{wanted}'"))
         if (selector.get("matchLabels") or {}).get(CONTROLLER_UID) != uid:
             found.append(causes.invalid("spec.selector", selector, "`selector` not auto-generated"))
         return found
@@ -151,7 +162,14 @@ class JobStrategy(Builtin):
         spec, before = obj.get("spec") or {}, old.get("spec") or {}
         found = not_negative(spec, "spec", *_COUNTS)
         found += self._completions(spec, before)
-        for key in ("selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"):
+        for key in (
+            "selector",
+            "completionMode",
+            "podFailurePolicy",
+            "backoffLimitPerIndex",
+            "managedBy",
+            "successPolicy",
+        ):
             if spec.get(key) != before.get(key):
                 found.append(causes.invalid(f"spec.{key}", spec.get(key), causes.FIELD_IMMUTABLE))
         if self._fixed_template(spec, obj, old) != self._fixed_template(before, obj, old):
@@ -167,7 +185,9 @@ class JobStrategy(Builtin):
         if spec.get("completions") != spec.get("parallelism"):
             return [
                 causes.invalid(
-                    "spec.completions", spec.get("completions"), "can only be modified in tandem with spec.parallelism"
+                    "spec.completions",
+                    spec.get("completions"),
+                    "can only be modified in tandem with spec.parallelism",
                 )
             ]
         return []

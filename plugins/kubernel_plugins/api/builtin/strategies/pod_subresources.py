@@ -16,7 +16,6 @@ from kubernel.errors import (
     TooManyRequests,
 )
 from kubernel.objects import conditions, selectors
-from kubernel.registry.deletion import check_delete_options
 from kubernel.registry.types import Subresource
 from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.strategies.base import field
@@ -119,6 +118,8 @@ class Evictor:
         self.context = context
 
     async def __call__(self, request: Request) -> Obj:
+        from kubernel.registry.deletion import check_delete_options  # the write pipeline, not for start-up
+
         eviction = request.obj or {}
         told = field(eviction, "metadata", "name")
         if told and told != request.name:
@@ -153,7 +154,8 @@ class Evictor:
         ]
         if len(found) > 1:
             raise InternalError(
-                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+                "This pod has more than one PodDisruptionBudget, "
+                "which the eviction subresource does not support."
             )
         return found[0] if found else None
 
@@ -194,7 +196,9 @@ class Evictor:
         if (status.get("observedGeneration") or 0) < (budget["metadata"].get("generation") or 0):
             raise _too_many(f"The disruption budget {name} is still being processed by the server.", 10)
         if allowed < 0:
-            raise Forbidden.for_object("poddisruptionbudgets", "policy", name, "pdb disruptions allowed is negative")
+            raise Forbidden.for_object(
+                "poddisruptionbudgets", "policy", name, "pdb disruptions allowed is negative"
+            )
         if len(status.get("disruptedPods") or ()) > MAX_DISRUPTED_PODS:
             raise Forbidden.for_object(
                 "poddisruptionbudgets",
@@ -203,9 +207,9 @@ class Evictor:
                 "DisruptedPods map too big - too many evictions not confirmed by PDB controller",
             )
         if allowed == 0:
+            desired, current = status.get("desiredHealthy") or 0, status.get("currentHealthy") or 0
             raise _too_many(
-                f"The disruption budget {name} needs {status.get('desiredHealthy') or 0} healthy pods and has "
-                f"{status.get('currentHealthy') or 0} currently"
+                f"The disruption budget {name} needs {desired} healthy pods and has {current} currently"
             )
         disrupted = {**(status.get("disruptedPods") or {}), pod: rfc3339(self.context.clock.time())}
         return {**budget, "status": {**status, "disruptionsAllowed": allowed - 1, "disruptedPods": disrupted}}

@@ -94,7 +94,9 @@ def validate_spec_update(obj: Obj, old: Obj) -> list[Cause]:
     mutable = ["activeDeadlineSeconds", "schedulingGates"]
     if _tolerations_kept(spec.get("tolerations") or [], before.get("tolerations") or []):
         mutable.append("tolerations")
-    if (before.get("terminationGracePeriodSeconds") or 0) < 0 and spec.get("terminationGracePeriodSeconds") == 1:
+    if (before.get("terminationGracePeriodSeconds") or 0) < 0 and spec.get(
+        "terminationGracePeriodSeconds"
+    ) == 1:
         mutable.append("terminationGracePeriodSeconds")
     if before.get("schedulingGates"):
         mutable += ["nodeSelector", "affinity"]
@@ -113,10 +115,10 @@ def validate_ephemeral_containers(obj: Obj, old: Obj) -> list[Cause]:
     for container in field(old, "spec", "ephemeralContainers") or ():
         name = container.get("name")
         if name not in names:
-            detail = f"existing ephemeral containers \"{name}\" may not be removed\n"
+            detail = f'existing ephemeral containers "{name}" may not be removed\n'
             return [causes.forbidden("spec.ephemeralContainers", detail)]
         if names[name] != container:
-            detail = f"existing ephemeral containers \"{name}\" may not be changed\n"
+            detail = f'existing ephemeral containers "{name}" may not be changed\n'
             return [causes.forbidden("spec.ephemeralContainers", detail)]
     return validate_container_list(obj["spec"], "spec", "ephemeralContainers")
 
@@ -141,7 +143,9 @@ def validate_resize(obj: Obj, old: Obj) -> list[Cause]:
                     kept.pop(key, None)
             merged.append(kept)
             found += _only_cpu_and_memory(
-                container.get("resources") or {}, was.get("resources") or {}, f"spec.{kind}[{index}].resources"
+                container.get("resources") or {},
+                was.get("resources") or {},
+                f"spec.{kind}[{index}].resources",
             )
         if merged:
             masked[kind] = merged
@@ -151,9 +155,11 @@ def validate_resize(obj: Obj, old: Obj) -> list[Cause]:
         masked.pop("resources", None)
     if masked != before:
         found.append(causes.forbidden("spec", _RESIZE_ONLY))
-    if field(old, "status", "qosClass"):
-        if qos_class(obj) != field(old, "status", "qosClass"):
-            found.append(causes.invalid("spec", qos_class(obj), "Pod QOS Class may not change as a result of resizing"))
+    before_class = field(old, "status", "qosClass")
+    if before_class and qos_class(obj) != before_class:
+        found.append(
+            causes.invalid("spec", qos_class(obj), "Pod QOS Class may not change as a result of resizing")
+        )
     return found
 
 

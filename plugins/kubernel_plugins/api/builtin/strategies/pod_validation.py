@@ -50,9 +50,7 @@ def validate_pod_spec(spec: Obj, path: str) -> list[Cause]:
     for kind in ("initContainers", "containers"):
         found += validate_container_list(spec, path, kind, taken, volumes)
     if spec.get("ephemeralContainers") and path == "spec":
-        found.append(
-            causes.forbidden(f"{path}.ephemeralContainers", "cannot be set on create")
-        )
+        found.append(causes.forbidden(f"{path}.ephemeralContainers", "cannot be set on create"))
     found += _validate_terms(spec, path)
     return found
 
@@ -81,7 +79,8 @@ def _validate_terms(spec: Obj, path: str) -> list[Cause]:
             for problem in names.check_qualified_name(key)
         ]
         found += [
-            causes.invalid(f"{path}.nodeSelector", value, problem) for problem in names.check_label_value(value)
+            causes.invalid(f"{path}.nodeSelector", value, problem)
+            for problem in names.check_label_value(value)
         ]
     for index, toleration in enumerate(spec.get("tolerations") or ()):
         found += _validate_toleration(toleration, f"{path}.tolerations[{index}]")
@@ -107,7 +106,7 @@ def _validate_toleration(toleration: Obj, path: str) -> list[Cause]:
             causes.invalid(
                 f"{path}.operator",
                 operator,
-                "operator must be Exists when `key` is empty, which means \"match all values and all keys\"",
+                'operator must be Exists when `key` is empty, which means "match all values and all keys"',
             )
         ]
     if toleration.get("tolerationSeconds") is not None and toleration.get("effect") != "NoExecute":
@@ -156,36 +155,28 @@ def validate_container_list(
     return found
 
 
-def _validate_container(
-    container: Obj, path: str, kind: str, spec: Obj, volumes: set[str]
-) -> list[Cause]:
+def _validate_container(container: Obj, path: str, kind: str, spec: Obj, volumes: set[str]) -> list[Cause]:
     found: list[Cause] = []
     image = container.get("image") or ""
     if not image:
         found.append(causes.required(f"{path}.image"))
     elif image != image.strip() and path.startswith("spec.") and ".template." not in path:
         # Templates may hold placeholders such as a single blank.
-        found.append(
-            causes.invalid(f"{path}.image", image, "must not have leading or trailing whitespace")
-        )
+        found.append(causes.invalid(f"{path}.image", image, "must not have leading or trailing whitespace"))
     if kind == "initContainers" and container.get("restartPolicy") != "Always":
-        for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
-            if container.get(probe):
-                found.append(
-                    causes.forbidden(
-                        f"{path}.{probe}", "may not be set for init containers without restartPolicy=Always"
-                    )
-                )
-        if container.get("lifecycle"):
-            found.append(
-                causes.forbidden(
-                    f"{path}.lifecycle", "may not be set for init containers without restartPolicy=Always"
-                )
+        found += [
+            causes.forbidden(
+                f"{path}.{key}", "may not be set for init containers without restartPolicy=Always"
             )
+            for key in ("livenessProbe", "readinessProbe", "startupProbe", "lifecycle")
+            if container.get(key)
+        ]
     elif kind == "ephemeralContainers":
-        for key in ("ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources"):
-            if container.get(key):
-                found.append(causes.forbidden(f"{path}.{key}", "cannot be set for an Ephemeral Container"))
+        found += [
+            causes.forbidden(f"{path}.{key}", "cannot be set for an Ephemeral Container")
+            for key in ("ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources")
+            if container.get(key)
+        ]
     else:
         found += validate_probes(container, path)
         found += validate_lifecycle(container.get("lifecycle") or {}, f"{path}.lifecycle")
@@ -221,7 +212,9 @@ def _validate_ports(ports: list[Obj], path: str, host_network: bool) -> list[Cau
                 found.append(causes.invalid(f"{field}.hostPort", host, PORT_RANGE))
             elif host_network and host != number:
                 found.append(
-                    causes.invalid(f"{field}.containerPort", number, "must match `hostPort` when `hostNetwork` is true")
+                    causes.invalid(
+                        f"{field}.containerPort", number, "must match `hostPort` when `hostNetwork` is true"
+                    )
                 )
     return found
 
@@ -234,7 +227,9 @@ def _validate_env(env: list[Obj], path: str) -> list[Cause]:
         if not name:
             found.append(causes.required(f"{field}.name"))
         else:
-            found += [causes.invalid(f"{field}.name", name, problem) for problem in names.check_env_name(name)]
+            found += [
+                causes.invalid(f"{field}.name", name, problem) for problem in names.check_env_name(name)
+            ]
         source = variable.get("valueFrom")
         if source is None:
             continue
@@ -244,8 +239,8 @@ def _validate_env(env: list[Obj], path: str) -> list[Cause]:
                 causes.invalid(
                     f"{field}.valueFrom",
                     "",
-                    "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or "
-                    "`fileKeyRef`",
+                    "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, "
+                    "`secretKeyRef` or `fileKeyRef`",
                 )
             )
         elif variable.get("value"):
@@ -299,7 +294,10 @@ def validate_resources(resources: Obj, path: str) -> list[Cause]:
     for kind, amounts in values.items():
         for name, text in (resources.get(kind) or {}).items():
             field = f"{path}.{kind}[{name}]" if "/" in name else f"{path}.{kind}.{name}"
-            found += [causes.invalid(f"{path}.{kind}", name, problem) for problem in names.check_qualified_name(name)]
+            found += [
+                causes.invalid(f"{path}.{kind}", name, problem)
+                for problem in names.check_qualified_name(name)
+            ]
             try:
                 amount = quantity.parse(text)
             except ValueError:
@@ -321,7 +319,9 @@ def validate_resources(resources: Obj, path: str) -> list[Cause]:
         elif "/" in name and limit is not None and request != limit:
             found.append(
                 causes.invalid(
-                    f"{path}.requests", resources["requests"][name], f"must be equal to {name} limit of {text}"
+                    f"{path}.requests",
+                    resources["requests"][name],
+                    f"must be equal to {name} limit of {text}",
                 )
             )
     return found

@@ -108,7 +108,12 @@ class PodStrategy(Builtin):
     def _validate_status(obj: Obj, old: Obj) -> list[Cause]:
         nominated = field(obj, "status", "nominatedNodeName")
         node = field(obj, "spec", "nodeName")
-        if node and nominated and nominated != field(old, "status", "nominatedNodeName") and nominated != node:
+        if (
+            node
+            and nominated
+            and nominated != field(old, "status", "nominatedNodeName")
+            and nominated != node
+        ):
             return [
                 causes.forbidden(
                     "status.nominatedNodeName", "may not be set for a pod that is bound to another node"

@@ -43,7 +43,13 @@ def _validate_handler(handler: Obj, path: str, kinds: tuple[str, ...]) -> list[C
 
 def _validate_probe(probe: Obj, path: str, *, once: bool) -> list[Cause]:
     found = _validate_handler(probe, path, _PROBES)
-    for key in ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"):
+    for key in (
+        "initialDelaySeconds",
+        "timeoutSeconds",
+        "periodSeconds",
+        "successThreshold",
+        "failureThreshold",
+    ):
         value = probe.get(key)
         if value is not None and value < 0:
             found.append(causes.invalid(f"{path}.{key}", value, "must be greater than or equal to 0"))

@@ -37,7 +37,9 @@ def validate_service(service: Obj) -> list[Cause]:
         found.append(
             causes.invalid("spec.clusterIPs[0]", "None", "may not be set to 'None' for LoadBalancer services")
             if type == "LoadBalancer"
-            else causes.invalid("spec.clusterIPs[0]", "None", "may not be set to 'None' for NodePort services")
+            else causes.invalid(
+                "spec.clusterIPs[0]", "None", "may not be set to 'None' for NodePort services"
+            )
         )
     found += _validate_ports(ports, type, headless)
     for key, value in (spec.get("selector") or {}).items():
@@ -47,18 +49,20 @@ def validate_service(service: Obj) -> list[Cause]:
         if not _is_ip(address):
             found.append(
                 causes.invalid(
-                    f"spec.externalIPs[{index}]", address, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+                    f"spec.externalIPs[{index}]",
+                    address,
+                    "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
                 )
             )
-    if type not in ("NodePort", "LoadBalancer") and not spec.get("externalIPs"):
-        if spec.get("externalTrafficPolicy"):
-            found.append(
-                causes.invalid(
-                    "spec.externalTrafficPolicy",
-                    spec["externalTrafficPolicy"],
-                    "may only be set for externally-accessible services",
-                )
+    external = type in ("NodePort", "LoadBalancer") or spec.get("externalIPs")
+    if spec.get("externalTrafficPolicy") and not external:
+        found.append(
+            causes.invalid(
+                "spec.externalTrafficPolicy",
+                spec["externalTrafficPolicy"],
+                "may only be set for externally-accessible services",
             )
+        )
     return found
 
 

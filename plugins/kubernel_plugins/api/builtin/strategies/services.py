@@ -5,7 +5,8 @@ Source: pkg/apis/core/v1/defaults.go, pkg/registry/core/service (v1.37).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field as member
+from dataclasses import dataclass
+from dataclasses import field as member
 from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import Cause, InternalError, Invalid
@@ -65,7 +66,10 @@ class ServiceStrategy(Builtin):
         affinity = spec.setdefault("sessionAffinity", "None")
         if affinity == "None":
             spec.pop("sessionAffinityConfig", None)
-        elif affinity == "ClientIP" and field(spec, "sessionAffinityConfig", "clientIP", "timeoutSeconds") is None:
+        elif (
+            affinity == "ClientIP"
+            and field(spec, "sessionAffinityConfig", "clientIP", "timeoutSeconds") is None
+        ):
             spec["sessionAffinityConfig"] = {"clientIP": {"timeoutSeconds": 10800}}
         for port in spec.get("ports") or ():
             if isinstance(port, dict):
@@ -117,9 +121,8 @@ class ServiceStrategy(Builtin):
                 before = known.get((port.get("protocol"), port.get("port")))
                 if not port.get("nodePort") and before and before.get("nodePort") not in in_use:
                     port["nodePort"] = before["nodePort"]
-            if spec.get("externalTrafficPolicy") == "Local" and not spec.get("healthCheckNodePort"):
-                if old.get("healthCheckNodePort"):
-                    spec["healthCheckNodePort"] = old["healthCheckNodePort"]
+            if spec.get("externalTrafficPolicy") == "Local" and old.get("healthCheckNodePort"):
+                spec.setdefault("healthCheckNodePort", old["healthCheckNodePort"])
 
     @staticmethod
     def _normalize(spec: dict[str, Any]) -> None:
@@ -224,7 +227,9 @@ class ServiceStrategy(Builtin):
                 )
             elif not pool.take(number):
                 found.append(
-                    causes.invalid(f"spec.ports[{index}].nodePort", number, "provided port is already allocated")
+                    causes.invalid(
+                        f"spec.ports[{index}].nodePort", number, "provided port is already allocated"
+                    )
                 )
             else:
                 taken.ports.append(number)
@@ -251,7 +256,9 @@ class ServiceStrategy(Builtin):
                     taken.ports.append(number)
                 else:
                     found.append(
-                        causes.invalid("spec.healthCheckNodePort", number, "provided port is already allocated")
+                        causes.invalid(
+                            "spec.healthCheckNodePort", number, "provided port is already allocated"
+                        )
                     )
         return found
 

@@ -61,8 +61,10 @@ class PersistentVolumeStrategy(Builtin):
         sources = _source(obj)
         if not sources:
             found.append(causes.required("spec", "must specify a volume type"))
-        for extra in list(sources)[1:]:
-            found.append(causes.forbidden(f"spec.{extra}", "may not specify more than 1 volume type"))
+        found += [
+            causes.forbidden(f"spec.{extra}", "may not specify more than 1 volume type")
+            for extra in list(sources)[1:]
+        ]
         return found
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
@@ -71,13 +73,16 @@ class PersistentVolumeStrategy(Builtin):
         found = self.validate_create(request, obj)
         if _source(obj) != _source(old):
             found.append(
-                causes.forbidden("spec.persistentvolumesource", "spec.persistentvolumesource is immutable after creation")
+                causes.forbidden(
+                    "spec.persistentvolumesource", "spec.persistentvolumesource is immutable after creation"
+                )
             )
         return found + immutable(obj, old, "spec.volumeMode")
 
 
 _CLAIM = (
-    "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
+    "spec is immutable after creation except resources.requests and "
+    "volumeAttributesClassName for bound claims"
 )
 
 
@@ -111,7 +116,11 @@ class PersistentVolumeClaimStrategy(Builtin):
             found.append(causes.required("spec.resources[storage]"))
         elif size is not None and size <= 0:
             found.append(
-                causes.invalid("spec.resources[storage]", spec["resources"]["requests"]["storage"], "must be greater than zero")
+                causes.invalid(
+                    "spec.resources[storage]",
+                    spec["resources"]["requests"]["storage"],
+                    "must be greater than zero",
+                )
             )
         return found
 

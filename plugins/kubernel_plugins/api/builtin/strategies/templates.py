@@ -56,8 +56,12 @@ def selector_problems(selector: Obj, path: str) -> list[Cause]:
     """The parts of a LabelSelector that are not well formed."""
     found: list[Cause] = []
     for key, value in (selector.get("matchLabels") or {}).items():
-        found += [causes.invalid(f"{path}.matchLabels", key, text) for text in names.check_qualified_name(key)]
-        found += [causes.invalid(f"{path}.matchLabels", value, text) for text in names.check_label_value(value)]
+        found += [
+            causes.invalid(f"{path}.matchLabels", key, text) for text in names.check_qualified_name(key)
+        ]
+        found += [
+            causes.invalid(f"{path}.matchLabels", value, text) for text in names.check_label_value(value)
+        ]
     for index, rule in enumerate(selector.get("matchExpressions") or ()):
         where = f"{path}.matchExpressions[{index}]"
         values = rule.get("values") or ()
@@ -65,13 +69,16 @@ def selector_problems(selector: Obj, path: str) -> list[Cause]:
             case "In" | "NotIn":
                 if not values:
                     found.append(
-                        causes.required(f"{where}.values", "must be specified when `operator` is 'In' or 'NotIn'")
+                        causes.required(
+                            f"{where}.values", "must be specified when `operator` is 'In' or 'NotIn'"
+                        )
                     )
             case "Exists" | "DoesNotExist":
                 if values:
                     found.append(
                         causes.forbidden(
-                            f"{where}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+                            f"{where}.values",
+                            "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
                         )
                     )
             case other:
@@ -95,7 +102,9 @@ def validate_template(template: Obj, path: str, *, restart: tuple[str, ...] = ("
         found.append(causes.not_supported(f"{path}.spec.restartPolicy", policy, restart))
     if spec.get("ephemeralContainers"):
         found.append(
-            causes.forbidden(f"{path}.spec.ephemeralContainers", "ephemeral containers not allowed in pod template")
+            causes.forbidden(
+                f"{path}.spec.ephemeralContainers", "ephemeral containers not allowed in pod template"
+            )
         )
     return found
 

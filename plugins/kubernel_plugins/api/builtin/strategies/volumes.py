@@ -95,7 +95,9 @@ def validate_volume_mounts(container: Obj, path: str, volumes: set[str]) -> list
             if mount.get("subPath"):
                 found.append(
                     causes.invalid(
-                        f"{field}.subPathExpr", mount["subPathExpr"], "subPathExpr and subPath are mutually exclusive"
+                        f"{field}.subPathExpr",
+                        mount["subPathExpr"],
+                        "subPathExpr and subPath are mutually exclusive",
                     )
                 )
             found += _relative(mount["subPathExpr"], f"{field}.subPathExpr")

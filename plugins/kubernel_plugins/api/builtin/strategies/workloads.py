@@ -118,7 +118,9 @@ class DeploymentStrategy(_Templated):
                 )
             )
         elif rolling is not None:
-            found += percent_or_count(rolling.get("maxUnavailable"), "spec.strategy.rollingUpdate.maxUnavailable")
+            found += percent_or_count(
+                rolling.get("maxUnavailable"), "spec.strategy.rollingUpdate.maxUnavailable"
+            )
             found += percent_or_count(rolling.get("maxSurge"), "spec.strategy.rollingUpdate.maxSurge")
             if _zero_percent(rolling.get("maxUnavailable")) and _zero_percent(rolling.get("maxSurge")):
                 found.append(

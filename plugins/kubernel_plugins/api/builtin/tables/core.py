@@ -35,6 +35,7 @@ EVENT_FIELDS = {
 }
 
 ROWS = (
+    Row("Binding", "bindings", verbs=("create",), strategy="pod", create="bind"),
     Row(
         "ComponentStatus",
         "componentstatuses",

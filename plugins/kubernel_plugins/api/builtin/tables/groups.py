@@ -192,9 +192,7 @@ GROUPS: dict[tuple[str, str], tuple[Row, ...]] = {
             fields={"spec.signerName": "", "spec.podName": "", "spec.nodeName": ""},
         ),
     ),
-    ("coordination.k8s.io", "v1"): (
-        Row("Lease", "leases", columns="cluster:LEASE", strategy="lease"),
-    ),
+    ("coordination.k8s.io", "v1"): (Row("Lease", "leases", columns="cluster:LEASE", strategy="lease"),),
     ("discovery.k8s.io", "v1"): (
         Row("EndpointSlice", "endpointslices", columns="network:ENDPOINT_SLICE", strategy="endpointslice"),
     ),
@@ -292,7 +290,13 @@ GROUPS: dict[tuple[str, str], tuple[Row, ...]] = {
         Row("Role", "roles", strategy="role"),
     ),
     ("resource.k8s.io", "v1"): (
-        Row("DeviceClass", "deviceclasses", namespaced=False, columns="common:NAME_AGE", strategy="deviceclass"),
+        Row(
+            "DeviceClass",
+            "deviceclasses",
+            namespaced=False,
+            columns="common:NAME_AGE",
+            strategy="deviceclass",
+        ),
         Row(
             "DeviceTaintRule",
             "devicetaintrules",
@@ -333,9 +337,7 @@ GROUPS: dict[tuple[str, str], tuple[Row, ...]] = {
         ),
     ),
     ("storage.k8s.io", "v1"): (
-        Row(
-            "CSIDriver", "csidrivers", namespaced=False, columns="storage:CSI_DRIVER", strategy="csidriver"
-        ),
+        Row("CSIDriver", "csidrivers", namespaced=False, columns="storage:CSI_DRIVER", strategy="csidriver"),
         Row("CSINode", "csinodes", namespaced=False, columns="storage:CSI_NODE", strategy="csinode"),
         Row(
             "CSIStorageCapacity",

@@ -1,4 +1,4 @@
-"""Virtual types: answered, never stored. The plugins that answer them register them with these rows."""
+"""Virtual types: answered, never stored. Auth plugins set the types' ``create`` when they start."""
 
 from __future__ import annotations
 

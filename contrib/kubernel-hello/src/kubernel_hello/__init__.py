@@ -1,0 +1,1 @@
+"""A kubernel plugin to copy from. ``controller`` greets, ``command`` is ``kubernel hello``."""

@@ -1,0 +1,240 @@
+"""The two halves of an apply on the object itself: merging what is applied, pruning what no longer is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kubernel.errors import BadRequest
+from kubernel.registry.fields import Tree, element, is_granular, is_keyed
+
+if TYPE_CHECKING:
+    from kubernel.registry.schema import Node
+    from kubernel.store.records import Obj
+
+__all__ = ["check_applied", "merge", "prune"]
+
+_ABSENT: Any = object()
+_EMPTY: Tree = {}
+
+
+# --- checking ------------------------------------------------------------------------------------
+
+
+def check_applied(node: Node | None, applied: Obj, api_version: str) -> None:
+    """BadRequest with all that the schema does not know, and all list elements that are there twice."""
+    problems: list[str] = []
+    _check(node, applied, "", problems)
+    if problems:
+        metadata = applied.get("metadata") or {}
+        names = [part for part in (metadata.get("namespace"), metadata.get("name")) if isinstance(part, str)]
+        kind = applied.get("kind", "")
+        told = (
+            problems[0] if len(problems) == 1 else "errors:\n" + "".join(f"  {each}\n" for each in problems)
+        )
+        raise BadRequest(
+            f"failed to create typed patch object ({'/'.join(names)}; {api_version}, Kind={kind}): {told}"
+        )
+
+
+def _check(node: Node | None, value: Any, path: str, problems: list[str]) -> None:
+    if node is None:
+        return
+    if isinstance(value, dict):
+        properties, additional = node.properties, node.additional
+        known = properties is None or node.preserve_unknown or additional is not None or node.embedded
+        for key, each in value.items():
+            child = properties.get(key) if properties is not None else None
+            if child is None and not known and key not in ("apiVersion", "kind"):
+                problems.append(f"{path}.{key}: field not declared in schema")
+            elif isinstance(each, dict | list):
+                _check(child if child is not None else additional, each, f"{path}.{key}", problems)
+    elif isinstance(value, list):
+        if is_keyed(node):
+            seen = set()
+            for item in value:
+                key = _element(node, item, path, problems)
+                if key is not None and key in seen:
+                    problems.append(f"{path}: duplicate entries for key {_shown(node, item)}")
+                seen.add(key)
+        for index, item in enumerate(value):
+            if isinstance(item, dict | list):
+                at = f"{path}{_shown(node, item)}" if is_keyed(node) else f"{path}[{index}]"
+                _check(node.items, item, at, problems)
+
+
+def _element(node: Node, item: Any, path: str, problems: list[str]) -> str | None:
+    if node.list_type == "map":
+        if not isinstance(item, dict):
+            problems.append(f"{path}: expected map, got {type(item).__name__}")
+            return None
+        fields = (node.items.properties if node.items is not None else None) or {}
+        for key in node.map_keys:
+            field = fields.get(key)
+            if key not in item and (field is None or field.default is type(field).UNSET):
+                problems.append(
+                    f"{path}: element 0: associative list with keys has an element that omits key field "
+                    f'"{key}" (and doesn\'t have default value)'
+                )
+                return None
+    return element(node, item)
+
+
+def _shown(node: Node, item: Any) -> str:
+    if node.list_type == "map" and isinstance(item, dict):
+        inner = ",".join(
+            f'{key}="{item[key]}"' if isinstance(item[key], str) else f"{key}={item[key]}"
+            for key in sorted(node.map_keys)
+            if key in item
+        )
+        return f"[{inner}]"
+    return f'[="{item}"]'
+
+
+# --- merging -------------------------------------------------------------------------------------
+
+
+def merge(node: Node | None, old: Any, new: Any) -> Any:
+    """``new`` laid over ``old``: maps and keyed lists merge, all else is replaced, null removes.
+
+    Returns ``old`` itself when that changes nothing.
+    """
+    if isinstance(new, dict) and is_granular(node):
+        return _merge_maps(node, old if isinstance(old, dict) else None, new)
+    if isinstance(new, list) and is_keyed(node):
+        assert node is not None  # noqa: S101 - is_keyed
+        return _merge_lists(node, old if isinstance(old, list) else None, new)
+    return old if old == new and type(old) is type(new) else new
+
+
+def _merge_maps(node: Node | None, old: Obj | None, new: Obj) -> Obj:
+    properties = node.properties if node is not None else None
+    additional = node.additional if node is not None else None
+    result: Obj | None = None if old is not None else {}
+    before: Obj = old if old is not None else {}
+    for key, value in new.items():
+        present = before.get(key, _ABSENT)
+        if value is None:
+            if present is not _ABSENT:
+                result = dict(before) if result is None else result
+                result.pop(key, None)
+            continue
+        child = properties.get(key) if properties is not None else None
+        joined = merge(child if child is not None else additional, present, value)
+        if joined is not present:
+            result = dict(before) if result is None else result
+            result[key] = joined
+    return before if result is None else result
+
+
+def _merge_lists(node: Node, old: list[Any] | None, new: list[Any]) -> list[Any]:
+    """Applied elements in their order, the others interleaved where they stood."""
+    before = old or []
+    lefts = [element(node, item) for item in before]
+    rights = [element(node, item) for item in new]
+    originals: dict[str, Any] = {}
+    for key, item in zip(lefts, before, strict=True):
+        originals.setdefault(key, item)
+    wanted = set(rights)
+    shared = [key for key in rights if key in originals]
+    next_shared = 0
+    result: list[Any] = []
+    taken: set[str] = set()
+    left = right = 0
+
+    def take(at: int) -> None:
+        nonlocal next_shared
+        key = rights[at]
+        result.append(merge(node.items, originals.get(key, _ABSENT), new[at]))
+        taken.add(key)
+        if next_shared < len(shared) and shared[next_shared] == key:
+            next_shared += 1
+
+    while left < len(lefts) or right < len(rights):
+        if left < len(lefts) and right < len(rights):
+            if lefts[left] == rights[right]:
+                take(right)
+                left, right = left + 1, right + 1
+                continue
+            if lefts[left] in wanted and (next_shared >= len(shared) or shared[next_shared] != lefts[left]):
+                left += 1
+                continue
+        if left < len(lefts):
+            if lefts[left] not in wanted:
+                result.append(before[left])
+                left += 1
+                continue
+            if lefts[left] in taken:
+                left += 1
+                continue
+        if right < len(rights):
+            take(right)
+            right += 1
+    if old is not None and len(result) == len(old) and all(a is b for a, b in zip(result, old, strict=True)):
+        return old
+    return result
+
+
+# --- pruning -------------------------------------------------------------------------------------
+
+
+def prune(node: Node | None, obj: Obj, last: Tree, managed: Tree) -> Obj:
+    """``obj`` without what is in ``last`` (this applier's earlier set) and not in ``managed`` (everybody's).
+
+    A struct's field belongs to a set as soon as anything below it does; a list's element or a map's key only
+    when the set names it.
+    """
+    result = obj
+    properties = node.properties if node is not None else None
+    additional = node.additional if node is not None else None
+    for key, below in last.items():
+        name = key[2:]
+        if key[:2] != "f:" or name not in obj:
+            continue
+        child = properties.get(name) if properties is not None else None
+        left = _prune_place(
+            child if child is not None else additional,
+            child is not None,
+            obj[name],
+            below,
+            managed.get(key),
+        )
+        if left is obj[name]:
+            continue
+        if result is obj:
+            result = dict(obj)
+        if left is _ABSENT:
+            del result[name]
+        else:
+            result[name] = left
+    return result
+
+
+def _prune_place(node: Node | None, named: bool, value: Any, last: Tree, managed: Tree | None) -> Any:
+    applied = named or not last or "." in last
+    still = managed is not None and (named or not managed or "." in managed)
+    if applied and not still:
+        return _ABSENT
+    if not last:
+        return value
+    if isinstance(value, dict) and is_granular(node):
+        left: Any = prune(node, value, last, managed or _EMPTY)
+        if not left and value and (node is None or node.properties is None):
+            return _ABSENT
+        return left
+    if isinstance(value, list) and is_keyed(node):
+        assert node is not None  # noqa: S101 - is_keyed
+        items, same = [], True
+        for item in value:
+            key = element(node, item)
+            below = last.get(key)
+            if below is None:
+                items.append(item)
+                continue
+            kept = _prune_place(node.items, False, item, below, (managed or _EMPTY).get(key))
+            same = same and kept is item
+            if kept is not _ABSENT:
+                items.append(kept)
+        if same:
+            return value
+        return items if items else _ABSENT
+    return value

@@ -1,0 +1,1 @@
+"""Scheduling policies. ``tolerations`` and ``terms`` are what several share."""
