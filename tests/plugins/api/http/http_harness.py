@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from pathlib import Path
 from typing import Any
 
+from kubernel.client.local import LocalClient
 from kubernel.clock import RealClock
 from kubernel.config import ClusterSettings
-from kubernel.client.local import LocalClient
+from kubernel.objects.names import check_path_segment
 from kubernel.plugin import Plugin, hookimpl
-from kubernel.plugin.logs import Logs
 from kubernel.plugin.lifecycle import PluginState
+from kubernel.plugin.logs import Logs
 from kubernel.plugin.manager import Hooks
 from kubernel.registry.registry import Registry
 from kubernel.registry.request import UserInfo
@@ -78,10 +79,10 @@ def simple_types() -> list[ResourceType]:
             subresources={"token": Subresource("token", token_request, ("create",))},
         ),
         simple("apps", "Deployment", "deployments"),
-        simple(RBAC, "ClusterRole", "clusterroles", namespaced=False),
-        simple(RBAC, "ClusterRoleBinding", "clusterrolebindings", namespaced=False),
-        simple(RBAC, "Role", "roles"),
-        simple(RBAC, "RoleBinding", "rolebindings"),
+        simple(RBAC, "ClusterRole", "clusterroles", namespaced=False, check_name=check_path_segment),
+        simple(RBAC, "ClusterRoleBinding", "clusterrolebindings", namespaced=False, check_name=check_path_segment),
+        simple(RBAC, "Role", "roles", check_name=check_path_segment),
+        simple(RBAC, "RoleBinding", "rolebindings", check_name=check_path_segment),
         *(
             simple(group, kind, kind.lower() + "s", namespaced=kind.startswith("Local"), verbs=("create",))
             for group, kind in (
@@ -131,9 +132,7 @@ class TestHandle:
 class World:
     """The parts of a cluster that an API server needs."""
 
-    def __init__(
-        self, data_dir: Path, *, port: int = 0, clock: Any = None, freeze: bool = True
-    ) -> None:
+    def __init__(self, data_dir: Path, *, port: int = 0, clock: Any = None, freeze: bool = True) -> None:
         self.data_dir = data_dir
         self.clock = clock or RealClock()
         self.rng = random.Random(7)
@@ -149,7 +148,9 @@ class World:
         for type in simple_types():
             self.registry.register(type)
 
-    async def start(self, http_settings: http.Settings, extra: Sequence[tuple[str, object]], tokens: Mapping[str, str]) -> None:
+    async def start(
+        self, http_settings: http.Settings, extra: Sequence[tuple[str, object]], tokens: Mapping[str, str]
+    ) -> None:
         await self.store.start()
         chosen: list[tuple[str, str, Any, Any]] = [
             ("auth", "x509", x509.Plugin, x509.Plugin.Settings()),
@@ -183,7 +184,9 @@ class World:
     def port(self) -> int:
         return int(self.plugin("api/http").url.rsplit(":", 1)[1])
 
-    def context(self, *, admin: bool = True, user: tuple[str, tuple[str, ...]] | None = None) -> ssl.SSLContext:
+    def context(
+        self, *, admin: bool = True, user: tuple[str, tuple[str, ...]] | None = None
+    ) -> ssl.SSLContext:
         """TLS of a client: the administrator's certificate, another user's, or none."""
         pki = self.data_dir / "pki"
         context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
@@ -310,7 +313,13 @@ def check(body: Callable[[World, Raw], Coroutine[Any, Any, None]], data_dir: Pat
 
 
 def pod(name: str, **more: Any) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [{"name": "c"}]}, **more}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {"containers": [{"name": "c"}]},
+        **more,
+    }
 
 
 PODS = "/api/v1/namespaces/default/pods"

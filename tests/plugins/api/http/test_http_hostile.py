@@ -34,7 +34,9 @@ async def still_serves(world: World) -> None:
         pytest.param(b"null", "must be an object, not null", id="null"),
         pytest.param(b"", "json parse error", id="empty"),
         pytest.param(b"{}", "Kind", id="without-kind"),
-        pytest.param(b'{"kind":"Pod","apiVersion":"v2"}', "does not match the expected API version", id="version"),
+        pytest.param(
+            b'{"kind":"Pod","apiVersion":"v2"}', "does not match the expected API version", id="version"
+        ),
         pytest.param(b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "levels deep", id="deep"),
         pytest.param(b"[" * 250 + b"]" * 250, "levels deep", id="deep-enough"),
     ],
@@ -62,7 +64,9 @@ BOMB = b"a: &a [x,x,x,x,x,x,x,x,x,x]\n" + b"".join(
         pytest.param(b"[" * 100_000, "levels deep", id="deep-flow"),
         pytest.param(b"- " * 100_000 + b"x", "levels deep", id="deep-block"),
         pytest.param(b"a: 1\n---\nb: 2\n", "one document", id="two-documents"),
-        pytest.param(b"a: !!python/object/apply:os.system [ls]", "could not determine a constructor", id="python-tag"),
+        pytest.param(
+            b"a: !!python/object/apply:os.system [ls]", "could not determine a constructor", id="python-tag"
+        ),
         pytest.param(b"a: [", "yaml", id="cut-short"),
     ],
 )
@@ -129,7 +133,9 @@ def test_body_in_many_pieces_is_put_together(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     "request_",
     [
-        pytest.param(f"{HEAD}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", id="length-and-chunked"),
+        pytest.param(
+            f"{HEAD}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", id="length-and-chunked"
+        ),
         pytest.param(f"{HEAD}Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!", id="two-lengths"),
         pytest.param(f"{HEAD}Content-Length: -1\r\n\r\n", id="negative-length"),
         pytest.param(f"{HEAD}Content-Length: 0x10\r\n\r\n", id="hex-length"),
@@ -249,7 +255,9 @@ def test_taken_port_is_a_clear_error(tmp_path: Any) -> None:
     async def main() -> None:
         async with serving(tmp_path / "one") as first:
             second = World(tmp_path / "two", port=first.port)
-            with pytest.raises(PluginError, match=rf"cannot listen on 127\.0\.0\.1:{first.port}.*cluster\.port"):
+            with pytest.raises(
+                PluginError, match=rf"cannot listen on 127\.0\.0\.1:{first.port}.*cluster\.port"
+            ):
                 await second.start(http.Settings(), (), {})
             await second.stop()
 
