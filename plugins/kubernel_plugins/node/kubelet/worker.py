@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,16 +16,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from kubernel.clock import rfc3339
 from kubernel.errors import ApiError, Conflict, NotFound
 from kubernel.objects import times
-from kubernel.plugin.contract import ContainerState
 from kubernel_plugins.node.kubelet import ending, starting
-from kubernel_plugins.node.kubelet.logs import tail_of
 from kubernel_plugins.node.kubelet.recovery import recover
+from kubernel_plugins.node.kubelet.refresh import refresh
 from kubernel_plugins.node.kubelet.status import Facts, changed, pod_status
 from kubernel_plugins.node.kubelet.track import Track, kind_of
 from kubernel_plugins.node.kubelet.volumes import MountProblem, Volumes
 
 if TYPE_CHECKING:
     from kubernel.clock import Timer
+    from kubernel.plugin.contract import ContainerState
     from kubernel.store.records import Obj
     from kubernel_plugins.node.kubelet.context import Context
 
@@ -39,7 +38,6 @@ _PARTS = {
     "ephemeral": "ephemeralContainers",
 }
 _DEADLINE = ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
-_MESSAGE = 4096
 
 
 class PodWorker:
@@ -193,7 +191,7 @@ class PodWorker:
 
     async def sync(self) -> float | None:
         """One look. Seconds after which another is due by itself, None when only a change is of interest."""
-        await self._refresh()
+        await refresh(self)
         if self.removed:
             await self._clean()
             return None
@@ -205,44 +203,6 @@ class PodWorker:
         if self._finished:
             self.look_again()
         return min((wait for wait in waits if wait is not None), default=None)
-
-    async def _refresh(self) -> None:
-        """Take over what the runtime says of the containers."""
-        states = {state.id: state for state in await self.context.runtime.list_containers(self.uid)}
-        for track in self.tracks:
-            held = track.state
-            if held is None or held.phase == "exited":
-                continue
-            now = states.get(held.id)
-            if now is None:
-                now = dataclasses.replace(
-                    held,
-                    phase="exited",
-                    exit_code=137,
-                    finished=self.context.clock.time(),
-                    reason="ContainerStatusUnknown",
-                    message="The container could not be located when the pod was synced",
-                )
-            if now.phase == "exited":
-                track.state = self._with_message(track, now)
-                track.started = track.ready = False
-                track.stop_probing()
-                if track.hook is not None:
-                    track.hook.cancel()
-                    track.hook = None
-
-    def _with_message(self, track: Track, state: ContainerState) -> ContainerState:
-        if state.message:
-            return state
-        message = b""
-        path = starting.termination_log(self, track, state.attempt)
-        with contextlib.suppress(OSError), open(path, "rb") as file:
-            message = file.read(_MESSAGE)
-        fallback = track.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError"
-        text = message.decode(errors="replace")
-        if not text and fallback and state.exit_code != 0:
-            text = tail_of(self.log_path(track.name, state.attempt))
-        return dataclasses.replace(state, message=text) if text else state
 
     def _overdue(self) -> bool:
         if self._failure is None and (left := self._deadline()) is not None and left <= 0:
