@@ -258,7 +258,7 @@ class Kernel:
         self.timings[f"start {label}"] = seconds * 1000
 
     def _hook_failed(self, label: str, error: BaseException) -> None:
-        self._lifecycle.failed(self._units[label], "a hook", error)
+        self._lifecycle.complained(self._units[label], "a hook", error)
 
     def _state_changed(self) -> None:
         """Keep the state file true for the command line, which reads it once the cluster runs."""

@@ -48,34 +48,34 @@ class SqliteBackend:
     async def open(self, feed: Feed) -> Snapshot:
         if self._writer is not None:
             raise StoreError(f"{self.path} is open already")
-        snapshot, rest = await asyncio.to_thread(self._open)
+        snapshot, complete = await asyncio.to_thread(self._open)
         assert self._connection is not None  # noqa: S101 - set by _open
         assert self._values is not None  # noqa: S101 - set by _open
         self._writer = Writer(self.path, self._connection, self._ledger, feed, self._checkpoint_pages)
-        if rest:
+        if complete:
+            self._values.close()
+        else:
             self._filling = threading.Thread(
                 target=loading.background,
-                args=(self.path, self._values, rest, self._writer.fail),
+                args=(self.path, self._values, self._writer.fail),
                 name="kubernel-store-load",
                 daemon=True,
             )
             self._filling.start()
-        else:
-            self._values.close()
         return snapshot
 
-    def _open(self) -> tuple[Snapshot, list[int]]:
+    def _open(self) -> tuple[Snapshot, bool]:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock.acquire()
         try:
             self._connection = schema.prepare(self.path)
-            snapshot, self._values, rest = loading.load(self._connection, self.path)
+            snapshot, self._values, complete = loading.load(self._connection, self.path)
             self._ledger = Ledger(snapshot.revision, snapshot.oldest)
             self._ledger.replay(snapshot.changes)
         except BaseException:
             self._close()
             raise
-        return snapshot, rest
+        return snapshot, complete
 
     async def close(self) -> None:
         writer, self._writer = self._writer, None

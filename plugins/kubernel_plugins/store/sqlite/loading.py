@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 import threading
+from bisect import bisect_right
 from collections.abc import Callable
 from pathlib import Path
 from zlib import crc32
@@ -27,78 +28,72 @@ __all__ = ["EAGER", "Values", "background", "check_rows", "load", "verify"]
 EAGER = 16 << 20
 """Bytes of values that are read before an open returns."""
 
-_CHUNK = 256
+_BLOCK = 256
 _Row = tuple[int, str, int, bytes]
-_SELECT = "SELECT revision, key, checksum, value FROM revisions"
+_SELECT = "SELECT revision, key, checksum, value FROM revisions WHERE revision BETWEEN ? AND ?"
 
 
 class Values:
-    """Values by revision: those brought in, and a way to read those that are not yet."""
+    """Values by revision, brought in by blocks: in the background, or at once when one is wanted.
 
-    def __init__(self, path: Path) -> None:
+    A block is read once, whoever comes first, so that wanting everything right after an open costs
+    no more than bringing everything in.
+    """
+
+    def __init__(self, path: Path, revisions: list[int]) -> None:
         self._path = path
         self._values: dict[int, bytes] = {}
+        self._first = revisions[::_BLOCK]
+        self._last = [*revisions[_BLOCK - 1 :: _BLOCK], *revisions[-1:]]
+        self._here = bytearray(len(self._first))
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.Lock()
-        self._read: set[int] = set()
-        self.size = 0
         self._closing = False
 
     def __call__(self, revision: int) -> bytes:
-        """StoreCorrupt when the value is damaged."""
+        """Give the value and forget it. StoreCorrupt when it is damaged."""
         value = self._values.pop(revision, None)
         if value is None:
-            with self._lock:
-                value = self._values.pop(revision, None) or self._read_now(revision)
+            self._bring(bisect_right(self._first, revision) - 1)
+            value = self._values.pop(revision, None)
+            if value is None:
+                raise corrupt(self._path, f"revision {revision} is missing")
         return value
 
-    def _read_now(self, revision: int) -> bytes:
-        connection = self._connection or connect(self._path, read_only=True)
-        try:
-            rows = connection.execute(f"{_SELECT} WHERE revision = ?", (revision,)).fetchall()
-        except sqlite3.Error as error:
-            raise failure(self._path, error) from error
-        finally:
-            if self._closing:
-                connection.close()
-            else:
-                self._connection = connection
-        if not rows:
-            raise corrupt(self._path, f"revision {revision} is missing")
-        check_rows(self._path, rows)
-        self._read.add(revision)
-        value: bytes = rows[0][3]
-        return value
+    def _bring(self, block: int) -> int:
+        """Read one block if it is not here yet; how many bytes that were."""
+        with self._lock:
+            if self._here[block]:
+                return 0
+            connection = self._connection or connect(self._path, read_only=True)
+            try:
+                rows = connection.execute(_SELECT, (self._first[block], self._last[block])).fetchall()
+            except sqlite3.Error as error:
+                raise failure(self._path, error) from error
+            finally:
+                if self._closing:
+                    connection.close()
+                else:
+                    self._connection = connection
+            check_rows(self._path, rows)
+            self._values.update((row[0], row[3]) for row in rows)
+            self._here[block] = 1
+            return sum(len(row[3]) for row in rows)
 
-    def fill(self, revisions: list[int]) -> None:
-        """Bring in these (ascending), in the calling thread; StoreCorrupt, StoreError."""
-        connection = connect(self._path, read_only=True)
-        try:
-            at = 0
-            while at < len(revisions) and not self._closing:
-                chunk = revisions[at : at + _CHUNK]
-                at += len(chunk)
-                rows = connection.execute(
-                    f"{_SELECT} WHERE revision BETWEEN ? AND ?", (chunk[0], chunk[-1])
-                ).fetchall()
-                check_rows(self._path, rows)
-                self.size += sum(len(row[3]) for row in rows)
-                with self._lock:
-                    self._values.update((row[0], row[3]) for row in rows if row[0] not in self._read)
-        except sqlite3.Error as error:
-            raise failure(self._path, error) from error
-        finally:
-            connection.close()
-
-    @property
-    def closed(self) -> bool:
-        return self._closing
+    def fill(self, limit: int | None = None) -> bool:
+        """Bring in the newest that are missing, ``limit`` bytes of them or all; whether all are here."""
+        got = 0
+        block = len(self._here)
+        while (block := self._here.rfind(0, 0, block)) >= 0:
+            if self._closing or (limit is not None and got >= limit):
+                return False
+            got += self._bring(block)
+        return True
 
     def close(self) -> None:
-        """Bring in no more: what is wanted later is read when it is wanted."""
+        """Bring in no more: what is still wanted later is read when it is wanted."""
         self._closing = True
         with self._lock:
-            self._read.clear()
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
@@ -111,8 +106,8 @@ def check_rows(path: Path, rows: list[_Row]) -> None:
             raise corrupt(path, f"the checksum of {key} at revision {revision} is wrong")
 
 
-def load(connection: sqlite3.Connection, path: Path) -> tuple[Snapshot, Values, list[int]]:
-    """What the file holds, its values, and the revisions of those still to be brought in."""
+def load(connection: sqlite3.Connection, path: Path) -> tuple[Snapshot, Values, bool]:
+    """What the file holds, its values, and whether all of those are here already."""
     try:
         return _load(connection, path)
     except sqlite3.Error as error:
@@ -123,18 +118,18 @@ def load(connection: sqlite3.Connection, path: Path) -> tuple[Snapshot, Values, 
         raise corrupt(path, str(error)) from error
 
 
-def _load(connection: sqlite3.Connection, path: Path) -> tuple[Snapshot, Values, list[int]]:
+def _load(connection: sqlite3.Connection, path: Path) -> tuple[Snapshot, Values, bool]:
     if path.stat().st_size <= EAGER:
         verify(connection, path)
     compacted = connection.execute("SELECT value FROM state WHERE name = 'compacted'").fetchone()
     if compacted is None:
         raise corrupt(path, "its state is missing")
     oldest: int = compacted[0]
-    values = Values(path)
     # Mapped, a page costs no copy; only this pass over every page wants that.
     connection.execute(f"PRAGMA mmap_size = {1 << 40}")
     rows = connection.execute("SELECT revision, key, created FROM revisions ORDER BY revision").fetchall()
     connection.execute("PRAGMA mmap_size = 0")
+    values = Values(path, [row[0] for row in rows])
     # A hundred thousand turns of this loop are most of what an open costs.
     intern = {}.setdefault  # type: ignore[var-annotated]
     new = tuple.__new__
@@ -151,11 +146,7 @@ def _load(connection: sqlite3.Connection, path: Path) -> tuple[Snapshot, Values,
     recent = sum(1 for _ in itertools.takewhile(lambda change: change.revision > oldest, reversed(changes)))
     if recent != latest - oldest:
         raise corrupt(path, f"{latest - oldest - recent} revisions after {oldest} are missing")
-    rest = [change.revision for change in changes]
-    while rest and values.size < EAGER:
-        values.fill(rest[-_CHUNK:])
-        del rest[-_CHUNK:]
-    return Snapshot(latest, oldest, changes), values, rest
+    return Snapshot(latest, oldest, changes), values, values.fill(EAGER)
 
 
 def verify(connection: sqlite3.Connection, path: Path, *, full: bool = False) -> None:
@@ -169,11 +160,10 @@ def verify(connection: sqlite3.Connection, path: Path, *, full: bool = False) ->
         raise corrupt(path, "; ".join(str(line).replace("\n", " ") for line in found))
 
 
-def background(path: Path, values: Values, rest: list[int], failed: Callable[[StoreError], None]) -> None:
+def background(path: Path, values: Values, failed: Callable[[StoreError], None]) -> None:
     """Bring in and verify what the open left, in the calling thread."""
     try:
-        values.fill(rest)
-        if values.closed:
+        if not values.fill():
             return
         values.close()
         connection = connect(path, read_only=True)
