@@ -220,7 +220,9 @@ async def fill(server: Server, context: ssl.SSLContext, first: int, count: int, 
 async def bench_get(server: Server, context: ssl.SSLContext) -> None:
     await fill(server, context, 0, 1, 500)
     clients = [await Client.open(server, context) for _ in range(16)]
-    request = f"GET {PODS}/pod-000000 HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n\r\n".encode()
+    request = (
+        f"GET {PODS}/pod-000000 HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n\r\n".encode()
+    )
 
     async def work(client: Client, count: int) -> int:
         size = 0
