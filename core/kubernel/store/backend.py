@@ -59,9 +59,10 @@ Feed = Callable[[Sequence[Change]], None]
 class Snapshot:
     """What an opened backend holds.
 
-    ``changes`` are in revision order: for each object its newest change that is not later than
-    ``oldest`` (no removals among them), then every change after ``oldest``. ``revision`` is the latest
-    ever given out, ``oldest`` the oldest one from which the past can be told completely.
+    ``changes`` are in revision order: those that lead to the state at ``oldest`` (at least each
+    object's newest one; what a compaction left behind may be among them), then every one after
+    ``oldest``. ``revision`` is the latest ever given out, ``oldest`` the oldest one from which the past can
+    be told completely.
     """
 
     __slots__ = ("changes", "oldest", "revision")

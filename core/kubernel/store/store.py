@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -101,6 +102,7 @@ class ObjectStore:
             self._timer.cancel()
             self._timer = None
         if self._compaction is not None:
+            self._compaction.cancel()  # what it did not get to is done by a later one
             await asyncio.wait([self._compaction])
         await self._backend.close()
 
@@ -176,10 +178,14 @@ class ObjectStore:
             raise FutureRevision(revision, self.revision)
         if revision <= self._compacted:
             return
-        self._compacted = revision
+        before, self._compacted = self._compacted, revision
         self._history.trim(revision)
         self.oldest = self._history.oldest
-        await self._backend.compact(revision)
+        try:
+            await self._backend.compact(revision)
+        except StoreError:
+            self._compacted = before
+            raise
 
     async def backup(self, path: Path) -> None:
         """Write a consistent copy to the new file ``path`` while the store works on."""
@@ -278,11 +284,8 @@ class ObjectStore:
     async def _compact_quietly(self, revision: int) -> None:
         """A failure is kept for nobody: the next round tries again, and a broken backend says so
         to every writer."""
-        before = self._compacted
-        try:
+        with contextlib.suppress(StoreError):
             await self.compact(revision)
-        except StoreError:
-            self._compacted = before
 
 
 def _key(record: Record) -> Any:

@@ -44,6 +44,7 @@ class SqliteBackend:
         self._ledger = Ledger()
         self._values: loading.Values | None = None
         self._filling: threading.Thread | None = None
+        self._removed: list[int] = []
 
     async def open(self, feed: Feed) -> Snapshot:
         if self._writer is not None:
@@ -157,6 +158,12 @@ class SqliteBackend:
         if self._filling is not None:
             await asyncio.to_thread(self._filling.join)
 
+        # Someone may have been reading an old version when it was removed; by the next compaction
+        # nobody is any more.
+        if self._values is not None:
+            self._values.forget(self._removed)
+        self._removed = []
+
         def begin(connection: sqlite3.Connection) -> None:
             if revision > self._ledger.compacted:
                 before, self._ledger.compacted = self._ledger.compacted, revision
@@ -181,6 +188,7 @@ class SqliteBackend:
         except sqlite3.Error:
             self._ledger.restore(garbage)
             raise
+        self._removed += garbage
         return True
 
     async def backup(self, path: Path) -> None:

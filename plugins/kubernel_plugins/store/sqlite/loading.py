@@ -90,6 +90,11 @@ class Values:
             got += self._bring(block)
         return True
 
+    def forget(self, revisions: list[int]) -> None:
+        """Nobody wants these any more."""
+        for revision in revisions:
+            self._values.pop(revision, None)
+
     def close(self) -> None:
         """Bring in no more: what is still wanted later is read when it is wanted."""
         self._closing = True

@@ -17,7 +17,7 @@ from kubernel.clock import VirtualClock
 from kubernel.errors import StoreCorrupt, StoreError, StoreFull
 from kubernel.store import Key, ObjectStore, Write
 from kubernel_plugins.store.sqlite import SqliteBackend, loading
-from kubernel_plugins.store.sqlite import backend as backend_module
+from kubernel_plugins.store.sqlite import loading, schema
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
@@ -241,7 +241,7 @@ async def _survives_fullness(path: Path, make_room: Callable[[], None]) -> None:
 def test_a_full_database_refuses_and_keeps_nothing_and_goes_on_later(path: Path) -> None:
     pages = 60
     limited: list[sqlite3.Connection] = []
-    real = backend_module.schema.prepare
+    real = schema.prepare
 
     def prepare(at: Path) -> sqlite3.Connection:
         connection = real(at)
@@ -253,7 +253,7 @@ def test_a_full_database_refuses_and_keeps_nothing_and_goes_on_later(path: Path)
         limited[0].execute(f"PRAGMA max_page_count = {1 << 30}")
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(backend_module.schema, "prepare", prepare)
+    patch.setattr(schema, "prepare", prepare)
     try:
         run(_survives_fullness(path, make_room))
     finally:
