@@ -149,8 +149,8 @@ _AGGREGATES: dict[str, tuple[str, tuple[str, ...]]] = {
             f"{_W} | : pods pods/attach pods/exec pods/portforward pods/proxy",
             "create | : pods/eviction serviceaccounts/token",
             (
-                f"{_W} | : configmaps events persistentvolumeclaims replicationcontrollers replicationcontrollers/scale "
-                "secrets serviceaccounts services services/proxy"
+                f"{_W} | : configmaps events persistentvolumeclaims replicationcontrollers "
+                "replicationcontrollers/scale secrets serviceaccounts services services/proxy"
             ),
             (
                 f"{_W} | apps: daemonsets deployments deployments/rollback deployments/scale replicasets "
