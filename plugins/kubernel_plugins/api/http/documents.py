@@ -11,10 +11,9 @@ from .responses import JSON
 from .transport import Reply, header_block
 
 if TYPE_CHECKING:
-    from kubernel.registry.openapi import OpenAPI
-
     from kubernel.plugin import Handle
     from kubernel.registry.documents import Document
+    from kubernel.registry.openapi import OpenAPI
 
     from .negotiate import Negotiator
     from .transport import Exchange
