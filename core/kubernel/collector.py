@@ -18,6 +18,8 @@ THRESHOLDS = (3_000, 2, 2)
 """A full collection for each 27,000 containers that survive: 10 to 15 ms, see ``bench/store.py``."""
 SWEEP_FREELY = 50_000
 """So many frozen containers are walked in about 20 ms."""
+SWEEP_INTERVAL = 600.0
+"""Seconds between sweeps."""
 
 
 class CollectorPolicy:

@@ -250,7 +250,7 @@ class Kernel:
         unit.plugin = _StoreUnit(unit.plugin, store, bus)
         self._registry = Registry(store, bus, self.clock, self.rng, self.hooks)
         server = LocalClient(self._registry, UserInfo(SERVER_USER, _groups(SERVER_USER, ())), self.clock)
-        self._informers = InformerFactory(server, self.clock)
+        self._informers = InformerFactory(server, self.clock, self._log)
 
     # --- what happens on the way
 
@@ -258,7 +258,7 @@ class Kernel:
         self.timings[f"start {label}"] = seconds * 1000
 
     def _hook_failed(self, label: str, error: BaseException) -> None:
-        self._lifecycle.failed(self._units[label], "a hook", error)
+        self._lifecycle.complained(self._units[label], "a hook", error)
 
     def _state_changed(self) -> None:
         """Keep the state file true for the command line, which reads it once the cluster runs."""

@@ -15,6 +15,7 @@ from kubernel.config import DEFAULT_PLUGINS, Configuration, parse
 from kubernel.datadir import DataDirError, running_pid
 from kubernel.errors import ConfigError, Forbidden, NotFound, PluginError
 from kubernel.kernel import Kernel
+from kubernel.plugin.logs import Logs
 
 PLUGIN = '''
     from dataclasses import dataclass
@@ -53,6 +54,11 @@ PLUGIN = '''
         def kubernel_authorize(self, attributes):
             return Decision(attributes.user.name == "jane", "not jane", final=False)
 
+    class Moody(Plugin):
+        @hookimpl
+        def kubernel_metrics(self):
+            raise RuntimeError("not now")
+
     class Broken(Plugin):
         def __init__(self, settings, handle):
             raise RuntimeError("cannot be made")
@@ -69,7 +75,12 @@ def acme(distribution: Any, memory_store: str) -> Any:
     """The stranger's module."""
     points = {
         "kubernel.types": {"gadgets": "acme:Types"},
-        "kubernel.controller": {"one": "acme:Worker", "two": "acme:Worker", "broken": "acme:Broken"},
+        "kubernel.controller": {
+            "one": "acme:Worker",
+            "two": "acme:Worker",
+            "broken": "acme:Broken",
+            "moody": "acme:Moody",
+        },
         "kubernel.runtime": {"engine": "acme:Worker"},
         "kubernel.node": {"agent": "acme:Shared"},
         "kubernel.auth": {"only": "acme:Only"},
@@ -274,3 +285,12 @@ def test_many_clusters_live_in_one_process(acme: Any, configured: Any, tmp_path:
 
 def test_the_random_choices_follow_from_the_seed(configured: Any) -> None:
     assert Kernel(configured(), rng_seed=7).rng.random() == Kernel(configured(), rng_seed=7).rng.random()
+
+
+def test_a_hook_that_fails_is_told_and_its_plugin_goes_on(acme: Any, configured: Any) -> None:
+    async def life(kernel: Kernel) -> None:
+        assert kernel.hooks.metrics() == ""
+        state = kernel.plugins[-1]
+        assert (state.phase, state.error) == ("running", "a hook: RuntimeError: not now")
+
+    living(configured(controller=["moody"]), life, logs=Logs("CRITICAL"))

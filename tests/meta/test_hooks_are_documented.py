@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import re
 from pathlib import Path
 
 import pytest
 
-from kubernel.config import DEFAULT_PLUGINS
+from kubernel.config import DEFAULT_PLUGINS, ClusterSettings, camel_case
 from kubernel.plugin import hookspecs
-from kubernel.plugin.contract import ROLES
+from kubernel.plugin.contract import ROLES, Handle
 from kubernel.plugin.manager import Hooks
 
 ROOT = Path(__file__).parents[2]
@@ -69,3 +70,17 @@ def test_each_role_is_in_the_reference(role: str) -> None:
     for name in DEFAULT_PLUGINS[role]:
         row = next(line for line in PAGE.splitlines() if line.startswith(f"| `{role}` |"))
         assert f"`{name}`" in row
+
+
+def test_the_roles_stand_in_start_order() -> None:
+    assert re.findall(r"^\| `(\w+)` \| (?:one or none|any number) \|", PAGE, re.MULTILINE) == list(ROLES)
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(ClusterSettings)])
+def test_each_cluster_setting_is_in_the_reference(field: str) -> None:
+    assert f"| `{camel_case(field)}` |" in PAGE
+
+
+@pytest.mark.parametrize("member", [name for name in vars(Handle) if not name.startswith("_")])
+def test_each_member_of_the_handle_is_in_the_reference(member: str) -> None:
+    assert re.search(rf"^\|.*`{member}[`(]", PAGE, re.MULTILINE)

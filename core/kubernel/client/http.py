@@ -37,6 +37,8 @@ _PATCH_TYPES: Mapping[str, str] = {
     "apply": "application/apply-patch+yaml",
 }
 _DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+_WATCH_SECONDS = 300
+"""How long a watch is asked for: a connection that died silently is noticed soon after."""
 _THROTTLED_ATTEMPTS = 10
 _REQUEST_TIMEOUT = 60.0
 
@@ -104,7 +106,7 @@ class HttpClient:
     ) -> AsyncIterator[tuple[EventType, Obj]]:
         import aiohttp
 
-        query = {**_selection(labels, fields), "watch": "true"}
+        query = {**_selection(labels, fields), "watch": "true", "timeoutSeconds": str(_WATCH_SECONDS)}
         if resource_version:
             query["resourceVersion"] = resource_version
         session = self._open()
@@ -112,7 +114,9 @@ class HttpClient:
             async with session.get(
                 self._access.url + _path(resource, namespace),
                 params=query,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_REQUEST_TIMEOUT),
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=_REQUEST_TIMEOUT, sock_read=_WATCH_SECONDS + _REQUEST_TIMEOUT
+                ),
                 server_hostname=self._access.server_name or None,
             ) as response:
                 if response.status != 200:

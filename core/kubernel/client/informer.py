@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from kubernel.client.naming import parse_resource
 from kubernel.errors import ApiError, Expired
 from kubernel.store.records import ADDED, DELETED, MODIFIED, EventType, Obj
+from kubernel.watch import Closed
 
 if TYPE_CHECKING:
     from kubernel.client.interface import ObjectList
@@ -190,6 +191,9 @@ class Informer:
                         failures = 0
             except Expired:
                 version = ""
+            except Closed:
+                # The server of this process has stopped: nothing more will come.
+                return
             except Exception as error:
                 text = str(error)
                 if self._log is not None and text != reported:

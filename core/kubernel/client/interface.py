@@ -106,7 +106,8 @@ class Client(Protocol):
         resource_version: str = "",
     ) -> AsyncIterator[tuple[EventType, Obj]]:
         """Changes after ``resource_version`` (empty: everything there is as ADDED, then changes).
-        Raises Expired when that is too old."""
+        Raises Expired when that is too old. Ends when the server ends it, as servers do from time to
+        time: go on with the last resourceVersion seen. ``informer`` does all that."""
         ...
 
     def informer(self, resource: str, namespace: str = "", *, labels: str = "", fields: str = "") -> Informer:

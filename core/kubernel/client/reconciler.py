@@ -132,7 +132,8 @@ class Reconciler(Plugin):
             return
         from kubernel.client.leader import LeaderElector
 
-        lease = component_name(self.user)
+        # Of its own for each plugin: several may act as the same user.
+        lease = f"kubernel-{self.handle.role}-{self.handle.name}"
         elector = LeaderElector(self.client, self.clock, self.handle.rng, lease)
         await elector.run(self._work)
 

@@ -43,6 +43,8 @@ class ClusterSettings:
     ``data_dir`` empty is the XDG default for ``name``; ``directory`` is what counts. ``port`` 0 takes a
     free one. ``pod_cidr`` lies in 127.0.0.0/8 by default so that every process on the host can be reached at
     an address of its own without root. ``kubernetes_version`` is what the cluster implements and reports.
+    ``leader_election`` makes controllers and scheduler act only while they hold their lease: for several
+    processes on one store.
     """
 
     name: str = "kubernel"
@@ -54,6 +56,7 @@ class ClusterSettings:
     cluster_domain: str = "cluster.local"
     node_name: str = field(default_factory=default_node_name)
     kubernetes_version: str = "v1.37.0"
+    leader_election: bool = False
 
     def __post_init__(self) -> None:
         if not _LABEL.fullmatch(self.name):

@@ -323,9 +323,7 @@ class Runtime(Protocol):
         after restart."""
         ...
 
-    async def exec(
-        self, container_id: str, command: Sequence[str], *, stdin: bool, tty: bool
-    ) -> Execution:
+    async def exec(self, container_id: str, command: Sequence[str], *, stdin: bool, tty: bool) -> Execution:
         """RuntimeRefusal when the container does not run or the command cannot be executed."""
         ...
 

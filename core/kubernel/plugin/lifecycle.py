@@ -155,6 +155,15 @@ class Lifecycle:
         unit.log.opt(exception=error).error("{} failed: {}", unit.state.label, text)
         self._set(unit, "failed", text)
 
+    def complained(self, unit: Unit, what: str, error: BaseException) -> None:
+        """Report a failure after which the plugin goes on: one call of one of its hooks. The log is told
+        when it is another one than the last."""
+        text = f"{what}: {_told(error)}"
+        unit.state.failures += 1
+        if unit.state.error != text:
+            unit.log.opt(exception=error).error("{} failed: {}", unit.state.label, text)
+            self._set(unit, unit.state.phase, text)
+
     def _done(self, unit: Unit, task: asyncio.Task[Any], name: str) -> None:
         unit.tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:

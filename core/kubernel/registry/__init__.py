@@ -4,9 +4,11 @@
     -> managed fields -> no-op check -> store
 
 Modules: ``types`` (ResourceType, Strategy, Column, Subresource), ``request`` (Request, UserInfo, options),
-``schema`` (the node tree: defaulting, pruning, validation), ``patch`` (JSON, merge, strategic),
+``schema`` (the node tree), its walkers ``pruning`` (decoding), ``defaulting``, ``validation`` (``structural`` for
+custom resources) and the quick look before them, ``fastpath``; ``patch`` (JSON, merge, strategic),
 ``apply`` (managed fields and server-side apply), ``selectors`` (label and field selectors),
-``registry`` (``Registry``: the table of types and every operation), ``openapi`` (publishing), ``discovery``, ``table``.
+``registry`` (``Registry``: the table of types and every operation), ``openapi`` and
+``discovery`` (publishing what is served).
 
 ``Registry`` is what API servers and the in-process client call:
 

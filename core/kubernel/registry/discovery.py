@@ -116,9 +116,9 @@ class Discovery:
         if parts == ["apis"]:
             groups = [self._group(group) for group in self._groups if group]
             return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
-        if parts[0] == "api" and len(parts) == 2:
+        if parts[:1] == ["api"] and len(parts) == 2:
             return self._resources("", parts[1])
-        if parts[0] == "apis" and parts[1:2] != [""] and len(parts) in (2, 3):
+        if parts[:1] == ["apis"] and parts[1:2] != [""] and len(parts) in (2, 3):
             if parts[1] not in self._groups:
                 return None
             if len(parts) == 3:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from kubernel.errors import BadRequest
+from kubernel.registry.decode_errors import Path, TooDeepError, WrongTypeError, depth, explain, render
 from kubernel.registry.duplicates import duplicate_fields
 from kubernel.registry.fastpath import conforms
 from kubernel.registry.scalars import (
@@ -27,26 +28,11 @@ __all__ = ["decode_check", "duplicate_fields"]
 MOST_UNKNOWN = 100
 """How many unknown fields are told; all are dropped."""
 
-Path = tuple[Any, str | int] | None
-"""(path of the parent, last part): cheap to extend, since almost no path is ever printed."""
 Step = Callable[[Any, Path, list[str]], Any]
 """``step(value, path, unknown)`` gives the value to keep: the same one, a canonical one, or ``_ABSENT``."""
 
 _ABSENT: Final = object()
 _EMBEDDED = ("apiVersion", "kind", "metadata")
-
-
-class _WrongTypeError(Exception):
-    """A JSON value that the field's Go type does not take. ``got`` is Go's name for the value."""
-
-    def __init__(self, path: Path, got: str) -> None:
-        super().__init__(path, got)
-        self.path = path
-        self.got = got
-
-
-class _TooDeepError(Exception):
-    """More than MAX_DEPTH levels."""
 
 
 def decode_check(node: Node, obj: Any, *, kind: str = "", version: str = "") -> list[str]:
@@ -62,9 +48,9 @@ def decode_check(node: Node, obj: Any, *, kind: str = "", version: str = "") -> 
     try:
         _step(node)(obj, None, unknown)
         return unknown
-    except _WrongTypeError as error:
-        why = _explain(node, error)
-    except _TooDeepError:
+    except WrongTypeError as error:
+        why = explain(node, error)
+    except TooDeepError:
         why = f"exceeded max depth of {MAX_DEPTH}"
     except ValueError as error:
         why = str(error)
@@ -73,29 +59,6 @@ def decode_check(node: Node, obj: Any, *, kind: str = "", version: str = "") -> 
     if not version and isinstance(obj, dict):
         version = str(obj.get("apiVersion", "")).rpartition("/")[2]
     raise BadRequest(f'{kind} in version "{version}" cannot be handled as a {kind}: {why}')
-
-
-def _parts(path: Path) -> list[str | int]:
-    parts: list[str | int] = []
-    while path is not None:
-        path, part = path
-        parts.append(part)
-    parts.reverse()
-    return parts
-
-
-def _depth(path: Path) -> int:
-    depth = 0
-    while path is not None:
-        path = path[0]
-        depth += 1
-    return depth
-
-
-def _render(path: Path) -> str:
-    """``spec.containers[0].name``"""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in _parts(path))
-    return text.removeprefix(".")
 
 
 def _step(node: Node) -> Step:
@@ -114,8 +77,8 @@ def _step(node: Node) -> Step:
 
 def _checked(step: Step) -> Step:
     def checked(value: Any, path: Path, unknown: list[str]) -> Any:
-        if _depth(path) > MAX_DEPTH:
-            raise _TooDeepError
+        if depth(path) > MAX_DEPTH:
+            raise TooDeepError
         return step(value, path, unknown)
 
     return checked
@@ -123,7 +86,7 @@ def _checked(step: Step) -> Step:
 
 def _note(unknown: list[str], path: Path) -> None:
     if len(unknown) < MOST_UNKNOWN:
-        unknown.append(f'unknown field "{_render(path)}"')
+        unknown.append(f'unknown field "{render(path)}"')
 
 
 # --- native nodes
@@ -180,7 +143,7 @@ def _native_struct(properties: dict[str, Node]) -> Step:
         if type(value) is not dict and not isinstance(value, dict):
             if value is None:
                 return _ABSENT
-            raise _WrongTypeError(path, json_type(value))
+            raise WrongTypeError(path, json_type(value))
         changes: list[tuple[str, Any]] | None = None
         for key, item in value.items():
             kind = type(item)
@@ -219,7 +182,7 @@ def _native_map(values: Node) -> Step:
         if type(value) is not dict and not isinstance(value, dict):
             if value is None:
                 return _ABSENT
-            raise _WrongTypeError(path, json_type(value))
+            raise WrongTypeError(path, json_type(value))
         if plain is not None and uniform.issuperset(map(type, value.values())):
             return value
         if child is None:
@@ -244,7 +207,7 @@ def _native_list(items: Node) -> Step:
         if type(value) is not list and not isinstance(value, list):
             if value is None:
                 return _ABSENT
-            raise _WrongTypeError(path, json_type(value))
+            raise WrongTypeError(path, json_type(value))
         if plain is not None and uniform.issuperset(map(type, value)):
             return value
         if child is None:
@@ -281,7 +244,7 @@ def _plain(kind: type) -> Step:
             return value
         if value is None:
             return _ABSENT
-        raise _WrongTypeError(path, json_type(value))
+        raise WrongTypeError(path, json_type(value))
 
     return step
 
@@ -295,7 +258,7 @@ def _integer(bits: int) -> Step:
         if value is None:
             return _ABSENT
         got = json_type(value)
-        raise _WrongTypeError(path, f"number {value}" if got == "number" else got)
+        raise WrongTypeError(path, f"number {value}" if got == "number" else got)
 
     return step
 
@@ -304,7 +267,7 @@ def _number(value: Any, path: Path, unknown: list[str]) -> Any:
     if value is None:
         return _ABSENT
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _WrongTypeError(path, json_type(value))
+        raise WrongTypeError(path, json_type(value))
     return value
 
 
@@ -323,7 +286,7 @@ def _scalar(canonical: Callable[[Any], str]) -> Step:
         if value is None:
             return _ABSENT
         if canonical is canonical_bytes and not isinstance(value, str):
-            raise _WrongTypeError(path, json_type(value))
+            raise WrongTypeError(path, json_type(value))
         text = canonical(value)
         return value if text == value else text
 
@@ -334,7 +297,7 @@ def _free(value: Any, path: Path, unknown: list[str]) -> Any:
     if value is None:
         return _ABSENT
     if isinstance(value, dict | list):
-        _check_depth(value, _depth(path))
+        _check_depth(value, depth(path))
     return value
 
 
@@ -348,13 +311,13 @@ _NATIVE_SCALARS: dict[str, Step] = {
 }
 
 
-def _check_depth(value: Any, depth: int) -> None:
+def _check_depth(value: Any, level_of_value: int) -> None:
     """Level by level, since calls could not go as deep as a body may."""
     level = [value]
     while level:
-        if depth > MAX_DEPTH:
-            raise _TooDeepError
-        depth += 1
+        if level_of_value > MAX_DEPTH:
+            raise TooDeepError
+        level_of_value += 1
         level = [
             item
             for one in level
@@ -376,7 +339,7 @@ def _structural(node: Node) -> Step:
 
 def _kept(value: Any, path: Path, unknown: list[str]) -> Any:
     if isinstance(value, dict | list):
-        _check_depth(value, _depth(path))
+        _check_depth(value, depth(path))
     return value
 
 
@@ -433,41 +396,3 @@ def _structural_list(items: Node) -> Step:
         return value
 
     return step
-
-
-# --- Go's words
-
-
-def _explain(root: Node, error: _WrongTypeError) -> str:
-    """``json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32``"""
-    node, struct, fields = root, "", []
-    for part in _parts(error.path):
-        inner: Node | None
-        if isinstance(part, int):
-            inner = node.items
-        elif node.properties is not None and part in node.properties:
-            struct = node.ref.rpartition(".")[2]
-            fields.append(part)
-            inner = node.properties[part]
-        else:
-            inner = node.additional
-        node = inner if inner is not None else node
-    said = f"json: cannot unmarshal {error.got} into Go"
-    if not fields:
-        return f"{said} value of type {_go_type(node)}"
-    return f"{said} struct field {struct}.{'.'.join(fields)} of type {_go_type(node)}"
-
-
-def _go_type(node: Node) -> str:
-    simple = {"boolean": "bool", "number": "float64", "any": "interface {}"}
-    if node.ref:
-        return ".".join(node.ref.rsplit(".", 2)[-2:])
-    if node.type == "array":
-        return f"[]{_go_type(node.items)}" if node.items is not None else "[]interface {}"
-    if node.type == "object":
-        return f"map[string]{_go_type(node.additional) if node.additional is not None else 'interface {}'}"
-    if node.type == "string":
-        return "[]uint8" if node.format == "byte" else "string"
-    if node.type == "integer":
-        return node.format or "int64"
-    return simple.get(node.type, node.type)

@@ -159,12 +159,13 @@ class LazyNode(Node):
         if load is None or name not in Node.__slots__:
             raise AttributeError(name)
         attributes = load()
-        self._load = None
         for attribute, value in attributes.items():
             try:
                 object.__getattribute__(self, attribute)
             except AttributeError:
                 setattr(self, attribute, value)
+        # Last, since clusters in several threads may share a node: each of them would load the same.
+        self._load = None
         return getattr(self, name)
 
 

@@ -50,6 +50,7 @@ class Selection:
             raise BadRequest(str(error)) from None
         for path, operator, value in terms:
             equal = operator != "!="
+            getter: Callable[[Obj], str]
             if path == "metadata.name":
                 getter = _name
                 if equal:

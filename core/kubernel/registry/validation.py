@@ -58,11 +58,9 @@ def _step(node: Node) -> Step | None:
     if "validate" in plans:
         made: Step | None = plans["validate"]
         return made
-    step: Step | None
+    step: Step | None = None
     if _constrained_below(owner):
         step = _native(owner) if owner.native else structural_step(owner, _step)
-    else:
-        step = None
     plans["validate"] = step
     return step
 

@@ -230,7 +230,7 @@ def test_watch_events_of_any_size_arrive_whole_and_bookmarks_are_left_out() -> N
         assert got == [("ADDED", pod("a", "2")), ("MODIFIED", big)]
 
     served(server, check)
-    assert server.asked[0][1] == "/api/v1/namespaces/shop/pods?watch=true&resourceVersion=1"
+    assert server.asked[0][1] == "/api/v1/namespaces/shop/pods?watch=true&timeoutSeconds=300&resourceVersion=1"
 
 
 def test_an_expired_watch_says_so() -> None:
@@ -280,10 +280,10 @@ def test_an_informer_over_http_resumes_and_lists_again() -> None:
         assert [obj["metadata"]["name"] for obj in informer.list()] == ["b", "c"]
         assert [path.partition("?")[2] for _, path, _, _ in server.asked] == [
             "",
-            "watch=true&resourceVersion=1",
-            "watch=true&resourceVersion=2",
+            "watch=true&timeoutSeconds=300&resourceVersion=1",
+            "watch=true&timeoutSeconds=300&resourceVersion=2",
             "",
-            "watch=true&resourceVersion=5",
+            "watch=true&timeoutSeconds=300&resourceVersion=5",
         ]
 
     served(server, check)

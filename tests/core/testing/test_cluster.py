@@ -236,3 +236,11 @@ def test_the_pytest_plugin_imports_nothing_of_kubernel_but_itself() -> None:
         "kubernel.testing",
         "kubernel.testing.pytest_plugin",
     }
+
+
+def test_a_cluster_stops_without_a_word(tiny: Start, capfd: pytest.CaptureFixture[str]) -> None:
+    cluster = tiny("card", "ticker")
+    cluster.apply(namespace("shop"))
+    cluster.stop()
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,7 @@ class Plugin(Base):
 
     @hookimpl
     def kubernel_register_types(self, registry: Registry) -> None:
-        schemas = Schemas()
-        schemas.overlay(overlay())
+        schemas = _schemas()
         for type in resource_types(Context(self.handle), schemas.for_kind):
             registry.register(type)
 
@@ -38,5 +38,14 @@ class Plugin(Base):
         registry.protobuf = ProtobufDecoder(_field_table, definition)
 
 
+@cache
+def _schemas() -> Schemas:
+    """Read-only from here on, so that all clusters of a process share it and what it has loaded."""
+    schemas = Schemas()
+    schemas.overlay(overlay())
+    return schemas
+
+
+@cache
 def _field_table() -> FieldTable:
     return FieldTable(resources.files(__package__).joinpath("protobuf_fields.txt").read_text("utf-8"))

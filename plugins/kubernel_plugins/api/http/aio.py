@@ -196,7 +196,7 @@ class AioExchange:
         transport.write(b"%b%b%b%b\r\n" % (_STATUS_LINES[status], self.server.date_line(), head, framing))
         self._streaming = asyncio.current_task()
         stream = _ChunkStream(self, chunked, silent=self.method == "HEAD")
-        self.server.streams[stream] = self._streaming
+        self.server.streams[self] = self._streaming
         return stream
 
     @property
@@ -218,8 +218,8 @@ class AioExchange:
         except web.HTTPException as refused:
             raise BadRequest(f"unable to upgrade: {refused.text or refused.reason}") from None
         self._streaming = asyncio.current_task()
-        channel = _WebSocket(self.server, socket)
-        self.server.streams[channel] = self._streaming
+        channel = _WebSocket(socket)
+        self.server.streams[self] = self._streaming
         return channel
 
     async def drain(self) -> None:
@@ -280,17 +280,15 @@ class _ChunkStream:
         if self.closed:
             return
         self.closed = True
-        self.exchange.server.streams.pop(self, None)
         transport = self.exchange.protocol.transport
         if transport is not None and not transport.is_closing() and self.chunked:
             transport.write(b"0\r\n\r\n")
 
 
 class _WebSocket:
-    __slots__ = ("protocol", "server", "socket")
+    __slots__ = ("protocol", "socket")
 
-    def __init__(self, server: HttpServer, socket: web.WebSocketResponse) -> None:
-        self.server = server
+    def __init__(self, socket: web.WebSocketResponse) -> None:
         self.socket = socket
         self.protocol = socket.ws_protocol or ""
 
@@ -308,7 +306,6 @@ class _WebSocket:
                 yield message.data.encode()
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        self.server.streams.pop(self, None)
         await self.socket.close(code=code, message=reason.encode()[:120])
 
 
@@ -364,7 +361,11 @@ class HttpServer:
         return AioExchange(self, message, payload, protocol, writer, task)
 
     async def _handle(self, exchange: Any) -> Any:
-        reply = await self.handler(exchange)
+        try:
+            reply = await self.handler(exchange)
+        finally:
+            if exchange._streaming is not None:
+                self.streams.pop(exchange, None)
         if reply is None:
             return _Response(None, False if exchange._message.upgrade else exchange.keep_alive)
         return _Response(reply, exchange.keep_alive and not reply.close and not self.draining)

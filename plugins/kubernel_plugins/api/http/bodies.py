@@ -29,7 +29,7 @@ def decode_json(data: bytes) -> Body:
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as wrong:
-        if "recursion" in str(wrong).lower():
+        if "depth" in str(wrong) or "recursion" in str(wrong).lower():
             raise _too_deep() from None
         raise BadRequest(f"json parse error: {wrong}") from None
     if data.count(b"{") + data.count(b"[") > MAX_DEPTH:

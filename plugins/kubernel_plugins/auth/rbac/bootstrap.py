@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from kubernel.errors import AlreadyExists, ApiError, Conflict, NotFound
+from kubernel.errors import AlreadyExists, ApiError, BadRequest, Conflict, Invalid, NotFound
 from kubernel.objects.selectors import from_object
 
 from .rules import compile_rules, covers
@@ -56,7 +56,10 @@ async def reconcile(client: Client, clock: Clock, objects: list[tuple[str, Obj, 
                 break
             except (AlreadyExists, Conflict):
                 break
-            except (NotFound, ApiError):
+            except (BadRequest, Invalid):
+                # Never going to be taken: a type served with other rules than Kubernetes'.
+                break
+            except ApiError:
                 # Its namespace comes with another plugin's start.
                 if attempt == _TRIES - 1:
                     raise

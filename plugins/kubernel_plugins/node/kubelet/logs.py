@@ -101,8 +101,9 @@ async def read_log(
         if file is not None and options.tail >= 0:
             file.seek(_tail_start(file, options.tail))
         while True:
-            # Asked before reading: what was written before the end is then certainly seen.
+            # Asked before reading: what was written before the end or the rotation is then certainly seen.
             over = not options.follow or ended()
+            moved = file is None or _rotated(file, path)
             while file is not None:
                 chunk, more = _chunk(file, options)
                 if left >= 0:
@@ -114,7 +115,7 @@ async def read_log(
                     return
                 if not more:
                     break
-            if file is None or _rotated(file, path):
+            if moved:
                 fresh = _open(path)
                 if fresh is not None:
                     if file is not None:

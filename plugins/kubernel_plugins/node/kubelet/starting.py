@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from kubernel.plugin.contract import ContainerSpec, RuntimeRefusal
+from kubernel_plugins.node.kubelet.ending import kill
 from kubernel_plugins.node.kubelet.environment import ConfigProblem, expand, resolve
 from kubernel_plugins.node.kubelet.handlers import handle
 from kubernel_plugins.node.kubelet.probes import Prober
@@ -149,7 +150,7 @@ async def _post_start(worker: PodWorker, track: Track) -> None:
     track.hook = None
     if not ok and track.state is not None and track.state.id == state.id and track.running:
         await worker.event("Warning", "FailedPostStartHook", f"PostStartHook failed: {message}", track)
-        worker.kill(track, worker.grace, "FailedPostStartHook")
+        kill(worker, track, worker.grace, "FailedPostStartHook")
     worker.look_again()
 
 
@@ -207,5 +208,5 @@ def _probed(worker: PodWorker, track: Track, kind: str, ok: bool) -> None:
         track.ready = False
         grace = (track.spec.get(f"{kind}Probe") or {}).get("terminationGracePeriodSeconds")
         message = f"Container {track.name} failed {kind} probe, will be restarted"
-        worker.kill(track, worker.grace if grace is None else float(grace), message)
+        kill(worker, track, worker.grace if grace is None else float(grace), message)
     worker.look_again()

@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kubernel.clock import rfc3339
 from kubernel.errors import ApiError, Conflict, NotFound
 from kubernel.objects import times
-from kubernel.plugin.contract import ContainerState
-from kubernel_plugins.node.kubelet import starting
-from kubernel_plugins.node.kubelet.handlers import handle
-from kubernel_plugins.node.kubelet.logs import tail_of
+from kubernel_plugins.node.kubelet import ending, starting
 from kubernel_plugins.node.kubelet.recovery import recover
+from kubernel_plugins.node.kubelet.refresh import refresh
 from kubernel_plugins.node.kubelet.status import Facts, changed, pod_status
 from kubernel_plugins.node.kubelet.track import Track, kind_of
 from kubernel_plugins.node.kubelet.volumes import MountProblem, Volumes
 
 if TYPE_CHECKING:
     from kubernel.clock import Timer
+    from kubernel.plugin.contract import ContainerState
     from kubernel.store.records import Obj
     from kubernel_plugins.node.kubelet.context import Context
 
@@ -40,8 +38,6 @@ _PARTS = {
     "ephemeral": "ephemeralContainers",
 }
 _DEADLINE = ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
-_LEAST_AFTER_HOOK = 2.0
-_MESSAGE = 4096
 
 
 class PodWorker:
@@ -66,7 +62,7 @@ class PodWorker:
         self._was_final = self._finished = self._status.get("phase") in ("Succeeded", "Failed")
         self._failure: tuple[str, str] | None = None
         self._mount_failures = 0
-        self._ending_since: float | None = None
+        self.ending_since: float | None = None
         self._final_sent = False
         self._failures = 0
         self._dirty = False
@@ -195,7 +191,7 @@ class PodWorker:
 
     async def sync(self) -> float | None:
         """One look. Seconds after which another is due by itself, None when only a change is of interest."""
-        await self._refresh()
+        await refresh(self)
         if self.removed:
             await self._clean()
             return None
@@ -203,48 +199,10 @@ class PodWorker:
             return await self._end()
         waits: list[float | None] = [self._deadline()]
         waits += await self._advance()
-        await self._report(ending=False)
+        await self._report(last=False)
         if self._finished:
             self.look_again()
         return min((wait for wait in waits if wait is not None), default=None)
-
-    async def _refresh(self) -> None:
-        """Take over what the runtime says of the containers."""
-        states = {state.id: state for state in await self.context.runtime.list_containers(self.uid)}
-        for track in self.tracks:
-            held = track.state
-            if held is None or held.phase == "exited":
-                continue
-            now = states.get(held.id)
-            if now is None:
-                now = dataclasses.replace(
-                    held,
-                    phase="exited",
-                    exit_code=137,
-                    finished=self.context.clock.time(),
-                    reason="ContainerStatusUnknown",
-                    message="The container could not be located when the pod was synced",
-                )
-            if now.phase == "exited":
-                track.state = self._with_message(track, now)
-                track.started = track.ready = False
-                track.stop_probing()
-                if track.hook is not None:
-                    track.hook.cancel()
-                    track.hook = None
-
-    def _with_message(self, track: Track, state: ContainerState) -> ContainerState:
-        if state.message:
-            return state
-        message = b""
-        path = starting.termination_log(self, track, state.attempt)
-        with contextlib.suppress(OSError), open(path, "rb") as file:
-            message = file.read(_MESSAGE)
-        fallback = track.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError"
-        text = message.decode(errors="replace")
-        if not text and fallback and state.exit_code != 0:
-            text = tail_of(self.log_path(track.name, state.attempt))
-        return dataclasses.replace(state, message=text) if text else state
 
     def _overdue(self) -> bool:
         if self._failure is None and (left := self._deadline()) is not None and left <= 0:
@@ -288,7 +246,9 @@ class PodWorker:
             return waits
         for track in (*self.apps, *self.inits):
             if track.replaced and track.running:
-                self.kill(track, self.grace, f"Container {track.name} definition changed, will be restarted")
+                ending.kill(
+                    self, track, self.grace, f"Container {track.name} definition changed, will be restarted"
+                )
         waits += [await starting.start(self, track) for track in self.apps if self._wants_start(track)]
         if all(track.exited and not self._wants_start(track) for track in self.apps):
             # The phase is final; what is left of the pod ends with it.
@@ -343,75 +303,11 @@ class PodWorker:
 
     # --- ending -----------------------------------------------------------------------------
 
-    def kill(self, track: Track, grace: float, message: str) -> None:
-        """Stop a running container beside the loop. A second call may only shorten the grace."""
-        if not track.running or track.state is None:
-            return
-        if track.stopping is not None:
-            if grace < track.stop_grace:
-                track.stop_grace = grace
-                hurry = self.context.runtime.stop_container(track.state.id, grace)
-                self.context.spawn(hurry, f"stop {track.name} sooner")
-            return
-        track.stop_grace = grace
-        track.stopping = self.context.spawn(
-            self._stop(track, track.state.id, grace, message), f"stop {track.name}"
-        )
-
-    async def _stop(self, track: Track, container_id: str, grace: float, message: str) -> None:
-        clock = self.context.clock
-        begun = clock.monotonic()
-        try:
-            await self.event("Normal", "Killing", message, track)
-            hook = (track.spec.get("lifecycle") or {}).get("preStop")
-            if hook and grace > 0:
-                ok, why = await handle(
-                    hook,
-                    container=track.spec,
-                    container_id=container_id,
-                    address=self.address,
-                    runtime=self.context.runtime,
-                    clock=clock,
-                    timeout=grace,
-                )
-                if not ok:
-                    await self.event("Warning", "FailedPreStopHook", f"PreStopHook failed: {why}", track)
-            # The hook's time is the container's; a deletion meanwhile may have shortened it.
-            left = track.stop_grace - (clock.monotonic() - begun)
-            await self.context.runtime.stop_container(
-                container_id, max(left, _LEAST_AFTER_HOOK if hook else 0.0)
-            )
-        finally:
-            track.stopping = None
-            self.look_again()
-
-    def _kill(self, tracks: Iterable[Track], grace: float) -> bool:
-        """Stop all of ``tracks``; True when none runs."""
-        running = [track for track in tracks if track.running]
-        for track in running:
-            for prober in track.probers:
-                if prober.kind != "readiness":
-                    prober.stop()
-            self.kill(track, grace, f"Stopping container {track.name}")
-        return not running
-
-    def _all_dead(self, grace: float) -> bool:
-        """Stop the pod's containers: applications and plain init containers first, then sidecars in
-        reverse order. True when nothing runs."""
-        now = self.context.clock.monotonic()
-        if self._ending_since is None:
-            self._ending_since = now
-        left = max(grace - (now - self._ending_since), min(grace, _LEAST_AFTER_HOOK))
-        first = [*self.apps, *self.ephemeral, *(track for track in self.inits if track.kind == "init")]
-        if not self._kill(first, grace):
-            return False
-        return all(self._kill([track], left) for track in reversed(self.inits) if track.kind == "sidecar")
-
     async def _end(self) -> float | None:
         deleting = bool(self.pod["metadata"].get("deletionTimestamp"))
-        dead = self._all_dead(self.grace)
+        dead = ending.all_dead(self, self.grace)
         if not self._was_final:
-            await self._report(ending=dead and deleting)
+            await self._report(last=dead and deleting)
         if dead and deleting and not self._final_sent:
             metadata = self.pod["metadata"]
             with contextlib.suppress(NotFound, Conflict):
@@ -424,7 +320,7 @@ class PodWorker:
 
     async def _clean(self) -> None:
         """The object is gone: stop what runs, then leave nothing behind."""
-        if not self._all_dead(min(self.grace, 30.0)):
+        if not ending.all_dead(self, min(self.grace, 30.0)):
             return
         await self.context.runtime.remove_pod(self.uid)
         await self.context.network.detach(self.uid)
@@ -436,7 +332,7 @@ class PodWorker:
 
     # --- telling ----------------------------------------------------------------------------
 
-    async def _report(self, *, ending: bool) -> None:
+    async def _report(self, *, last: bool) -> None:
         """Write the status when it says something new."""
         context, metadata = self.context, self.pod["metadata"]
         now = context.clock.time()
@@ -446,8 +342,8 @@ class PodWorker:
             addresses=self._addresses or tuple(ip["ip"] for ip in self._status.get("podIPs") or ()),
             host_addresses=context.host_addresses,
             start_time=self._started_at,
-            sandbox=self._sandbox and not ending and not self._finished,
-            ending=ending,
+            sandbox=self._sandbox and not last and not self._finished,
+            ending=last,
             failure=self._failure,
             initialized=self._initialized,
             containers=self.apps,

@@ -47,6 +47,8 @@ def stat(pid: int) -> ProcessInfo | None:
             text = file.read()
     except OSError:
         return None
+    if b")" not in text:
+        return None
     # The command name is in parentheses and may itself hold parentheses and spaces.
     fields = text[text.rindex(b")") + 2 :].split()
     return ProcessInfo(

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import os
+import secrets
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from kubernel.plugin import Plugin as BasePlugin
 from kubernel.plugin.contract import ContainerSpec, ContainerState, Execution, RuntimeRefusal
 from kubernel_plugins.runtime.process import procfs
 from kubernel_plugins.runtime.process.container import Attachment, ProcessExecution, RunningContainer
+from kubernel_plugins.runtime.process.guard import Guard
 from kubernel_plugins.runtime.process.launch import Identity, identity, launch
 from kubernel_plugins.runtime.process.logfile import LogFile
 from kubernel_plugins.runtime.process.mounts import MESSAGE_PATH, MESSAGE_VARIABLE, Mounts
@@ -31,6 +33,7 @@ __all__ = ["Plugin", "Settings"]
 
 _CONTAINER = "KUBERNEL_CONTAINER_ID"
 _RUNTIME = "KUBERNEL_RUNTIME_DIR"
+_RUN = "KUBERNEL_RUN_ID"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,9 @@ class Plugin(BasePlugin):
         self._told: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeper = Sweeper(handle.clock, handle.log)
+        # Not from the injected generator: it must differ between runs with the same seed.
+        self._run_id = secrets.token_hex(16)
+        self._guard = Guard(self._run_id)
 
     @property
     def version(self) -> str:
@@ -112,6 +118,7 @@ class Plugin(BasePlugin):
         await asyncio.gather(*(self._stop(entry, self.settings.stop_grace) for entry in running))
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._guard.end()
 
     async def create_pod(self, pod: Obj, directory: Path) -> None:
         work = directory / "work"
@@ -171,6 +178,7 @@ class Plugin(BasePlugin):
             self.settings.log_max_files,
         )
         try:
+            self._guard.begin()
             launched = launch(
                 command, env, entry.directory, stdin=container.stdin, tty=container.tty, who=who
             )
@@ -267,6 +275,7 @@ class Plugin(BasePlugin):
             "KUBERNEL_POD_DIR": str(directory),
             _CONTAINER: container_id,
             _RUNTIME: str(self._directory),
+            _RUN: self._run_id,
         }
 
     def _note(self, container: ContainerSpec) -> str:

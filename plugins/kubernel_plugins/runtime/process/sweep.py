@@ -57,16 +57,21 @@ class Sweeper:
             batch, self._waiting = self._waiting, []
             sessions = {session for session, _, _ in batch if session > 1}
             markers = {marker for _, marker, _ in batch}
-            for _round in range(_ROUNDS):
-                found = await asyncio.to_thread(procfs.kin, sessions, markers)
-                if not found:
-                    break
-                await self._kill(found)
-            else:
-                self._log.warning("processes {} do not die", [info.pid for info in found])
-            for _, _, future in batch:
-                if not future.done():
-                    future.set_result(None)
+            try:
+                await self._clear(sessions, markers)
+            finally:
+                for _, _, future in batch:
+                    if not future.done():
+                        future.set_result(None)
+
+    async def _clear(self, sessions: set[int], markers: set[bytes]) -> None:
+        found: list[procfs.ProcessInfo] = []
+        for _round in range(_ROUNDS):
+            found = await asyncio.to_thread(procfs.kin, sessions, markers)
+            if not found:
+                return
+            await self._kill(found)
+        self._log.warning("processes {} do not die", [info.pid for info in found])
 
     async def _kill(self, found: list[procfs.ProcessInfo]) -> None:
         descriptors = []

@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from pathlib import Path
 from typing import Any
 
+from kubernel.client.local import LocalClient
 from kubernel.clock import RealClock
 from kubernel.config import ClusterSettings
-from kubernel.client.local import LocalClient
+from kubernel.objects.names import check_path_segment
 from kubernel.plugin import Plugin, hookimpl
-from kubernel.plugin.logs import Logs
 from kubernel.plugin.lifecycle import PluginState
+from kubernel.plugin.logs import Logs
 from kubernel.plugin.manager import Hooks
 from kubernel.registry.registry import Registry
 from kubernel.registry.request import UserInfo
@@ -78,10 +79,10 @@ def simple_types() -> list[ResourceType]:
             subresources={"token": Subresource("token", token_request, ("create",))},
         ),
         simple("apps", "Deployment", "deployments"),
-        simple(RBAC, "ClusterRole", "clusterroles", namespaced=False),
-        simple(RBAC, "ClusterRoleBinding", "clusterrolebindings", namespaced=False),
-        simple(RBAC, "Role", "roles"),
-        simple(RBAC, "RoleBinding", "rolebindings"),
+        simple(RBAC, "ClusterRole", "clusterroles", namespaced=False, check_name=check_path_segment),
+        simple(RBAC, "ClusterRoleBinding", "clusterrolebindings", namespaced=False, check_name=check_path_segment),
+        simple(RBAC, "Role", "roles", check_name=check_path_segment),
+        simple(RBAC, "RoleBinding", "rolebindings", check_name=check_path_segment),
         *(
             simple(group, kind, kind.lower() + "s", namespaced=kind.startswith("Local"), verbs=("create",))
             for group, kind in (
@@ -131,9 +132,7 @@ class TestHandle:
 class World:
     """The parts of a cluster that an API server needs."""
 
-    def __init__(
-        self, data_dir: Path, *, port: int = 0, clock: Any = None, freeze: bool = True
-    ) -> None:
+    def __init__(self, data_dir: Path, *, port: int = 0, clock: Any = None, freeze: bool = True) -> None:
         self.data_dir = data_dir
         self.clock = clock or RealClock()
         self.rng = random.Random(7)

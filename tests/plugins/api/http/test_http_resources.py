@@ -180,7 +180,9 @@ def test_yaml_bodies_are_understood(tmp_path: Any) -> None:
         pytest.param("OPTIONS", PODS, 405, "MethodNotAllowed", id="unknown-method"),
     ],
 )
-def test_what_is_not_served_is_refused(tmp_path: Any, method: str, path: str, status: int, reason: str) -> None:
+def test_what_is_not_served_is_refused(
+    tmp_path: Any, method: str, path: str, status: int, reason: str
+) -> None:
     async def body(world: World, raw: Raw) -> None:
         answer = await raw.request(method, path)
         assert (answer.status, answer.json["reason"]) == (status, reason)
@@ -207,7 +209,9 @@ def test_what_is_not_served_is_refused(tmp_path: Any, method: str, path: str, st
             'Unsupported value: "Roughly": supported values: "Exact", "NotOlderThan", ""',
             id="match-unknown",
         ),
-        pytest.param("sendInitialEvents=true", 422, "sendInitialEvents is forbidden for list", id="initial-events"),
+        pytest.param(
+            "sendInitialEvents=true", 422, "sendInitialEvents is forbidden for list", id="initial-events"
+        ),
         pytest.param("continue=%21%21", 400, "continue key is not valid", id="continue"),
         pytest.param("labelSelector=a%20b%20c", 400, "", id="label-selector"),
         pytest.param("fieldSelector=spec.nothing=x", 400, "", id="field-selector"),
@@ -235,7 +239,11 @@ def test_bad_list_parameters(tmp_path: Any, query: str, status: int, message: st
             'fieldValidation: Unsupported value: "Hard": supported values: "", "Ignore", "Strict", "Warn"',
             id="field-validation",
         ),
-        pytest.param(f"fieldManager={'m' * 129}", "fieldManager: Too long: may not be more than 128 bytes", id="manager"),
+        pytest.param(
+            f"fieldManager={'m' * 129}",
+            "fieldManager: Too long: may not be more than 128 bytes",
+            id="manager",
+        ),
     ],
 )
 def test_bad_write_parameters_change_nothing(tmp_path: Any, query: str, message: str) -> None:
@@ -266,7 +274,11 @@ def test_delete_options_in_body_and_query(tmp_path: Any) -> None:
         assert (await raw.request("DELETE", f"{PODS}/a?propagationPolicy=Some")).status == 422
         assert (await raw.request("DELETE", f"{PODS}/a", [])).status == 400
         assert (await raw.request("DELETE", f"{PODS}/a", {"gracePeriodSeconds": "x"})).status == 400
-        right = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": created["metadata"]["uid"]}}
+        right = {
+            "kind": "DeleteOptions",
+            "apiVersion": "v1",
+            "preconditions": {"uid": created["metadata"]["uid"]},
+        }
         assert (await raw.request("DELETE", f"{PODS}/a", right)).status == 200
 
     check(body, tmp_path)

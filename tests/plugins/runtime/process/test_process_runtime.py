@@ -358,21 +358,37 @@ async def main():
         while not (path / "logs/main/0.log").exists() or not (path / "logs/main/0.log").read_text():
             await asyncio.sleep(0.01)
         print([e.file.pid for e in plugin._entries.values()][0], flush=True)
+        if sys.argv[2] == "unguarded":
+            plugin._guard.process.kill()
+            plugin._guard.process.wait()
         os.kill(os.getpid(), 9)
 asyncio.run(main())
 """
 
 
+def killed(path: Path, mode: str) -> tuple[int, int]:
+    """Pids of a container and of a process that left its session, when kubernel was killed."""
+    (path / "volume").mkdir()
+    script = CRASH.format(tests=str(Path(__file__).parent))
+    died = subprocess.run(
+        [sys.executable, "-c", script, str(path), mode], stdout=subprocess.PIPE, timeout=60, check=False
+    )
+    assert died.returncode == -signal.SIGKILL
+    return int(died.stdout), int(lines(path / "logs/main/0.log")[0][3])
+
+
+def test_containers_die_with_a_killed_kubernel(tmp_path: Path) -> None:
+    async def work() -> None:
+        pids = killed(tmp_path, "guarded")
+        while any(alive(pid) for pid in pids):
+            await asyncio.sleep(0.01)
+
+    run(work())
+
+
 def test_what_a_killed_kubernel_left_is_cleaned_at_the_next_start(tmp_path: Path) -> None:
     async def work() -> None:
-        (tmp_path / "volume").mkdir()
-        script = CRASH.format(tests=str(Path(__file__).parent))
-        died = subprocess.run(
-            [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, timeout=60, check=False
-        )
-        assert died.returncode == -signal.SIGKILL
-        leader = int(died.stdout)
-        escaped = int(lines(tmp_path / "logs/main/0.log")[0][3])
+        leader, escaped = killed(tmp_path, "unguarded")
         assert alive(leader)
         assert alive(escaped)
         assert (tmp_path / "made" / "mount").is_symlink()

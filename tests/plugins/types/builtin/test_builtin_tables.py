@@ -11,7 +11,7 @@ from kubernel.registry.types import ResourceType
 from kubernel_plugins.api.builtin.schemas import Schemas
 from kubernel_plugins.api.builtin.tables import REVIEWS
 
-# What ``kubectl api-resources --no-headers`` prints for v1.37 with default settings, without the reviews.
+# What ``kubectl api-resources --no-headers`` prints for v1.37 with default settings.
 API_RESOURCES = """
 bindings - v1 true Binding
 componentstatuses cs v1 false ComponentStatus
@@ -43,6 +43,12 @@ daemonsets ds apps/v1 true DaemonSet
 deployments deploy apps/v1 true Deployment
 replicasets rs apps/v1 true ReplicaSet
 statefulsets sts apps/v1 true StatefulSet
+selfsubjectreviews - authentication.k8s.io/v1 false SelfSubjectReview
+tokenreviews - authentication.k8s.io/v1 false TokenReview
+localsubjectaccessreviews - authorization.k8s.io/v1 true LocalSubjectAccessReview
+selfsubjectaccessreviews - authorization.k8s.io/v1 false SelfSubjectAccessReview
+selfsubjectrulesreviews - authorization.k8s.io/v1 false SelfSubjectRulesReview
+subjectaccessreviews - authorization.k8s.io/v1 false SubjectAccessReview
 horizontalpodautoscalers hpa autoscaling/v1 true HorizontalPodAutoscaler
 horizontalpodautoscalers hpa autoscaling/v2 true HorizontalPodAutoscaler
 cronjobs cj batch/v1 true CronJob

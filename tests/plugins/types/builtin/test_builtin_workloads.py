@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 from builtin_kit import OPTIONS, USER, Cluster, run, workload
 
@@ -412,6 +413,11 @@ def test_an_autoscaler_created_in_v1_is_kept_in_v2() -> None:
         }
         stored = await cluster.create(obj)
         assert stored["apiVersion"] == "autoscaling/v2"
+        v1 = cluster.type("horizontalpodautoscalers", "autoscaling", "v1")
+        shown = orjson.loads(cluster.registry.encode(cluster.registry.get(v1, "default", "web"), v1))
+        assert shown["apiVersion"] == "autoscaling/v1"
+        assert shown["spec"]["targetCPUUtilizationPercentage"] == 50
+        assert "metrics" not in shown["spec"]
         assert stored["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] == 50
 
     run(test)

@@ -1,0 +1,83 @@
+"""What a decoder says is wrong, in the words of Go's encoding/json, and where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubernel.registry.schema import Node
+
+__all__ = ["Path", "TooDeepError", "WrongTypeError", "depth", "explain", "render"]
+
+Path = tuple[Any, str | int] | None
+"""(path of the parent, last part): cheap to extend, since almost no path is ever printed."""
+
+
+class WrongTypeError(Exception):
+    """A JSON value that the field's Go type does not take. ``got`` is Go's name for the value."""
+
+    def __init__(self, path: Path, got: str) -> None:
+        super().__init__(path, got)
+        self.path = path
+        self.got = got
+
+
+class TooDeepError(Exception):
+    """More than MAX_DEPTH levels."""
+
+
+def _parts(path: Path) -> list[str | int]:
+    parts: list[str | int] = []
+    while path is not None:
+        path, part = path
+        parts.append(part)
+    parts.reverse()
+    return parts
+
+
+def depth(path: Path) -> int:
+    levels = 0
+    while path is not None:
+        path = path[0]
+        levels += 1
+    return levels
+
+
+def render(path: Path) -> str:
+    """``spec.containers[0].name``"""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in _parts(path))
+    return text.removeprefix(".")
+
+
+def explain(root: Node, error: WrongTypeError) -> str:
+    """``json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32``"""
+    node, struct, fields = root, "", []
+    for part in _parts(error.path):
+        inner: Node | None
+        if isinstance(part, int):
+            inner = node.items
+        elif node.properties is not None and part in node.properties:
+            struct = node.ref.rpartition(".")[2]
+            fields.append(part)
+            inner = node.properties[part]
+        else:
+            inner = node.additional
+        node = inner if inner is not None else node
+    said = f"json: cannot unmarshal {error.got} into Go"
+    if not fields:
+        return f"{said} value of type {_go_type(node)}"
+    return f"{said} struct field {struct}.{'.'.join(fields)} of type {_go_type(node)}"
+
+
+def _go_type(node: Node) -> str:
+    simple = {"boolean": "bool", "number": "float64", "any": "interface {}"}
+    if node.ref:
+        return ".".join(node.ref.rsplit(".", 2)[-2:])
+    if node.type == "array":
+        return f"[]{_go_type(node.items)}" if node.items is not None else "[]interface {}"
+    if node.type == "object":
+        return f"map[string]{_go_type(node.additional) if node.additional is not None else 'interface {}'}"
+    if node.type == "string":
+        return "[]uint8" if node.format == "byte" else "string"
+    if node.type == "integer":
+        return node.format or "int64"
+    return simple.get(node.type, node.type)

@@ -1,0 +1,275 @@
+"""What clients must not get away with: the server answers clearly, keeps serving, and loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from typing import Any
+
+import pytest
+from http_harness import PODS, Raw, World, check, pod, run, serving
+
+from kubernel.clock import VirtualClock
+from kubernel.errors import PluginError
+from kubernel_plugins.api import http
+from kubernel_plugins.api.http.aio import HttpServer, Limits
+
+HEAD = f"POST {PODS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+async def still_serves(world: World) -> None:
+    raw = await Raw.open(world)
+    assert (await raw.request("GET", "/version")).status == 200
+    await raw.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        pytest.param(b"{", "json parse error", id="cut-short"),
+        pytest.param(b'{"kind":"Pod"} x', "json parse error", id="trailing"),
+        pytest.param(b'{"kind":"\xff"}', "json parse error", id="not-utf8"),
+        pytest.param(b"[]", "must be an object, not an array", id="array"),
+        pytest.param(b"null", "must be an object, not null", id="null"),
+        pytest.param(b"", "json parse error", id="empty"),
+        pytest.param(b"{}", "Kind", id="without-kind"),
+        pytest.param(
+            b'{"kind":"Pod","apiVersion":"v2"}', "does not match the expected API version", id="version"
+        ),
+        pytest.param(b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "levels deep", id="deep"),
+        pytest.param(b"[" * 250 + b"]" * 250, "levels deep", id="deep-enough"),
+    ],
+)
+def test_bad_json_is_refused(tmp_path: Any, body: bytes, words: str) -> None:
+    async def main(world: World, raw: Raw) -> None:
+        answer = await raw.request("POST", PODS, body)
+        assert (answer.status, answer.json["reason"]) == (400, "BadRequest"), answer.body
+        assert words in answer.json["message"]
+        await still_serves(world)
+
+    check(main, tmp_path)
+
+
+BOMB = b"a: &a [x,x,x,x,x,x,x,x,x,x]\n" + b"".join(
+    b"%c: &%c [%b]\n" % (98 + n, 98 + n, b",".join([b"*%c" % (97 + n)] * 10)) for n in range(9)
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        pytest.param(BOMB, "excessive aliasing", id="alias-bomb"),
+        pytest.param(b"a: &a [*a]", "anchor", id="cyclic-alias"),
+        pytest.param(b"[" * 100_000, "levels deep", id="deep-flow"),
+        pytest.param(b"- " * 100_000 + b"x", "levels deep", id="deep-block"),
+        pytest.param(b"a: 1\n---\nb: 2\n", "one document", id="two-documents"),
+        pytest.param(
+            b"a: !!python/object/apply:os.system [ls]", "could not determine a constructor", id="python-tag"
+        ),
+        pytest.param(b"a: [", "yaml", id="cut-short"),
+    ],
+)
+def test_bad_yaml_is_refused(tmp_path: Any, body: bytes, words: str) -> None:
+    async def main(world: World, raw: Raw) -> None:
+        answer = await raw.request("POST", PODS, body, {"Content-Type": "application/yaml"})
+        assert answer.status == 400, answer.body
+        assert words in answer.json["message"]
+        await still_serves(world)
+
+    check(main, tmp_path)
+
+
+def test_repeated_yaml_keys_are_told(tmp_path: Any) -> None:
+    async def main(world: World, raw: Raw) -> None:
+        text = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  x: '1'\n  x: '2'\n"
+        where = "/api/v1/namespaces/default/configmaps"
+        headers = {"Content-Type": "application/yaml"}
+        strict = await raw.request("POST", f"{where}?fieldValidation=Strict", text, headers)
+        assert strict.status == 400
+        assert 'line 6: key "x" already set in map' in strict.json["message"]
+        warned = await raw.request("POST", where, text, headers)
+        assert warned.status == 201
+        assert warned.headers["warning"] == '299 - "line 6: key \\"x\\" already set in map"'
+
+    check(main, tmp_path)
+
+
+def test_oversized_body_is_refused_before_it_is_read(tmp_path: Any) -> None:
+    async def main(world: World, raw: Raw) -> None:
+        await raw.send(f"{HEAD}Content-Length: 4000000\r\n\r\n".encode())
+        answer = await raw.answer()
+        assert (answer.status, answer.json["reason"]) == (413, "RequestEntityTooLarge")
+        assert answer.headers["connection"] == "close"
+        await still_serves(world)
+
+    check(main, tmp_path)
+
+
+def test_oversized_chunked_body_is_refused(tmp_path: Any) -> None:
+    async def main(world: World, raw: Raw) -> None:
+        await raw.send(f"{HEAD}Transfer-Encoding: chunked\r\n\r\n".encode())
+        chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
+        for _ in range(4):
+            await raw.send(chunk)
+        assert (await raw.answer()).status == 413
+        await still_serves(world)
+
+    check(main, tmp_path)
+
+
+def test_body_in_many_pieces_is_put_together(tmp_path: Any) -> None:
+    async def main(world: World, raw: Raw) -> None:
+        data = json.dumps(pod("a")).encode()
+        await raw.send(f"{HEAD}Content-Length: {len(data)}\r\n\r\n".encode())
+        for position in range(0, len(data), 10):
+            await raw.send(data[position : position + 10])
+            await asyncio.sleep(0)
+        assert (await raw.answer()).status == 201
+
+    check(main, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pytest.param(
+            f"{HEAD}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", id="length-and-chunked"
+        ),
+        pytest.param(f"{HEAD}Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!", id="two-lengths"),
+        pytest.param(f"{HEAD}Content-Length: -1\r\n\r\n", id="negative-length"),
+        pytest.param(f"{HEAD}Content-Length: 0x10\r\n\r\n", id="hex-length"),
+        pytest.param(f"{HEAD}Transfer-Encoding: chunked, identity\r\n\r\n", id="odd-encoding"),
+        pytest.param("GET /version HTTP/1.1\r\nHost : localhost\r\n\r\n", id="space-before-colon"),
+        pytest.param("GET /version HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", id="folded-header"),
+        pytest.param("GET /version HTTP/1.1\r\nX: " + "x" * 40_000 + "\r\n\r\n", id="huge-header"),
+        pytest.param("GET /" + "x" * 40_000 + " HTTP/1.1\r\nHost: a\r\n\r\n", id="huge-path"),
+        pytest.param("GET /version HTTP/1.1\r\n" + "X: y\r\n" * 200 + "\r\n", id="many-headers"),
+        pytest.param("GET\x00 / HTTP/1.1\r\n\r\n", id="zero-byte"),
+        pytest.param("hello\r\n\r\n", id="no-http"),
+    ],
+)
+def test_malformed_requests_get_400_and_the_connection_ends(tmp_path: Any, request_: str) -> None:
+    async def main(world: World, raw: Raw) -> None:
+        await raw.send(request_.encode())
+        answer = await raw.answer()
+        assert answer.status == 400
+        assert answer.json["kind"] == "Status"
+        await raw.closed()
+        await still_serves(world)
+
+    check(main, tmp_path)
+
+
+def test_header_values_cannot_be_injected_into_answers(tmp_path: Any) -> None:
+    async def main(world: World, raw: Raw) -> None:
+        answer = await raw.request("GET", "/api/v1/namespaces/a%0d%0aX-Evil:%201/pods")
+        assert "x-evil" not in answer.headers
+        answer = await raw.request("GET", "/apis%0d%0aX-Evil:%201")
+        assert "x-evil" not in answer.headers
+
+    check(main, tmp_path)
+
+
+def test_half_open_connections_are_closed(tmp_path: Any) -> None:
+    async def main() -> None:
+        clock = VirtualClock()
+
+        async def never(exchange: Any) -> None:
+            raise AssertionError("no request was complete")
+
+        server = HttpServer(never, clock)
+        port = await server.listen("127.0.0.1", 0, None)
+        sweeper = asyncio.ensure_future(server.sweep())
+        silent = await asyncio.open_connection("127.0.0.1", port)
+        slow = await asyncio.open_connection("127.0.0.1", port)
+        slow[1].write(b"GET /version HTTP/1.1\r\nHost: loc")
+        while len(server._manager.connections if server._manager else ()) < 2:
+            await asyncio.sleep(0)
+
+        async def settle() -> None:
+            for _ in range(20):
+                await asyncio.sleep(0)
+
+        await clock.advance(Limits.HEADER_TIME + 10, settle)
+        assert await asyncio.wait_for(silent[0].read(), 5) == b""
+        assert await asyncio.wait_for(slow[0].read(), 5) == b""
+        sweeper.cancel()
+        await asyncio.gather(sweeper, return_exceptions=True)
+        for _, writer in (silent, slow):
+            writer.close()
+        await server.close(0.1)
+
+    run(main())
+
+
+def test_slow_reader_is_cut_off_and_others_are_not_held_up(tmp_path: Any) -> None:
+    async def main() -> None:
+        async with serving(tmp_path, settings=http.Settings(drain_timeout=0.3, shutdown_grace=0.1)) as world:
+            raw = await Raw.open(world)
+            for number in range(150):
+                await raw.request("POST", PODS, pod(f"p{number:03}", note="x" * 100_000))
+            small = socket.socket()
+            small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            small.connect(("127.0.0.1", world.port))
+            reader, writer = await asyncio.open_connection(
+                sock=small, ssl=world.context(), server_hostname="localhost", limit=1024
+            )
+            writer.write(b"GET /api/v1/pods HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await writer.drain()
+            got = await reader.read(100)
+            assert got.startswith(b"HTTP/1.1 200")
+            for _ in range(2000):
+                assert (await raw.request("GET", "/version")).status == 200
+                if not world.plugin("api/http")._server.streams:
+                    break
+            else:
+                raise AssertionError("the slow reader was not cut off")
+            received = len(got)
+            try:
+                async with asyncio.timeout(5):
+                    while data := await reader.read(65536):
+                        received += len(data)
+            except ConnectionError:
+                pass
+            assert received < 15_000_000
+            writer.close()
+            await raw.close()
+
+    run(main())
+
+
+def test_too_many_requests_are_told_to_come_back(tmp_path: Any) -> None:
+    async def main(world: World, raw: Raw) -> None:
+        world.plugin("api/http")._api.metrics.inflight["readOnly"] = 5
+        answer = await raw.request("GET", PODS)
+        assert (answer.status, answer.headers["retry-after"]) == (429, "1")
+        assert answer.json["details"]["retryAfterSeconds"] == 1
+        world.plugin("api/http")._api.metrics.inflight["readOnly"] = 0
+        assert (await raw.request("GET", PODS)).status == 200
+
+    check(main, tmp_path, settings=http.Settings(max_inflight=5, shutdown_grace=0.1))
+
+
+def test_taken_port_is_a_clear_error(tmp_path: Any) -> None:
+    async def main() -> None:
+        async with serving(tmp_path / "one") as first:
+            second = World(tmp_path / "two", port=first.port)
+            with pytest.raises(
+                PluginError, match=rf"cannot listen on 127\.0\.0\.1:{first.port}.*cluster\.port"
+            ):
+                await second.start(http.Settings(), (), {})
+            await second.stop()
+
+    run(main())
+
+
+def test_plain_http_on_the_tls_port_does_no_harm(tmp_path: Any) -> None:
+    async def main(world: World, raw: Raw) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+        await still_serves(world)
+
+    check(main, tmp_path)
