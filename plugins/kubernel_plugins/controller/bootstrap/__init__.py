@@ -78,9 +78,20 @@ class Plugin(Reconciler):
 
     async def _ensure_classes(self) -> None:
         for name, value, use in (
-            ("system-cluster-critical", 2000000000, "system critical pods that must run in the cluster, but can be moved to another node if necessary"),
-            ("system-node-critical", 2000001000, "system critical pods that must not be moved from their current node"),
-        ):  # fmt: skip
+            (
+                "system-cluster-critical",
+                2000000000,
+                (
+                    "system critical pods that must run in the cluster, but can be moved to another node "
+                    "if necessary"
+                ),
+            ),
+            (
+                "system-node-critical",
+                2000001000,
+                "system critical pods that must not be moved from their current node",
+            ),
+        ):
             await self._ensure(
                 _CLASSES,
                 {
