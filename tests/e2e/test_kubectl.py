@@ -324,7 +324,7 @@ def test_imperative_commands(kubectl: Any) -> None:
 
 
 def test_diff_shows_what_apply_would_change(shop: Any) -> None:
-    done = shop.run("diff", "-f", "-", stdin=SHOP.replace("shop:1", "shop:9"))
+    done = shop.run("diff", "-f", "-", stdin=SHOP.replace("shop:1", "shop:9", 1))
     assert done.returncode == 1, done.stderr
     assert "image: shop:9" in done.stdout
     assert shop.run("diff", "-f", "-", stdin=SHOP).returncode == 0

@@ -383,9 +383,11 @@ class HttpServer:
             await self.clock.sleep(5.0)
             now = self.clock.monotonic()
             for connection in self._manager.connections if self._manager is not None else ():
-                if not isinstance(connection, _Request) or not connection.untouched:
-                    continue
-                if now - connection.opened > Limits.HEADER_TIME:
+                if (
+                    isinstance(connection, _Request)
+                    and connection.untouched
+                    and now - connection.opened > Limits.HEADER_TIME
+                ):
                     connection.force_close()
 
     async def close(self, grace: float) -> None:

@@ -157,7 +157,7 @@ def watch_options(query: Query) -> WatchOptions:
 
 
 def _dry_run(values: list[str], causes: list[Cause]) -> bool:
-    causes += [_unsupported("dryRun", value, ("All",)) for value in values if value != "All"]
+    causes.extend(_unsupported("dryRun", value, ("All",)) for value in values if value != "All")
     return bool(values)
 
 

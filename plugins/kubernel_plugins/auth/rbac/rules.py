@@ -92,7 +92,7 @@ def covers(owned: Iterable[Rule], wanted: Iterable[Rule]) -> list[Rule]:
     held = tuple(owned)
     missing: list[Rule] = []
     for rule in wanted:
-        missing += [piece for piece in _pieces(rule) if not any(_includes(mine, piece) for mine in held)]
+        missing.extend(piece for piece in _pieces(rule) if not any(_includes(mine, piece) for mine in held))
     return missing
 
 
