@@ -42,6 +42,9 @@ DESIRED = "deployment.kubernetes.io/desired-replicas"
 MAX_REPLICAS = "deployment.kubernetes.io/max-replicas"
 HASH_LABEL = "pod-template-hash"
 
+_HISTORY_LIMIT = 2000
+"""Characters that the history of a ReplicaSet's revisions may have."""
+
 _NOT_COPIED = frozenset(
     (
         "kubectl.kubernetes.io/last-applied-configuration",
@@ -213,7 +216,8 @@ def with_revision(annotations: Mapping[str, str], wanted: int) -> dict[str, str]
     result[REVISION] = str(wanted)
     if text:
         history = [entry for entry in result.get(REVISION_HISTORY, "").split(",") if entry]
-        if text not in history:
-            history.append(text)
+        history.append(text)
+        while len(",".join(history)) > _HISTORY_LIMIT:
+            del history[0]
         result[REVISION_HISTORY] = ",".join(history)
     return result
