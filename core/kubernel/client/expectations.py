@@ -66,6 +66,13 @@ class Expectations:
             return True
         return self._clock.monotonic() - entry.since > self._timeout
 
+    def give_up_in(self, key: Hashable) -> float:
+        """Seconds until ``satisfied`` whatever arrives: when to look again if nothing does."""
+        entry = self._expected.get(key)
+        if entry is None or self.satisfied(key):
+            return 0.0
+        return entry.since + self._timeout - self._clock.monotonic() + 0.001
+
     def forget(self, key: Hashable) -> None:
         """The controlling object is gone."""
         self._expected.pop(key, None)

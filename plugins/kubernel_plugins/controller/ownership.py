@@ -5,10 +5,11 @@ Source: k8s.io/kubernetes/pkg/controller/controller_ref_manager.go (v1.37).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from kubernel.errors import Invalid, NotFound
+from kubernel.errors import Forbidden, Invalid, NotFound
 from kubernel.objects import meta
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from kubernel.objects.selectors import Selector
     from kubernel.store.records import Obj
 
-__all__ = ["ORPHANS", "claim", "index_orphans"]
+__all__ = ["ORPHANS", "Claims", "index_orphans", "namespace_is_terminating"]
 
 ORPHANS = "orphans"
 """Name of the index of objects that no controller owns, by namespace."""
@@ -31,49 +32,91 @@ def _orphan_namespace(obj: Obj) -> Iterable[str]:
     return () if meta.controller_of(obj) else (meta.namespace(obj),)
 
 
-async def claim(
-    client: Client, resource: str, informer: Informer, owner: Obj, selector: Selector
-) -> list[Obj]:
-    """The objects of ``resource`` that ``owner`` controls, after adopting and releasing.
+def namespace_is_terminating(error: BaseException) -> bool:
+    """Whether a create was refused because its namespace goes away: nothing is left to be done then."""
+    return isinstance(error, Forbidden) and any(
+        cause.reason == "NamespaceTerminating" for cause in error.causes
+    )
 
-    Orphans that match are adopted, owned objects that no longer match are let go; neither while ``owner`` is
-    being deleted. ``informer`` must have the index ``ORPHANS``.
+
+def _any(obj: Obj) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What owners of one resource (``owners``) claim among the objects of another (``resource``).
+
+    ``informer`` shows ``resource`` and must have the index ``ORPHANS``. ``finalizer`` is put on what is
+    adopted and taken off what is released.
     """
-    uid, namespace = meta.uid(owner), meta.namespace(owner)
-    leaving = meta.is_deleting(owner)
-    claimed: list[Obj] = []
-    for obj in informer.by("owner", uid):
-        controller = meta.controller_of(obj)
-        if controller is None or controller["uid"] != uid:
-            continue
-        if selector.matches(meta.labels(obj)):
-            claimed.append(obj)
-        elif not leaving:
-            await _release(client, resource, obj, uid)
-    if leaving:
+
+    client: Client
+    owners: str
+    resource: str
+    informer: Informer
+    finalizer: str = ""
+
+    async def of(self, owner: Obj, selector: Selector, *, wanted: Callable[[Obj], bool] = _any) -> list[Obj]:
+        """The objects that ``owner`` controls, after adopting and releasing.
+
+        Orphans that match are adopted, owned objects that no longer match are let go; neither while
+        ``owner`` is being deleted, neither for objects that are not ``wanted``.
+        """
+        uid, namespace = meta.uid(owner), meta.namespace(owner)
+        leaving = meta.is_deleting(owner)
+        claimed: list[Obj] = []
+        for obj in self.informer.by("owner", uid):
+            if selector.matches(meta.labels(obj)):
+                claimed.append(obj)
+            elif not leaving and wanted(obj):
+                await self._release(obj, uid)
+        if leaving:
+            return claimed
+        orphans = [
+            obj
+            for obj in self.informer.by(ORPHANS, namespace)
+            if not meta.is_deleting(obj) and selector.matches(meta.labels(obj)) and wanted(obj)
+        ]
+        if orphans and await self._may_adopt(owner):
+            for obj in orphans:
+                adopted = await self._adopt(obj, owner)
+                if adopted is not None:
+                    claimed.append(adopted)
         return claimed
-    for obj in informer.by(ORPHANS, namespace):
-        if not meta.is_deleting(obj) and selector.matches(meta.labels(obj)):
-            adopted = await _adopt(client, resource, obj, owner)
-            if adopted is not None:
-                claimed.append(adopted)
-    return claimed
 
+    async def _may_adopt(self, owner: Obj) -> bool:
+        """The informer may be behind: what a deleted owner adopts, the garbage collector deletes."""
+        try:
+            current = await self.client.get(self.owners, meta.name(owner), meta.namespace(owner))
+        except NotFound:
+            return False
+        return meta.uid(current) == meta.uid(owner) and not meta.is_deleting(current)
 
-async def _adopt(client: Client, resource: str, obj: Obj, owner: Obj) -> Obj | None:
-    references = [*(meta.owners(obj)), meta.owner_reference(owner)]
-    patch = {"metadata": {"uid": meta.uid(obj), "ownerReferences": references}}
-    try:
-        return await client.patch(resource, meta.name(obj), patch, meta.namespace(obj), type="merge")
-    except NotFound:
-        return None
+    async def _adopt(self, obj: Obj, owner: Obj) -> Obj | None:
+        # Merged into the references there are: a second controller in the object is refused.
+        metadata: dict[str, Any] = {"uid": meta.uid(obj), "ownerReferences": [meta.owner_reference(owner)]}
+        if self.finalizer:
+            metadata["finalizers"] = [self.finalizer]
+        return await self._patch(obj, metadata, (NotFound,))
 
-
-async def _release(client: Client, resource: str, obj: Obj, uid: str) -> None:
-    references = [reference for reference in meta.owners(obj) if reference.get("uid") != uid]
-    patch = {"metadata": {"uid": meta.uid(obj), "ownerReferences": references or None}}
-    try:
-        await client.patch(resource, meta.name(obj), patch, meta.namespace(obj), type="merge")
-    except (NotFound, Invalid):
+    async def _release(self, obj: Obj, uid: str) -> None:
+        metadata: dict[str, Any] = {
+            "uid": meta.uid(obj),
+            "ownerReferences": [{"$patch": "delete", "uid": uid}],
+        }
+        if self.finalizer:
+            metadata["$deleteFromPrimitiveList/finalizers"] = [self.finalizer]
         # Gone, or somebody else's by now: not ours either way.
-        return
+        await self._patch(obj, metadata, (NotFound, Invalid))
+
+    async def _patch(
+        self, obj: Obj, metadata: dict[str, Any], passed: tuple[type[Exception], ...]
+    ) -> Obj | None:
+        patch = {"metadata": metadata}
+        try:
+            return await self.client.patch(
+                self.resource, meta.name(obj), patch, meta.namespace(obj), type="strategic"
+            )
+        except passed:
+            return None

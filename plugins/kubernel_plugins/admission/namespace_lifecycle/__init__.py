@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Plugin"]
 
 _IMMORTAL = frozenset(("default", "kube-system", "kube-public"))
+_REVIEWS = "authorization.k8s.io"
+"""Whether somebody may do something in a namespace can be asked before there is one."""
 
 
 class Plugin(Base):
@@ -39,7 +41,7 @@ class Plugin(Base):
                     type.plural, type.group, request.name, "this namespace may not be deleted"
                 )
             return None
-        if operation != "CREATE" or not type.namespaced:
+        if operation != "CREATE" or not type.namespaced or type.group == _REVIEWS:
             return None
         namespace = self._namespaces.get(request.namespace)
         if namespace is None:

@@ -59,6 +59,22 @@ class Plugin(Base):
         self._set(request, chosen or _DEFAULT)
         return None
 
+    @hookimpl
+    def kubernel_validate(self, request: Request) -> None:
+        """Only one class is the default of pods that name none."""
+        type, obj = request.type, request.obj
+        if type.plural != "priorityclasses" or type.group != "scheduling.k8s.io" or obj is None:
+            return
+        if request.operation not in ("CREATE", "UPDATE") or not obj.get("globalDefault"):
+            return
+        for other in self._classes.by("default", "yes"):
+            if meta.name(other) != meta.name(obj):
+                why = (
+                    f"PriorityClass {meta.name(other)} is already marked as default. "
+                    "Only one default can exist"
+                )
+                raise Forbidden.for_object(type.plural, type.group, request.name, why)
+
     async def _look_again(self, request: Request, name: str) -> None:
         try:
             found = await self._client.get(_CLASSES, name)

@@ -21,6 +21,8 @@ __all__ = ["Plugin"]
 
 _MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 _TOKEN_SECONDS = 3607
+_DEFAULT_ATTEMPTS = 10
+_RETRY_DELAY = 0.05
 _MIRROR = "kubernetes.io/config.mirror"
 
 
@@ -51,13 +53,20 @@ class Plugin(Base):
         return None
 
     async def _look_again(self, request: Request, pod: Obj, name: str) -> None:
-        try:
-            account = await self._client.get("serviceaccounts", name, request.namespace)
-        except NotFound:
-            where = f"{request.namespace}/{name}"
-            why = f'error looking up service account {where}: serviceaccount "{name}" not found'
-            raise Forbidden.for_object("pods", "", request.name, why) from None
-        self._fill(pod, account)
+        """The view may be behind; and each namespace is about to get its ``default`` account."""
+        attempts = _DEFAULT_ATTEMPTS if name == "default" else 1
+        for left in reversed(range(attempts)):
+            try:
+                account = await self._client.get("serviceaccounts", name, request.namespace)
+            except NotFound:
+                if left:
+                    await self.handle.clock.sleep(_RETRY_DELAY * (1 + self.handle.rng.random()))
+                    continue
+                where = f"{request.namespace}/{name}"
+                why = f'error looking up service account {where}: serviceaccount "{name}" not found'
+                raise Forbidden.for_object("pods", "", request.name, why) from None
+            self._fill(pod, account)
+            return
 
     def _fill(self, pod: Obj, account: Obj) -> None:
         spec = pod["spec"]

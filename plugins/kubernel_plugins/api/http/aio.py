@@ -391,9 +391,12 @@ class HttpServer:
             await self.clock.sleep(5.0)
             now = self.clock.monotonic()
             for connection in self._manager.connections if self._manager is not None else ():
-                if isinstance(connection, _Request) and connection.untouched:
-                    if now - connection.opened > Limits.HEADER_TIME:
-                        connection.force_close()
+                if (
+                    isinstance(connection, _Request)
+                    and connection.untouched
+                    and now - connection.opened > Limits.HEADER_TIME
+                ):
+                    connection.force_close()
 
     async def close(self, grace: float) -> None:
         """Stop accepting, end streams, let running requests finish for ``grace`` seconds, close all."""

@@ -15,7 +15,7 @@ from kubernel.objects import conditions, meta, names
 from kubernel.objects.selectors import from_object
 from kubernel_plugins.controller import pods
 from kubernel_plugins.controller.deployment import progress, sets
-from kubernel_plugins.controller.ownership import claim, index_orphans
+from kubernel_plugins.controller.ownership import Claims, index_orphans, namespace_is_terminating
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,6 +64,7 @@ class Plugin(Reconciler):
         await super().start()
         self._sets = self.informer(_SETS)
         index_orphans(self._sets)
+        self._claims = Claims(self.client, self.resource, _SETS, self._sets)
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
         deployment = self.primary.get(name, namespace)
@@ -74,7 +75,7 @@ class Plugin(Reconciler):
             text = "This deployment is selecting all pods. A non-empty selector is required."
             await self.recorder.event(deployment, "Warning", "SelectingAll", text)
             return None
-        every = await claim(self.client, _SETS, self._sets, deployment, selector)
+        every = await self._claims.of(deployment, selector)
         if meta.is_deleting(deployment):
             new = sets.find_new(deployment, every)
             return await self._sync_status(deployment, every, new, judge=False)
@@ -82,11 +83,15 @@ class Plugin(Reconciler):
         paused = bool(deployment["spec"].get("paused"))
         if paused or self._was_scaled(deployment, every):
             new = sets.find_new(deployment, every)
-            if new is not None and not paused:
+            if new is not None:
                 deployment, new = await self._refresh_new(deployment, every, new)
             old = [rs for rs in every if new is None or meta.uid(rs) != meta.uid(new)]
             every = await self._scale_all(deployment, new, old)
             new = sets.find_new(deployment, every)
+            if paused:
+                await self._clean_up(
+                    deployment, [rs for rs in every if new is None or meta.uid(rs) != meta.uid(new)]
+                )
             return await self._sync_status(deployment, every, new, judge=False)
         if sets.rolling(deployment):
             return await self._roll(deployment, every)
@@ -138,17 +143,16 @@ class Plugin(Reconciler):
         if not having:
             return list(old)
         least = sets.replicas(deployment) - sets.max_unavailable(deployment)
-        missing = sets.replicas(new) - sets.total_status([new], "availableReplicas")
+        missing = sets.replicas(new) - sets.available([new])
         room = sets.total([*having, new]) - least - missing
         if room <= 0:
             return list(old)
         cleaned: list[Obj] = []
         for rs in having:
-            unhealthy = sets.replicas(rs) - sets.total_status([rs], "availableReplicas")
-            down = min(room, max(unhealthy, 0))
+            down = min(room, sets.replicas(rs) - sets.available([rs]))
             room -= down
             cleaned.append(await self._resize(deployment, rs, sets.replicas(rs) - down) if down else rs)
-        spare = sets.total_status([*old, new], "availableReplicas") - least
+        spare = sets.available([*cleaned, new]) - least
         shrunk: list[Obj] = []
         for rs in cleaned:
             down = min(sets.replicas(rs), max(spare, 0))
@@ -217,6 +221,8 @@ class Plugin(Reconciler):
         except AlreadyExists:
             return await self._collided(deployment, rs)
         except ApiError as error:
+            if namespace_is_terminating(error):
+                return deployment, None
             text = f'Failed to create new replica set "{rs["metadata"]["name"]}": {error.message}'
             if progress.has_deadline(deployment):
                 progress.set_condition(
@@ -372,4 +378,4 @@ class Plugin(Reconciler):
             progress.set_progressing(deployment, status, every, new, now)
         if status != (deployment.get("status") or {}):
             await self._put_status(deployment, status)
-        return progress.recheck_after(deployment, status, now)
+        return progress.recheck_after(deployment, status, now) if judge else None

@@ -22,6 +22,7 @@ __all__ = [
     "active",
     "active_or_latest",
     "age",
+    "available",
     "copied_annotations",
     "find_new",
     "max_surge",
@@ -41,6 +42,9 @@ REVISION_HISTORY = "deployment.kubernetes.io/revision-history"
 DESIRED = "deployment.kubernetes.io/desired-replicas"
 MAX_REPLICAS = "deployment.kubernetes.io/max-replicas"
 HASH_LABEL = "pod-template-hash"
+
+_HISTORY_LIMIT = 2000
+"""Characters that the history of a ReplicaSet's revisions may have."""
 
 _NOT_COPIED = frozenset(
     (
@@ -66,6 +70,11 @@ def total(sets: Iterable[Obj]) -> int:
 
 def total_status(sets: Iterable[Obj], field: str) -> int:
     return sum((rs.get("status") or {}).get(field, 0) for rs in sets)
+
+
+def available(sets: Iterable[Obj]) -> int:
+    """Available pods that will stay: what was just scaled down may still be counted in the status."""
+    return sum(min((rs.get("status") or {}).get("availableReplicas", 0), replicas(rs)) for rs in sets)
 
 
 def active(sets: Iterable[Obj]) -> list[Obj]:
@@ -213,7 +222,8 @@ def with_revision(annotations: Mapping[str, str], wanted: int) -> dict[str, str]
     result[REVISION] = str(wanted)
     if text:
         history = [entry for entry in result.get(REVISION_HISTORY, "").split(",") if entry]
-        if text not in history:
-            history.append(text)
+        history.append(text)
+        while len(",".join(history)) > _HISTORY_LIMIT:
+            del history[0]
         result[REVISION_HISTORY] = ",".join(history)
     return result

@@ -10,8 +10,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from kubernel.client.reconciler import Reconciler
+from kubernel.errors import Forbidden
 from kubernel.objects import meta
 from kubernel_plugins.controller import pods, services
+from kubernel_plugins.controller.ownership import namespace_is_terminating
 
 if TYPE_CHECKING:
     from kubernel.client.reconciler import ObjectKey
@@ -74,7 +76,11 @@ class Plugin(Reconciler):
             if annotations:
                 metadata["annotations"] = annotations
             obj = {"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, "subsets": subsets}
-            await self.client.create("endpoints", obj, namespace)
+            try:
+                await self.client.create("endpoints", obj, namespace)
+            except Forbidden as error:
+                if not namespace_is_terminating(error):
+                    raise
             return
         same = (existing.get("subsets") or []) == subsets
         if same and meta.labels(existing) == labels and meta.annotations(existing) == annotations:

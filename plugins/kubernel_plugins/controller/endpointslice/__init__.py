@@ -11,9 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from kubernel.client.expectations import Expectations
 from kubernel.client.reconciler import Reconciler
+from kubernel.errors import ApiError
 from kubernel.objects import meta
 from kubernel_plugins.controller import pods, services
+from kubernel_plugins.controller.ownership import namespace_is_terminating
 
 if TYPE_CHECKING:
     from kubernel.client.reconciler import ObjectKey
@@ -26,6 +29,7 @@ _NAME_LABEL = "kubernetes.io/service-name"
 _MANAGED_LABEL = "endpointslice.kubernetes.io/managed-by"
 _MANAGER = "endpointslice-controller.k8s.io"
 _HEADLESS_LABEL = "service.kubernetes.io/headless"
+_ZONE_LABEL = "topology.kubernetes.io/zone"
 
 Ports = tuple[tuple[tuple[str, Any], ...], ...]
 
@@ -48,22 +52,37 @@ class Plugin(Reconciler):
     resource = "services"
     owns = (_SLICES,)
     watches = {"pods": _services_of_pod}  # noqa: RUF012 - typed in the base
+    reads = ("nodes",)
     user = "system:serviceaccount:kube-system:endpointslice-controller"
 
     async def start(self) -> None:
         await super().start()
+        self._expected = Expectations(self.clock)
+        self._nodes = self.informer("nodes")
         self._pods = self.informer("pods")
         self._slices = self.informer(_SLICES)
         services.index_pods(self._pods)
         services.index_services(self.primary)
+        self._unlisten.append(self._slices.add_listener(self._observe))
 
-    async def reconcile(self, namespace: str, name: str) -> None:
+    def _observe(self, type: EventType, entry: Obj, old: Obj | None) -> None:
+        controller = meta.controller_of(entry)
+        if controller is None:
+            return
+        if type == "ADDED":
+            self._expected.creation_observed(controller["uid"])
+        if type == "DELETED" or meta.is_deleting(entry):
+            self._expected.deletion_observed(controller["uid"], meta.uid(entry))
+
+    async def reconcile(self, namespace: str, name: str) -> float | None:
         service = self.primary.get(name, namespace)
         if service is None or meta.is_deleting(service):
-            return
+            return None
         spec = service["spec"]
         if not spec.get("selector") or spec.get("type") == "ExternalName":
-            return
+            return None
+        if wait := self._expected.give_up_in(meta.uid(service)):
+            return wait
         mine = [
             entry
             for entry in self._slices.by("owner", meta.uid(service))
@@ -71,6 +90,7 @@ class Plugin(Reconciler):
         ]
         wanted = self._endpoints(service)
         await self._bring_about(service, wanted, mine)
+        return None
 
     def _endpoints(self, service: Obj) -> dict[Ports, list[dict[str, Any]]]:
         """Endpoints by the ports they serve."""
@@ -94,6 +114,9 @@ class Plugin(Reconciler):
             }
             if host := services.host_name(pod, service):
                 endpoint["hostname"] = host
+            node = self._nodes.get(endpoint["nodeName"])
+            if node is not None and (zone := meta.labels(node).get(_ZONE_LABEL)):
+                endpoint["zone"] = zone
             ports = tuple(tuple(sorted(port.items())) for port in services.ports_of(pod, service))
             groups[ports].append(endpoint)
         return groups or {(): []}
@@ -122,8 +145,10 @@ class Plugin(Reconciler):
             used = len(by_ports.get(ports, []))
             keep = max(-(-len(endpoints) // self.settings.max_endpoints), 1)
             spare += by_ports.get(ports, [])[keep:used]
-        work += [self._delete(entry) for entry in spare]
-        await asyncio.gather(*work)
+        work += [self._delete(service, entry) for entry in spare]
+        for result in await asyncio.gather(*work, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
 
     def _distribute(
         self, endpoints: list[dict[str, Any]], existing: list[Obj]
@@ -177,7 +202,14 @@ class Plugin(Reconciler):
             "endpoints": content,
             "ports": [dict(port) for port in ports],
         }
-        await self.client.create(_SLICES, entry, meta.namespace(service))
+        uid = meta.uid(service)
+        self._expected.expect_creations(uid, 1)
+        try:
+            await self.client.create(_SLICES, entry, meta.namespace(service))
+        except ApiError as error:
+            self._expected.creation_observed(uid)
+            if not namespace_is_terminating(error):
+                raise
 
     async def _update(
         self, entry: Obj, labels: dict[str, str], ports: Ports, content: list[dict[str, Any]]
@@ -187,8 +219,13 @@ class Plugin(Reconciler):
         changed["ports"] = [dict(port) for port in ports]
         await self.client.update(_SLICES, changed)
 
-    async def _delete(self, entry: Obj) -> None:
-        await self.client.delete(_SLICES, meta.name(entry), meta.namespace(entry), uid=meta.uid(entry))
+    async def _delete(self, service: Obj, entry: Obj) -> None:
+        self._expected.expect_deletions(meta.uid(service), meta.uid(entry))
+        try:
+            await self.client.delete(_SLICES, meta.name(entry), meta.namespace(entry), uid=meta.uid(entry))
+        except ApiError:
+            self._expected.deletion_observed(meta.uid(service), meta.uid(entry))
+            raise
 
 
 def _ports(entry: Obj) -> Ports:

@@ -7,7 +7,7 @@ Indexed Jobs.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kubernel.client.expectations import Expectations
@@ -18,8 +18,8 @@ from kubernel.objects import conditions, meta, times
 from kubernel.objects.selectors import from_object
 from kubernel_plugins.controller import pods
 from kubernel_plugins.controller.job.account import FINALIZER, Account, indexed, tracked
-from kubernel_plugins.controller.job.indexes import index_of, with_index
-from kubernel_plugins.controller.ownership import claim, index_orphans
+from kubernel_plugins.controller.job.indexes import with_index
+from kubernel_plugins.controller.ownership import ORPHANS, Claims, index_orphans, namespace_is_terminating
 
 if TYPE_CHECKING:
     from kubernel.client.reconciler import ObjectKey
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Plugin"]
 
 _BURST = 500
+_ABANDONED = "/"
 _BACKOFF = 10.0
 _BACKOFF_LIMIT = 600.0
 
@@ -52,43 +53,62 @@ class Plugin(Reconciler):
 
     def __init__(self, settings: Any, handle: Any) -> None:
         super().__init__(settings, handle)
-        self._expected = Expectations(handle.clock)
         self._failures: dict[str, tuple[int, float]] = {}
         self._released: set[str] = set()
         """Pods whose finalizer is off, until the informer says so: their ends are counted already."""
 
     async def start(self) -> None:
         await super().start()
+        self._expected = Expectations(self.clock)
         self._pods = self.informer("pods")
         index_orphans(self._pods)
+        self._claims = Claims(self.client, self.resource, "pods", self._pods, FINALIZER)
         self._unlisten.append(self._pods.add_listener(self._observe))
+        self._unlisten.append(self.primary.add_listener(self._observe_job))
 
     def _observe(self, type: EventType, pod: Obj, old: Obj | None) -> None:
         if type == "DELETED" or not tracked(pod):
             self._released.discard(meta.uid(pod))
         controller = meta.controller_of(pod)
+        if controller is not None:
+            if type == "ADDED":
+                self._expected.creation_observed(controller["uid"])
+            if type == "DELETED" or meta.is_deleting(pod):
+                self._expected.deletion_observed(controller["uid"], meta.uid(pod))
+        if type != "DELETED" and tracked(pod) and self._job_of(pod) is None:
+            self.queue.add(_abandoned(meta.namespace(pod), controller["uid"] if controller else ""))
+
+    def _observe_job(self, type: EventType, job: Obj, old: Obj | None) -> None:
+        if type == "DELETED":
+            self._expected.forget(meta.uid(job))
+            self._failures.pop(meta.uid(job), None)
+            self.queue.add(_abandoned(meta.namespace(job), meta.uid(job)))
+
+    def _job_of(self, pod: Obj) -> Obj | None:
+        controller = meta.controller_of(pod)
         if controller is None:
-            return
-        if type == "ADDED":
-            self._expected.creation_observed(controller["uid"])
-        if type == "DELETED" or meta.is_deleting(pod):
-            self._expected.deletion_observed(controller["uid"], meta.uid(pod))
-            if tracked(pod) and controller["kind"] == "Job":
-                self.queue.add((meta.namespace(pod), controller["name"]))
+            return None
+        job = self.primary.get(controller["name"], meta.namespace(pod))
+        return job if job is not None and meta.uid(job) == controller["uid"] else None
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
+        if name.startswith(_ABANDONED):
+            await self._free(namespace, name.removeprefix(_ABANDONED))
+            return None
         job = self.primary.get(name, namespace)
         if job is None:
-            await self._free_orphans(namespace, name)
             return None
-        selector = from_object(job["spec"].get("selector") or {})
-        owned = await claim(self.client, "pods", self._pods, job, selector)
+        uid = meta.uid(job)
         if conditions.is_true(job, "Complete") or conditions.is_true(job, "Failed"):
-            self._failures.pop(meta.uid(job), None)
+            self._failures.pop(uid, None)
+            owned = self._pods.by("owner", uid)
             await self._release([pod for pod in owned if tracked(pod) and not pods.is_active(pod)])
             return None
+        # Before the pods are looked at: an event in between would make an old count look like a new one.
+        wait = self._expected.give_up_in(uid)
+        owned = await self._claims.of(job, from_object(job["spec"].get("selector") or {}))
         if meta.is_deleting(job):
-            await self._release([pod for pod in owned if tracked(pod) and meta.is_deleting(pod)])
+            await self._release([pod for pod in owned if tracked(pod) and not pods.is_active(pod)])
             return None
         account = Account(job, owned, self._released)
         if account.to_release:
@@ -97,10 +117,11 @@ class Plugin(Reconciler):
             if noted != (job.get("status") or {}):
                 job = await self._put_status(job, noted)
             await self._release(account.to_release)
-        return await self._advance(job, account)
+        return await self._advance(job, account, wait)
 
-    async def _advance(self, job: Obj, account: Account) -> float | None:
-        """Decide what the Job is now, manage its pods and write its status."""
+    async def _advance(self, job: Obj, account: Account, wait: float) -> float | None:
+        """Decide what the Job is now, manage its pods and write its status. ``wait``: seconds for which
+        what was asked for may still be on its way."""
         now = self.clock.time()
         status = account.counted_status()
         suspended = bool(job["spec"].get("suspend"))
@@ -111,7 +132,7 @@ class Plugin(Reconciler):
         if verdict is not None:
             interim, final, reason, message = verdict
             self._condition(status, interim, "True", reason, message)
-            await self._delete(job, account.active)
+            await (self._withdraw if final == "Complete" else self._delete)(job, account.active)
             gone = not account.active and not account.terminating
             if gone:
                 self._condition(status, final, "True", reason, message)
@@ -127,8 +148,7 @@ class Plugin(Reconciler):
                 self._condition(status, "Suspended", "False", "JobResumed", "Job resumed")
                 status["startTime"] = rfc3339(now)
                 await self.recorder.event(job, "Normal", "Resumed", "Job resumed")
-            if self._expected.satisfied(meta.uid(job)):
-                again = await self._manage(job, account, now)
+            again = wait or await self._manage(job, account, now)
             again = _sooner(again, self._deadline_in(job, status, now))
         if status != (job.get("status") or {}):
             await self._put_status(job, status)
@@ -197,7 +217,7 @@ class Plugin(Reconciler):
         return float(times.parse(status["startTime"]) + deadline - now)
 
     async def _suspend(self, job: Obj, account: Account, status: dict[str, Any]) -> None:
-        await self._delete(job, account.active)
+        await self._withdraw(job, account.active)
         if not conditions.is_true(job, "Suspended"):
             self._condition(status, "Suspended", "True", "JobSuspended", "Job suspended")
             await self.recorder.event(job, "Normal", "Suspended", "Job suspended")
@@ -219,14 +239,20 @@ class Plugin(Reconciler):
     async def _manage(self, job: Obj, account: Account, now: float) -> float | None:
         parallelism = job["spec"].get("parallelism", 1)
         completions = job["spec"].get("completions")
-        active = len(account.active)
+        surplus = account.misplaced
+        keep = [pod for pod in account.active if pod not in surplus] if surplus else account.active
+        active = len(keep)
         if completions is None:
             wanted = active if account.succeeded else parallelism
         else:
             wanted = min(parallelism, max(completions - account.succeeded, 0))
         if active > wanted:
-            ranked = sorted(account.active, key=lambda pod: pods.deletion_rank(pod, {}))
-            await self._delete(job, ranked[: active - wanted])
+            surplus = [
+                *surplus,
+                *sorted(keep, key=lambda pod: pods.deletion_rank(pod, {}))[: active - wanted],
+            ]
+        if surplus:
+            await self._withdraw(job, surplus)
             return None
         late = job["spec"].get("podReplacementPolicy") == "Failed" or "podFailurePolicy" in job["spec"]
         missing = wanted - active - (account.terminating if late else 0)
@@ -244,7 +270,7 @@ class Plugin(Reconciler):
         base = pods.from_template(job["spec"]["template"], job)
         base["metadata"]["finalizers"] = [*(base["metadata"].get("finalizers") or ()), FINALIZER]
         if indexed(job):
-            taken = account.completed | {index_of(pod) for pod in account.active}
+            taken = account.completed | account.occupied
             free = [index for index in range(job["spec"]["completions"]) if index not in taken]
             wanted = [with_index(base, job, index) for index in free[:count]]
         else:
@@ -262,6 +288,8 @@ class Plugin(Reconciler):
             if failed:
                 for _ in range(len(failed) + len(wanted) - done):
                     self._expected.creation_observed(uid)
+                if namespace_is_terminating(failed[0]):
+                    return
                 raise failed[0]
             batch *= 2
 
@@ -269,19 +297,29 @@ class Plugin(Reconciler):
         try:
             created = await self.client.create("pods", pod, meta.namespace(job))
         except ApiError as error:
-            await self.recorder.event(job, "Warning", "FailedCreate", f"Error creating: {error.message}")
+            if not namespace_is_terminating(error):
+                await self.recorder.event(job, "Warning", "FailedCreate", f"Error creating: {error.message}")
             raise
         await self.recorder.event(job, "Normal", "SuccessfulCreate", f"Created pod: {meta.name(created)}")
+
+    async def _withdraw(self, job: Obj, chosen: Sequence[Obj]) -> None:
+        """Delete pods that nothing is wrong with: without their finalizer they are no failures."""
+        self._expected.expect_deletions(meta.uid(job), *(meta.uid(pod) for pod in chosen))
+        await self._release([pod for pod in chosen if tracked(pod)])
+        await self._delete(job, chosen)
 
     async def _delete(self, job: Obj, chosen: Sequence[Obj]) -> None:
         async def one(pod: Obj) -> None:
             try:
                 await self.client.delete("pods", meta.name(pod), meta.namespace(pod), uid=meta.uid(pod))
-            except NotFound:
-                return
+            except ApiError as error:
+                self._expected.deletion_observed(meta.uid(job), meta.uid(pod))
+                if isinstance(error, NotFound):
+                    return
+                raise
             await self.recorder.event(job, "Normal", "SuccessfulDelete", f"Deleted pod: {meta.name(pod)}")
 
-        await asyncio.gather(*(one(pod) for pod in chosen))
+        await _all(one(pod) for pod in chosen)
 
     async def _release(self, chosen: Sequence[Obj]) -> None:
         """Take the tracking finalizer off ended pods."""
@@ -297,19 +335,12 @@ class Plugin(Reconciler):
             if current is not None and meta.uid(current) == meta.uid(pod) and tracked(current):
                 self._released.add(meta.uid(pod))
 
-        await asyncio.gather(*(one(pod) for pod in chosen))
+        await _all(one(pod) for pod in chosen)
 
-    async def _free_orphans(self, namespace: str, name: str) -> None:
-        """The Job is gone: nobody will count its pods any more."""
-        left = [
-            pod
-            for pod in self._pods.list(namespace)
-            if tracked(pod)
-            and (owner := meta.controller_of(pod)) is not None
-            and owner["kind"] == "Job"
-            and owner["name"] == name
-        ]
-        await self._release(left)
+    async def _free(self, namespace: str, uid: str) -> None:
+        """Release the pods of a Job that is gone, or of none (``uid`` empty): nobody will count them."""
+        found = self._pods.by("owner", uid) if uid else self._pods.by(ORPHANS, namespace)
+        await self._release([pod for pod in found if tracked(pod) and self._job_of(pod) is None])
 
     def _note_failures(self, job: Obj, account: Account) -> None:
         """Failures in a row delay the next pod; a success ends the row."""
@@ -322,6 +353,18 @@ class Plugin(Reconciler):
 
     async def _put_status(self, job: Obj, status: dict[str, Any]) -> Obj:
         return await self.client.update(self.resource, {**job, "status": status}, subresource="status")
+
+
+def _abandoned(namespace: str, uid: str) -> ObjectKey:
+    """The queue's key for pods whose Job is not there; no Job has such a name."""
+    return namespace, _ABANDONED + uid
+
+
+async def _all(work: Iterable[Awaitable[None]]) -> None:
+    """Finish all of it, then raise what failed first."""
+    for result in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
 
 
 def _sooner(first: float | None, second: float | None) -> float | None:

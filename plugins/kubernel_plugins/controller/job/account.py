@@ -60,24 +60,44 @@ class Account:
             or (meta.is_deleting(pod) and not replace_late and pods.phase(pod) != "Succeeded")
         ]
         self.completed: set[int] = set()
+        self.occupied: set[int] = set()
+        self.misplaced: list[Obj] = []
+        """Active pods that an Indexed Job has no use for: of no index of its own, done, or a second one."""
         limit = job["spec"].get("completions") or 0
         if indexed(job):
             self.completed = parse_ranges(status.get("completedIndexes", ""), limit)
             fresh = {index_of(pod) for pod in ended_well if counts(pod)}
             self.completed |= {index for index in fresh if index is not None and index < limit}
-        self._counted = {
-            "succeeded": len(self.completed) if indexed(job) else status.get("succeeded", 0),
-            "failed": status.get("failed", 0),
-        }
+            self._place(limit)
+            if replace_late:
+                leaving = (pod for pod in owned if meta.is_deleting(pod) and not pods.is_finished(pod))
+                self.occupied |= {index for pod in leaving if (index := index_of(pod)) is not None}
+        self._counted = {"succeeded": status.get("succeeded", 0), "failed": status.get("failed", 0)}
         self.noted: dict[str, list[str]] = {}
         for key, ended in (("succeeded", ended_well), ("failed", ended_badly)):
             before = list(uncounted.get(key) or ())
-            self.noted[key] = before + [
-                meta.uid(pod) for pod in ended if counts(pod) and meta.uid(pod) not in before
-            ]
+            fresh_uids = [meta.uid(pod) for pod in ended if counts(pod) and self._is_of_an_index(pod, limit)]
+            if key == "succeeded" and indexed(job):
+                # Their indexes say it already.
+                fresh_uids = []
+            self.noted[key] = before + [uid for uid in fresh_uids if uid not in before]
         self.to_release = [pod for pod in (*ended_well, *ended_badly) if counts(pod)]
         self.new_failures = [pod for pod in ended_badly if counts(pod)]
         self.new_successes = [pod for pod in ended_well if counts(pod)]
+
+    def _place(self, limit: int) -> None:
+        for pod in sorted(self.active, key=pods.is_ready, reverse=True):
+            index = index_of(pod)
+            if index is None or index >= limit or index in self.completed or index in self.occupied:
+                self.misplaced.append(pod)
+            else:
+                self.occupied.add(index)
+
+    def _is_of_an_index(self, pod: Obj, limit: int) -> bool:
+        if not indexed(self.job):
+            return True
+        index = index_of(pod)
+        return index is not None and index < limit
 
     @property
     def succeeded(self) -> int:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from kubernel.client.expectations import Expectations
 from kubernel.client.reconciler import ObjectKey, Reconciler
 from kubernel.clock import rfc3339
-from kubernel.errors import ApiError, Forbidden, NotFound
+from kubernel.errors import ApiError, NotFound
 from kubernel.objects import conditions, meta
 from kubernel.objects.selectors import from_object
 from kubernel_plugins.controller import pods
-from kubernel_plugins.controller.ownership import claim, index_orphans
+from kubernel_plugins.controller.ownership import Claims, index_orphans, namespace_is_terminating
 
 if TYPE_CHECKING:
     from kubernel.store.records import EventType, Obj
@@ -50,14 +50,12 @@ class Plugin(Reconciler):
     watches = {"pods": _sets_of_orphan}  # noqa: RUF012 - typed ClassVar in the base
     user = "system:serviceaccount:kube-system:replicaset-controller"
 
-    def __init__(self, settings: Any, handle: Any) -> None:
-        super().__init__(settings, handle)
-        self._expected = Expectations(handle.clock)
-
     async def start(self) -> None:
         await super().start()
+        self._expected = Expectations(self.clock)
         self._pods = self.informer("pods")
         index_orphans(self._pods)
+        self._claims = Claims(self.client, self.resource, "pods", self._pods)
         self._unlisten.append(self._pods.add_listener(self._observe))
 
     def _observe(self, type: EventType, pod: Obj, old: Obj | None) -> None:
@@ -75,14 +73,17 @@ class Plugin(Reconciler):
             return None
         uid = meta.uid(rs)
         selector = from_object(rs["spec"].get("selector") or {})
-        owned = await claim(self.client, "pods", self._pods, rs, selector)
+        # Before the pods are looked at: an event in between would make an old count look like a new one.
+        wait = self._expected.give_up_in(uid)
+        owned = await self._claims.of(rs, selector, wanted=pods.is_active)
         active = [pod for pod in owned if pods.is_active(pod)]
         failure: ApiError | None = None
         if meta.is_deleting(rs):
             self._expected.forget(uid)
-        elif self._expected.satisfied(uid):
+        elif not wait:
             failure = await self._manage(rs, active)
-        return await self._update_status(rs, active, owned, failure)
+        again = await self._update_status(rs, active, owned, failure)
+        return min(filter(None, (wait, again)), default=None)
 
     # --- pods
 
@@ -113,7 +114,7 @@ class Plugin(Reconciler):
             if failed:
                 for _ in range(count - done):
                     self._expected.creation_observed(uid)
-                return _as_api_error(failed[0])
+                return None if namespace_is_terminating(failed[0]) else _as_api_error(failed[0])
             batch *= 2
         return None
 
@@ -121,7 +122,7 @@ class Plugin(Reconciler):
         try:
             created = await self.client.create("pods", pod, meta.namespace(rs))
         except ApiError as error:
-            if not _terminating(error):
+            if not namespace_is_terminating(error):
                 await self.recorder.event(rs, "Warning", "FailedCreate", f"Error creating: {error.message}")
             raise
         await self.recorder.event(rs, "Normal", "SuccessfulCreate", f"Created pod: {meta.name(created)}")
@@ -214,9 +215,3 @@ def _as_api_error(error: BaseException) -> ApiError:
     if isinstance(error, ApiError):
         return error
     raise error
-
-
-def _terminating(error: ApiError) -> bool:
-    return isinstance(error, Forbidden) and any(
-        cause.reason == "NamespaceTerminating" for cause in error.causes
-    )

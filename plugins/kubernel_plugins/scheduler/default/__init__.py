@@ -48,15 +48,17 @@ class Plugin(Base):
 
     def __init__(self, settings: Any, handle: Any) -> None:
         super().__init__(settings, handle)
-        self._cache = NodeCache()
         self._queue = SchedulingQueue(handle.clock)
-        self._binds = asyncio.Semaphore(settings.parallel_binds)
         self._policies: list[SchedulerPolicy] = []
         self._unlisten: list[Callable[[], None]] = []
         self._recorder: EventRecorder | None = None
 
     async def start(self) -> None:
         handle = self.handle
+        # A plugin that was stopped may be started again.
+        self._cache = NodeCache()
+        self._queue = SchedulingQueue(handle.clock)
+        self._binds = asyncio.Semaphore(self.settings.parallel_binds)
         self._policies = handle.hooks.scheduler_policies()
         self._client = handle.client(_USER)
         self._recorder = EventRecorder(
@@ -184,15 +186,12 @@ class Plugin(Base):
         }
         try:
             await self._client.create("pods", binding, namespace, subresource="binding", name=name)
+        except asyncio.CancelledError:
+            # No longer the leader, or stopping: whether it was bound, the informer will tell.
+            self._unassume(pod)
+            raise
         except ApiError as error:
-            self._cache.remove_pod(pod.uid)
-            current = self._pods.get(name, namespace)
-            gone = isinstance(error, NotFound | Conflict) and (
-                current is None or meta.uid(current) != pod.uid or current["spec"].get("nodeName")
-            )
-            if not gone and current is not None:
-                self._queue.add(pod_state(current))
-                self._queue.fail(pod, -1)
+            if self._unassume(pod):
                 await self._event(pod.pod, "Warning", "FailedScheduling", error.message)
             return
         finally:
@@ -200,6 +199,18 @@ class Plugin(Base):
         await self._event(
             pod.pod, "Normal", "Scheduled", f"Successfully assigned {namespace}/{name} to {node}"
         )
+
+    def _unassume(self, pod: PodState) -> bool:
+        """The pod was not bound as intended; whether it still waits for a node."""
+        current = self._pods.get(pod.key[1], pod.key[0])
+        if current is not None and meta.uid(current) == pod.uid and current["spec"].get("nodeName"):
+            return False
+        self._cache.remove_pod(pod.uid)
+        if current is None or meta.uid(current) != pod.uid or not self._is_ours(current):
+            return False
+        self._queue.add(pod_state(current))
+        self._queue.fail(pod, -1)
+        return True
 
     # --- what users see
 
@@ -251,5 +262,6 @@ def unschedulable_message(nodes: int, refusals: Sequence[tuple[Refusal, ...]]) -
         preemption.append(f"{lasting} Preemption is not helpful for scheduling")
     return (
         f"0/{nodes} nodes are available: {told}. "
+        "no new claims to deallocate, "
         f"preemption: 0/{nodes} nodes are available: {', '.join(sorted(preemption))}."
     )

@@ -38,6 +38,7 @@ class SchedulingQueue:
         self._attempts: dict[str, int] = {}
         self._changes = 0
         self._wakeup = asyncio.Event()
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -100,6 +101,8 @@ class SchedulingQueue:
                 self._back_off(uid)
 
     def close(self) -> None:
+        """Drop all timers and set no more."""
+        self._closed = True
         for timer in self._backoff.values():
             timer.cancel()
         self._backoff.clear()
@@ -111,7 +114,7 @@ class SchedulingQueue:
         left = since + wait - self._clock.monotonic()
         if left <= 0:
             self._ripe(uid)
-        else:
+        elif not self._closed:
             self._backoff[uid] = self._clock.call_later(left, self._ripe, uid)
 
     def _ripe(self, uid: str) -> None:

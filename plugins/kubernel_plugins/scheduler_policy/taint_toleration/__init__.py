@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Plugin"]
 
+_REFUSED: Verdict = (Refusal("node(s) had untolerated taint(s)", lasting=True),)
+
 
 class Plugin(Base):
     """The ``taint_toleration`` policy."""
@@ -36,11 +38,7 @@ class Plugin(Base):
             taint = (
                 untolerated(node.taints, tolerations, ("NoSchedule", "NoExecute")) if node.taints else None
             )
-            if taint is None:
-                verdicts.append(FITS)
-                continue
-            text = f"node(s) had untolerated taint {{{taint['key']}: {taint.get('value', '')}}}"
-            verdicts.append((Refusal(text, lasting=True),))
+            verdicts.append(FITS if taint is None else _REFUSED)
         return verdicts
 
     def score(self, pod: PodState, nodes: Sequence[NodeState]) -> Sequence[float]:
