@@ -230,7 +230,9 @@ def test_watch_events_of_any_size_arrive_whole_and_bookmarks_are_left_out() -> N
         assert got == [("ADDED", pod("a", "2")), ("MODIFIED", big)]
 
     served(server, check)
-    assert server.asked[0][1] == "/api/v1/namespaces/shop/pods?watch=true&timeoutSeconds=300&resourceVersion=1"
+    assert (
+        server.asked[0][1] == "/api/v1/namespaces/shop/pods?watch=true&timeoutSeconds=300&resourceVersion=1"
+    )
 
 
 def test_an_expired_watch_says_so() -> None:
