@@ -9,6 +9,7 @@ import os
 import random
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,10 @@ class Kernel:
 
     @property
     def cluster(self) -> ClusterSettings:
-        return self.config.cluster
+        """As configured; once the API is served on "any free port", with the port it got."""
+        cluster = self.config.cluster
+        port = self.url.rpartition(":")[2] if cluster.port == 0 else ""
+        return replace(cluster, port=int(port)) if port.isdigit() else cluster
 
     @property
     def registry(self) -> Registry:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from kubernel.clock import Clock
     from kubernel.registry.operations import Admission
+    from kubernel.registry.schema import Node
     from kubernel.registry.types import ResourceType, Subresource
     from kubernel.store import ObjectStore
     from kubernel.store.records import Obj
@@ -118,8 +119,7 @@ class Writer:
         if generated:
             meta["name"] = names.generate(base, self.rng)
         request.name = meta.get("name") or ""
-        apply_defaults(node, obj)
-        type.strategy.default(obj)
+        _complete(type, node, obj)
         await self.admission.admit(request)
         obj = request.obj = self._after_admission(request)
         type.strategy.prepare_for_create(request, obj)
@@ -258,8 +258,7 @@ class Writer:
         old = request.old = from_storage(type, current.obj)
         meta = obj["metadata"]
         metadata.stamp_update(meta, old["metadata"])
-        apply_defaults(node, obj)
-        type.strategy.default(obj)
+        _complete(type, node, obj)
         await self.admission.admit(request)
         obj = request.obj = self._after_admission(request)
         type.strategy.prepare_for_update(request, obj, old)
@@ -532,8 +531,7 @@ class Writer:
         obj = request.obj
         if obj is None:
             raise InternalError("admission removed the object")
-        apply_defaults(request.type.schema(), obj)
-        request.type.strategy.default(obj)
+        _complete(request.type, request.type.schema(), obj)
         return obj
 
     def _track(self, request: Request, old: Obj | None, obj: Obj) -> None:
@@ -565,6 +563,15 @@ def _not_written_by(request: Request) -> tuple[str, ...]:
     if request.subresource == "status":
         return ("spec",)
     return ("status",) if not request.subresource and "status" in request.type.subresources else ()
+
+
+def _complete(type: ResourceType, node: Node, obj: Obj) -> None:
+    """Fill in what is absent. A built-in type's ``spec`` is a struct in Go: it is always there."""
+    properties = node.properties
+    if not type.custom and properties and "spec" in properties and obj.get("spec") is None:
+        obj["spec"] = {}
+    apply_defaults(node, obj)
+    type.strategy.default(obj)
 
 
 def _subresource(type: ResourceType, name: str, verb: str) -> Subresource:

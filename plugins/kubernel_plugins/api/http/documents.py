@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 
 from kubernel.errors import NotFound
 from kubernel.registry.discovery import Discovery
+from kubernel.registry.gnostic import MEDIA_TYPES as SWAGGER_PROTOBUF
 
+from .negotiate import first_accepted
 from .responses import JSON
 from .transport import Reply, header_block
 
 if TYPE_CHECKING:
-    from kubernel.registry.openapi import OpenAPI
-
     from kubernel.plugin import Handle
     from kubernel.registry.documents import Document
+    from kubernel.registry.openapi import OpenAPI
 
     from .negotiate import Negotiator
     from .transport import Exchange
@@ -59,9 +60,12 @@ class Documents:
 
             openapi = self._openapi = OpenAPI(self._registry, version=self._version)
         accept = exchange.headers.get("Accept", "")
-        self._negotiator.choose(accept, shapes=False)
         if path == "/openapi/v2":
+            chosen = first_accepted(accept, (JSON, *SWAGGER_PROTOBUF))
+            if chosen in SWAGGER_PROTOBUF:
+                return _reply(exchange, openapi.v2_protobuf(), SWAGGER_PROTOBUF[-1])
             return _reply(exchange, openapi.v2(), JSON)
+        self._negotiator.choose(accept, shapes=False)
         if path == "/openapi/v3":
             return _reply(exchange, openapi.v3_index(), JSON)
         if path.startswith("/openapi/v3/"):

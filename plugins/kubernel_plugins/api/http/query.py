@@ -157,9 +157,7 @@ def watch_options(query: Query) -> WatchOptions:
 
 
 def _dry_run(values: list[str], causes: list[Cause]) -> bool:
-    for value in values:
-        if value != "All":
-            causes.append(_unsupported("dryRun", value, ("All",)))
+    causes.extend(_unsupported("dryRun", value, ("All",)) for value in values if value != "All")
     return bool(values)
 
 

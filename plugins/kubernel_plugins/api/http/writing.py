@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from kubernel.errors import BadRequest, MethodNotSupported, UnsupportedMediaType
+from kubernel.errors import BadRequest, MethodNotSupported
 from kubernel.registry.operations import Page, Result
 
 from . import query as q
@@ -164,7 +164,7 @@ class Changer:
         return Reply(status, shape.one(result.record), head)
 
     async def _read(self, exchange: Exchange, type: ResourceType) -> Body:
-        kind = request_format(exchange.headers.get("Content-Type", ""), custom=type.custom)
+        kind = self._format(exchange, custom=type.custom)
         data = await exchange.body(MAX_BODY)
         try:
             return self._decode(kind, data)
@@ -178,15 +178,18 @@ class Changer:
         data = await exchange.body(MAX_BODY)
         if not data:
             return None
-        return self._decode(request_format(exchange.headers.get("Content-Type", "")), data).value
+        return self._decode(self._format(exchange), data).value
+
+    def _format(self, exchange: Exchange, *, custom: bool = False) -> str:
+        no_protobuf = custom or self.registry.protobuf is None
+        return request_format(exchange.headers.get("Content-Type", ""), custom=no_protobuf)
 
     def _decode(self, kind: str, data: bytes) -> Body:
         if kind == "json":
             return decode_json(data)
         if kind == "yaml":
             return decode_yaml(data)
-        if self.registry.protobuf is None:
-            raise UnsupportedMediaType("no plugin of this cluster decodes protobuf")
+        assert self.registry.protobuf is not None  # noqa: S101 - _format looked
         value = self.registry.protobuf.decode(data)
         return Body(value, orjson.dumps(value))
 

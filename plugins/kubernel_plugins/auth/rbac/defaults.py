@@ -148,10 +148,14 @@ _AGGREGATES: dict[str, tuple[str, tuple[str, ...]]] = {
             "impersonate | : serviceaccounts",
             f"{_W} | : pods pods/attach pods/exec pods/portforward pods/proxy",
             "create | : pods/eviction serviceaccounts/token",
-            f"{_W} | : configmaps events persistentvolumeclaims replicationcontrollers replicationcontrollers/scale "
-            "secrets serviceaccounts services services/proxy",
-            f"{_W} | apps: daemonsets deployments deployments/rollback deployments/scale replicasets "
-            "replicasets/scale statefulsets statefulsets/scale",
+            (
+                f"{_W} | : configmaps events persistentvolumeclaims replicationcontrollers "
+                "replicationcontrollers/scale secrets serviceaccounts services services/proxy"
+            ),
+            (
+                f"{_W} | apps: daemonsets deployments deployments/rollback deployments/scale replicasets "
+                "replicasets/scale statefulsets statefulsets/scale"
+            ),
             f"{_W} | autoscaling: horizontalpodautoscalers",
             f"{_W} | batch: cronjobs jobs",
             f"{_W} | policy: poddisruptionbudgets",
@@ -163,14 +167,20 @@ _AGGREGATES: dict[str, tuple[str, tuple[str, ...]]] = {
     "system:aggregate-to-view": (
         "view",
         (
-            f"{_R} | : configmaps endpoints persistentvolumeclaims persistentvolumeclaims/status pods "
-            "replicationcontrollers replicationcontrollers/scale serviceaccounts services services/status",
-            f"{_R} | : bindings events limitranges namespaces namespaces/status pods/log pods/status "
-            "replicationcontrollers/status resourcequotas resourcequotas/status",
+            (
+                f"{_R} | : configmaps endpoints persistentvolumeclaims persistentvolumeclaims/status pods "
+                "replicationcontrollers replicationcontrollers/scale serviceaccounts services services/status"
+            ),
+            (
+                f"{_R} | : bindings events limitranges namespaces namespaces/status pods/log pods/status "
+                "replicationcontrollers/status resourcequotas resourcequotas/status"
+            ),
             f"{_R} | discovery.k8s.io: endpointslices",
-            f"{_R} | apps: controllerrevisions daemonsets daemonsets/status deployments deployments/scale "
-            "deployments/status replicasets replicasets/scale replicasets/status statefulsets statefulsets/scale "
-            "statefulsets/status",
+            (
+                f"{_R} | apps: controllerrevisions daemonsets daemonsets/status deployments deployments/scale "
+                "deployments/status replicasets replicasets/scale replicasets/status statefulsets statefulsets/scale "
+                "statefulsets/status"
+            ),
             f"{_R} | autoscaling: horizontalpodautoscalers horizontalpodautoscalers/status",
             f"{_R} | batch: cronjobs cronjobs/status jobs jobs/status",
             f"{_R} | policy: poddisruptionbudgets poddisruptionbudgets/status",

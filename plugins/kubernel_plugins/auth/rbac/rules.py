@@ -92,9 +92,7 @@ def covers(owned: Iterable[Rule], wanted: Iterable[Rule]) -> list[Rule]:
     held = tuple(owned)
     missing: list[Rule] = []
     for rule in wanted:
-        for piece in _pieces(rule):
-            if not any(_includes(mine, piece) for mine in held):
-                missing.append(piece)
+        missing.extend(piece for piece in _pieces(rule) if not any(_includes(mine, piece) for mine in held))
     return missing
 
 

@@ -77,20 +77,10 @@ class Plugin(Reconciler):
         )
 
     async def _ensure_classes(self) -> None:
-        for name, value, use in (
-            (
-                "system-cluster-critical",
-                2000000000,
-                (
-                    "system critical pods that must run in the cluster, but can be moved to another node "
-                    "if necessary"
-                ),
-            ),
-            (
-                "system-node-critical",
-                2000001000,
-                "system critical pods that must not be moved from their current node",
-            ),
+        may_move = "must run in the cluster, but can be moved to another node if necessary"
+        for name, value, which in (
+            ("system-cluster-critical", 2000000000, may_move),
+            ("system-node-critical", 2000001000, "must not be moved from their current node"),
         ):
             await self._ensure(
                 _CLASSES,
@@ -99,7 +89,7 @@ class Plugin(Reconciler):
                     "kind": "PriorityClass",
                     "metadata": {"name": name},
                     "value": value,
-                    "description": f"Used for {use}.",
+                    "description": f"Used for system critical pods that {which}.",
                 },
             )
 

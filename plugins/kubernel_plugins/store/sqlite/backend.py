@@ -62,7 +62,8 @@ class SqliteBackend:
                 name="kubernel-store-load",
                 daemon=True,
             )
-            self._filling.start()
+            # Not before the caller has taken in the snapshot: they would contend for the interpreter.
+            asyncio.get_running_loop().call_soon(self._filling.start)
         return snapshot
 
     def _open(self) -> tuple[Snapshot, bool]:
@@ -156,6 +157,7 @@ class SqliteBackend:
         if revision <= self._ledger.compacted:
             return
         if self._filling is not None:
+            await asyncio.sleep(0)  # it may be about to start
             await asyncio.to_thread(self._filling.join)
 
         # Someone may have been reading an old version when it was removed; by the next compaction

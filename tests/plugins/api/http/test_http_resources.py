@@ -311,6 +311,7 @@ def test_unknown_body_types(tmp_path: Any, method: str, path: str, content_type:
     async def body(world: World, raw: Raw) -> None:
         answer = await raw.request(method, path, b"k8s\0", {"Content-Type": content_type})
         assert (answer.status, answer.json["reason"]) == (415, "UnsupportedMediaType")
-        assert "accepted media types include" in answer.json["message"]
+        if "protobuf" not in content_type:
+            assert "accepted media types include" in answer.json["message"]
 
     check(body, tmp_path)

@@ -185,7 +185,8 @@ class Socket:
         key = base64.b64encode(os.urandom(16)).decode()
         await self.raw.send(
             f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: {protocol}\r\n\r\n".encode()
+            "Sec-WebSocket-Version: 13\r\n"
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: {protocol}\r\n\r\n".encode()
         )
         status, headers, _ = await self.raw.head()
         return status, headers.get("sec-websocket-protocol", "")

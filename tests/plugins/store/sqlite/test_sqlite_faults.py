@@ -16,8 +16,7 @@ import pytest
 from kubernel.clock import VirtualClock
 from kubernel.errors import StoreCorrupt, StoreError, StoreFull
 from kubernel.store import Key, ObjectStore, Write
-from kubernel_plugins.store.sqlite import SqliteBackend, loading
-from kubernel_plugins.store.sqlite import loading, schema
+from kubernel_plugins.store.sqlite import SqliteBackend, loading, schema
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
