@@ -64,9 +64,7 @@ def start(directory: str, env: dict[str, str]) -> dict[str, float | str]:
         up = time.perf_counter() - begun
         if not ADDRESS.search(first):
             raise SystemExit(f"the cluster did not start: {first}")
-        tries = 0
         while True:
-            tries += 1
             wall, _, text = timed([tool("kubectl"), "get", "nodes"], environment)
             if re.search(r"\bReady\b", text):
                 break
@@ -81,11 +79,14 @@ def start(directory: str, env: dict[str, str]) -> dict[str, float | str]:
         rest = server.stdout.read()
         server.wait(30)
     budget = "\n".join(line for line in rest.splitlines() if re.match(r" +[\d.]+ ms  ", line))
-    return {"total": total, "up": up, "kubectl": wall, "tries": tries, "cpu": busy, "budget": budget}
+    return {"total": total, "up": up, "kubectl": wall, "cpu": busy, "budget": budget}
 
 
 def main(rounds: int = 10) -> None:
-    env = {**os.environ}
+    # Installed packages come with their bytecode; a source tree gets it here.
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    with tempfile.TemporaryDirectory(prefix="kubernel-bench-") as directory:
+        start(directory, env)
     runs: dict[str, list[dict[str, float | str]]] = {"a new data directory": [], "a restart": []}
     stub: list[tuple[float, float, str]] = []
     for _ in range(rounds):
@@ -103,12 +104,9 @@ def main(rounds: int = 10) -> None:
         print(f"\n`kubernel up` in {what} to `kubectl get nodes` with the node Ready, {rounds} rounds:")
         print(f"  {min(totals) * 1000:6.0f} ms best   {min(totals) / AIM:.2f} of the aim of {AIM} s")
         print(f"  {statistics.median(totals) * 1000:6.0f} ms median")
-        print(
-            f"  {float(best['up']) * 1000:6.0f} ms until it says that it runs, {float(best['kubectl']) * 1000:.0f} ms kubectl"
-        )
-        print(
-            f"  {busy * 1000:6.0f} ms CPU of the server, {busy / cpu:.1f} x the libraries; kubectl runs: {best['tries']}"
-        )
+        print(f"  {float(best['up']) * 1000:6.0f} ms until it says that it runs")
+        print(f"  {float(best['kubectl']) * 1000:6.0f} ms kubectl itself")
+        print(f"  {busy * 1000:6.0f} ms CPU of the server, {busy / cpu:.1f} x the libraries'")
         print(best["budget"])
 
 
