@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
-from aiohttp import WSMsgType, web
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError
+from aiohttp.web_server import Server
 
 from kubernel.errors import BadRequest, InternalError, RequestEntityTooLarge
 
@@ -22,6 +22,8 @@ from .responses import error_reply
 from .transport import Handler, Reply, Stream
 
 if TYPE_CHECKING:
+    from aiohttp.web_ws import WebSocketResponse
+
     from kubernel.clock import Clock
     from kubernel.registry.request import UserInfo
 
@@ -187,7 +189,7 @@ class AioExchange:
                     chunks.append(chunk)
         except TimeoutError:
             raise BadRequest("the request body did not arrive in time") from None
-        except web.RequestPayloadError as broken:
+        except RequestPayloadError as broken:
             raise BadRequest(f"the request body is broken: {broken}") from None
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
@@ -211,15 +213,19 @@ class AioExchange:
         )
 
     async def upgrade(self, protocols: Sequence[str]) -> SocketChannel:
-        request = web.BaseRequest(
+        from aiohttp.web_exceptions import HTTPException
+        from aiohttp.web_request import BaseRequest
+        from aiohttp.web_ws import WebSocketResponse
+
+        request = BaseRequest(
             self._message, self._payload, self.protocol, self.writer, self._task, asyncio.get_running_loop()
         )
-        socket = web.WebSocketResponse(
+        socket = WebSocketResponse(
             protocols=tuple(protocols), compress=False, max_msg_size=1024 * 1024, autoclose=True, timeout=2.0
         )
         try:
             await socket.prepare(request)
-        except web.HTTPException as refused:
+        except HTTPException as refused:
             raise BadRequest(f"unable to upgrade: {refused.text or refused.reason}") from None
         self._streaming = asyncio.current_task()
         channel = _WebSocket(socket)
@@ -292,7 +298,7 @@ class _ChunkStream:
 class _WebSocket:
     __slots__ = ("protocol", "socket")
 
-    def __init__(self, socket: web.WebSocketResponse) -> None:
+    def __init__(self, socket: WebSocketResponse) -> None:
         self.socket = socket
         self.protocol = socket.ws_protocol or ""
 
@@ -303,6 +309,8 @@ class _WebSocket:
         await self.socket.send_str(text)
 
     async def messages(self) -> AsyncIterator[bytes]:
+        from aiohttp.http import WSMsgType
+
         async for message in self.socket:
             if message.type is WSMsgType.BINARY:
                 yield message.data
@@ -313,7 +321,7 @@ class _WebSocket:
         await self.socket.close(code=code, message=reason.encode()[:120])
 
 
-class _Server(web.Server):
+class _Server(Server):
     """Makes connections of our own class."""
 
     def __init__(self, owner: HttpServer, handler: Any, **kwargs: Any) -> None:
