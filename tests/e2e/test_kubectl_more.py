@@ -423,3 +423,20 @@ def test_events_and_watches_of_one_object(web: Any) -> None:
         watch.communicate(timeout=10)
     pods = [name for name in web("events", "--types=Normal").split() if name.startswith("Pod/web-")]
     assert pods
+
+
+def test_changes_that_are_refused_say_why(kubectl: Any) -> None:
+    kubectl("create", "service", "clusterip", "s", "--tcp=80:8080")
+    refusal = kubectl.refused("patch", "service", "s", "-p", '{"spec":{"clusterIP":"10.96.9.9"}}')
+    assert 'spec.clusterIPs[0]: Invalid value: ["10.96.9.9"]: may not change once set' in refusal
+    bad = "apiVersion: v1\nkind: Service\nmetadata: {name: bad}\nspec: {ports: [{port: 0}], type: Foo}\n"
+    refusal = kubectl.refused("apply", "-f", "-", stdin=bad)
+    assert "spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive" in refusal
+    assert "spec.ports[0].targetPort: Invalid value: 0: must be between 1 and 65535, inclusive" in refusal
+    kubectl("create", "configmap", "fixed", "--from-literal=a=b")
+    kubectl("patch", "configmap", "fixed", "-p", '{"immutable":true}')
+    refusal = kubectl.refused("patch", "configmap", "fixed", "-p", '{"data":{"a":"c"}}')
+    assert "data: Forbidden: field is immutable when `immutable` is set" in refusal
+    address = json.loads(kubectl("get", "--raw", "/api"))["serverAddressByClientCIDRs"][0]["serverAddress"]
+    server = kubectl("config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}")
+    assert server == f"https://{address}"
