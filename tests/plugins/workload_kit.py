@@ -116,7 +116,7 @@ def watch(cluster: Cluster, resource: str, look: Callable[[], None]) -> None:
     async def begin() -> None:
         informer = cluster.client().informer(resource)
         await informer.synced()
-        informer.add_listener(lambda type, obj, old: look())
+        informer.add_listener(lambda kind, obj, old: look())
 
     cluster.run(begin())
 

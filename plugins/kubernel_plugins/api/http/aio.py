@@ -34,6 +34,10 @@ __all__ = ["HttpServer", "Limits"]
 _STATUS_LINES: dict[int, bytes] = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
 
+def _status_line(status: int) -> bytes:
+    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d Status\r\n" % status
+
+
 class Limits:
     """Times in seconds, sizes in bytes."""
 
@@ -109,7 +113,7 @@ class _Response:
         keep_alive = self.keep_alive
         body = reply.body
         head = b"%b%b%bContent-Length: %d\r\n%b\r\n" % (
-            _STATUS_LINES.get(reply.status) or b"HTTP/1.1 %d Status\r\n" % reply.status,
+            _status_line(reply.status),
             request.server.date_line(),
             reply.head,
             len(body),
@@ -195,7 +199,7 @@ class AioExchange:
             raise ConnectionResetError("client is gone")
         chunked = self._message.version >= (1, 1)
         framing = b"Transfer-Encoding: chunked\r\n" if chunked else b"Connection: close\r\n"
-        transport.write(b"%b%b%b%b\r\n" % (_STATUS_LINES[status], self.server.date_line(), head, framing))
+        transport.write(b"%b%b%b%b\r\n" % (_status_line(status), self.server.date_line(), head, framing))
         self._streaming = asyncio.current_task()
         stream = _ChunkStream(self, chunked, silent=self.method == "HEAD")
         self.server.streams[self] = self._streaming

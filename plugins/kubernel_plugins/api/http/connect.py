@@ -1,9 +1,9 @@
-"""What streams to and from a node: logs, exec, attach."""
+"""What streams to and from a node: logs, exec, attach, port forwarding."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -45,10 +45,13 @@ _LOG_OPTIONS = (
 class Connector:
     """Serves the subresources that are marked ``connect``."""
 
-    def __init__(self, registry: Registry, hooks: Hooks, gate: Gate) -> None:
+    def __init__(
+        self, registry: Registry, hooks: Hooks, gate: Gate, pick: Callable[[list[Any]], Any]
+    ) -> None:
         self.registry = registry
         self.hooks = hooks
         self.gate = gate
+        self._pick = pick
 
     async def serve(
         self,
@@ -67,7 +70,13 @@ class Connector:
         if target.resource == "pods" and target.subresource in ("exec", "attach"):
             return await self._run(exchange, user, type, target, query)
         if target.resource == "pods" and target.subresource == "portforward":
-            raise BadRequest("port forwarding is not supported by this server")
+            return await self._forward(exchange, user, type, target, query)
+        if target.subresource == "proxy":
+            from .proxying import Proxy
+
+            return await Proxy(self.registry, self._streams, self._pick).serve(
+                exchange, user, type, target, stamp
+            )
         raise BadRequest(f"{target.resource}/{target.subresource} is not supported by this server")
 
     def _streams(self, pod: Obj) -> NodeStreams:
@@ -129,10 +138,7 @@ class Connector:
         container = choose_container(pod, q.one(query, "container"))
         streams = self._streams(pod)
         if not exchange.wants_upgrade:
-            raise BadRequest(
-                "unable to upgrade: this server streams over WebSocket only; SPDY is not supported, use a client "
-                "that speaks v5.channel.k8s.io"
-            )
+            raise _no_upgrade(PROTOCOLS[0])
         if executes:
             execution = await streams.exec(pod, container, command, stdin=stdin, tty=tty)
         else:
@@ -143,6 +149,30 @@ class Connector:
         finally:
             await execution.close()
         return None
+
+    async def _forward(
+        self, exchange: Exchange, user: UserInfo, type: ResourceType, target: Target, query: q.Query
+    ) -> Reply | None:
+        from .portforward import PROTOCOLS as FORWARDING
+        from .portforward import PortForward, forwarded_ports
+
+        ports = forwarded_ports(query)
+        options: Obj = {"kind": "PodPortForwardOptions", "apiVersion": "v1", "ports": ports}
+        pod = (
+            await self.registry.connect(user, type, target.namespace, target.name, "portforward", options)
+        ).obj
+        streams = self._streams(pod)
+        if not exchange.wants_upgrade:
+            raise _no_upgrade(FORWARDING[0])
+        channel = await exchange.upgrade(FORWARDING)
+        await PortForward(channel, streams, pod).run(ports)
+        return None
+
+
+def _no_upgrade(protocol: str) -> BadRequest:
+    return BadRequest(
+        f"unable to upgrade: this server streams over WebSocket only; use a client that speaks {protocol}"
+    )
 
 
 class _Session:

@@ -61,7 +61,7 @@ class Api:
         self.lists = ListWriter()
         self.watcher = Watcher(handle.registry, handle.clock, handle.rng)
         self.changer = Changer(handle.registry)
-        self.connector = Connector(handle.registry, handle.hooks, self.gate)
+        self.connector = Connector(handle.registry, handle.hooks, self.gate, handle.rng.choice)
         self.endpoints = Endpoints(handle, self.metrics, self.negotiator)
         self._targets: dict[str, Target | None] = {}
         self._random = handle.rng.getrandbits
