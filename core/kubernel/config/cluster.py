@@ -41,10 +41,10 @@ class ClusterSettings:
     """The section ``cluster`` of the configuration.
 
     ``data_dir`` empty is the XDG default for ``name``; ``directory`` is what counts. ``port`` 0 takes a
-    free one. ``pod_cidr`` and ``service_cidr`` lie in 127.0.0.0/8 by default so that every process and every
-    service on the host can be reached at an address of its own without root. ``kubernetes_version`` is what the cluster implements and reports.
-    ``leader_election`` makes controllers and scheduler act only while they hold their lease: for several
-    processes on one store.
+    free one. ``pod_cidr`` and ``service_cidr`` lie in 127.0.0.0/8 by default so that every process and
+    every service on the host can be reached at an address of its own without root.
+    ``kubernetes_version`` is what the cluster implements and reports. ``leader_election`` makes
+    controllers and scheduler act only while they hold their lease: for several processes on one store.
     """
 
     name: str = "kubernel"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 from fake_api import run, settle
 
 from kubernel.client.expectations import Expectations
