@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from kubernel.errors import NotFound
@@ -31,10 +32,15 @@ class Documents:
     def __init__(self, handle: Handle, negotiator: Negotiator) -> None:
         self._registry = handle.registry
         self._negotiator = negotiator
-        cluster = handle.cluster
-        self._discovery = Discovery(handle.registry, server_address=f"{cluster.bind_address}:{cluster.port}")
-        self._version = cluster.kubernetes_version
+        self._handle = handle
+        self._version = handle.cluster.kubernetes_version
         self._openapi: OpenAPI | None = None
+
+    @cached_property
+    def _discovery(self) -> Discovery:
+        """Made when first asked for: by then it is known which port the server got."""
+        cluster = self._handle.cluster
+        return Discovery(self._registry, server_address=f"{cluster.bind_address}:{cluster.port}")
 
     def paths(self) -> list[str]:
         return self._discovery.paths()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ipaddress
+
 import pytest
 
 from kubernel.testing import Cluster
@@ -22,7 +24,8 @@ def test_the_system_priority_classes_are_there(cluster: Cluster) -> None:
 
 def test_the_api_is_a_service_with_endpoints(cluster: Cluster) -> None:
     service = cluster.get("services", "kubernetes")
-    assert service["spec"]["clusterIP"] == "127.96.0.1"
+    network = ipaddress.ip_network(cluster.kernel.config.cluster.service_cidr)
+    assert service["spec"]["clusterIP"] == str(network[1])
     assert [(port["name"], port["port"]) for port in service["spec"]["ports"]] == [("https", 443)]
     (subset,) = cluster.get("endpoints", "kubernetes")["subsets"]
     assert subset["addresses"] == [{"ip": "127.0.0.1"}]
