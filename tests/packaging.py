@@ -190,13 +190,14 @@ def interpreter_for(user: User) -> str | None:
 
 
 def processes_of(directory: Path) -> Iterator[tuple[int, str]]:
-    """Processes whose command line, working directory or open files are below ``directory``."""
+    """Processes whose command line, environment, working directory or open files are below ``directory``."""
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         with contextlib.suppress(OSError):
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             places = [os.readlink(entry / "cwd"), command]
+            places.append((entry / "environ").read_bytes().decode(errors="replace"))
             places += [os.readlink(descriptor) for descriptor in (entry / "fd").iterdir()]
             if any(str(directory) in place for place in places):
                 yield int(entry.name), command

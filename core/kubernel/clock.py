@@ -51,12 +51,12 @@ class Clock(Protocol):
 
 def rfc3339(seconds: float) -> str:
     """``2026-01-02T03:04:05Z``: metav1.Time."""
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(int(seconds), UTC).isoformat(timespec="seconds")[:19] + "Z"
 
 
 def micro_time(seconds: float) -> str:
     """``2026-01-02T03:04:05.000006Z``: metav1.MicroTime."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
 class RealClock:

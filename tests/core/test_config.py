@@ -116,7 +116,7 @@ REFUSED = [
         "cluster:\n  port: 70000\n", "4: cluster: port: 70000 is not between", id="port out of range"
     ),
     pytest.param("cluster:\n  podCIDR: 1.2.3\n", "4: cluster: podCIDR: ", id="bad CIDR"),
-    pytest.param("cluster:\n  podCIDR: 10.96.1.0/24\n", "overlaps podCIDR", id="overlapping ranges"),
+    pytest.param("cluster:\n  podCIDR: 127.96.1.0/24\n", "overlaps podCIDR", id="overlapping ranges"),
     pytest.param(
         "cluster: [1]\n", "3: cluster: expected a mapping of settings, got a list", id="not a mapping"
     ),

@@ -99,13 +99,14 @@ class Running:
         self.home = home
         self.data = home / "data"
         self.command = _tool("kubernel")
+        self.prefix: list[str] = []
         self.environment = {
             key: value for key, value in os.environ.items() if not key.startswith(("KUBE", "XDG_"))
         } | {"HOME": str(home)}
 
     def run(self, *args: str, timeout: float = 90) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [self.command, *args],
+            [*self.prefix, self.command, *args],
             env=self.environment,
             capture_output=True,
             text=True,

@@ -282,6 +282,25 @@ def test_label_annotate_patch_edit_and_delete(shop: Any) -> None:
     shop.until(lambda: not shop.json("get", "pods", "-l", "app=shop")["items"], "the pods' end")
 
 
+def test_a_service_is_reachable_at_its_cluster_ip(kubectl: Any) -> None:
+    import urllib.error
+    import urllib.request
+    from pathlib import Path
+
+    kubectl("apply", "-f", str(Path(__file__).parents[2] / "docs" / "examples" / "hello.yaml"))
+    kubectl("rollout", "status", "deployment/hello", "--timeout=60s")
+    address = kubectl("get", "service", "hello", "-o", "jsonpath={.spec.clusterIP}")
+
+    def answer() -> int | None:
+        try:
+            with urllib.request.urlopen(f"http://{address}:8080/", timeout=5) as response:
+                return int(response.status)
+        except (urllib.error.URLError, OSError):
+            return None
+
+    assert kubectl.until(answer, "the answer") == 200
+
+
 def test_explain_discovery_and_versions(kubectl: Any) -> None:
     assert "failureThreshold" in kubectl("explain", "pod.spec.containers.livenessProbe")
     assert "maxSurge" in kubectl("explain", "deployment.spec", "--recursive")
@@ -310,7 +329,7 @@ def test_imperative_commands(kubectl: Any) -> None:
     kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     kubectl("expose", "deployment", "web", "--port=80", "--target-port=8080")
     service = kubectl.json("get", "service", "web")["spec"]
-    assert service["clusterIP"].startswith("10.96.")
+    assert service["clusterIP"].startswith("127.96.")
     kubectl("create", "job", "once", "--image=x", "--", "sh", "-c", "echo done")
     kubectl("wait", "--for=condition=complete", "job/once", "--timeout=30s")
     kubectl("create", "secret", "generic", "s", "--from-literal=a=b")

@@ -41,10 +41,10 @@ class ClusterSettings:
     """The section ``cluster`` of the configuration.
 
     ``data_dir`` empty is the XDG default for ``name``; ``directory`` is what counts. ``port`` 0 takes a
-    free one. ``pod_cidr`` lies in 127.0.0.0/8 by default so that every process on the host can be reached at
-    an address of its own without root. ``kubernetes_version`` is what the cluster implements and reports.
-    ``leader_election`` makes controllers and scheduler act only while they hold their lease: for several
-    processes on one store.
+    free one. ``pod_cidr`` and ``service_cidr`` lie in 127.0.0.0/8 by default so that every process and
+    every service on the host can be reached at an address of its own without root.
+    ``kubernetes_version`` is what the cluster implements and reports. ``leader_election`` makes
+    controllers and scheduler act only while they hold their lease: for several processes on one store.
     """
 
     name: str = "kubernel"
@@ -52,7 +52,7 @@ class ClusterSettings:
     bind_address: str = "127.0.0.1"
     port: int = 6443
     pod_cidr: str = "127.64.0.0/12"
-    service_cidr: str = "10.96.0.0/16"
+    service_cidr: str = "127.96.0.0/16"
     cluster_domain: str = "cluster.local"
     node_name: str = field(default_factory=default_node_name)
     kubernetes_version: str = "v1.37.0"
@@ -94,4 +94,4 @@ class ClusterSettings:
             raise ValueError(f"serviceCIDR: {self.service_cidr} overlaps podCIDR {self.pod_cidr}")
 
 
-_DEFAULT_ADDRESSES = ("127.0.0.1", "127.64.0.0/12", "10.96.0.0/16")
+_DEFAULT_ADDRESSES = ("127.0.0.1", "127.64.0.0/12", "127.96.0.0/16")

@@ -61,7 +61,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "network": ("host",),
     "runtime": ("process",),
     "node": ("kubelet",),
-    "proxy": (),
+    "proxy": ("userspace",),
     "cli": ("cluster",),
 }
 """What runs when the configuration does not name a role: parts of kubernel's own distribution. The

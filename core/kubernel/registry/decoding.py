@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kubernel.errors import BadRequest, Cause, Invalid
-from kubernel.registry.duplicates import duplicate_fields
+from kubernel.registry.duplicates import duplicate_fields, may_repeat
 from kubernel.registry.pruning import decode_check
 
 if TYPE_CHECKING:
@@ -24,14 +24,16 @@ def decode(request: Request, node: Node, obj: Obj, raw: bytes | None, *, patch: 
     """Normalise ``obj`` in place to what the type's schema knows.
 
     Unknown fields are dropped; how they are told is the request's ``field_validation``. ``raw`` is the JSON
-    body, in which duplicate fields are looked for. Raises BadRequest (for patches Invalid) in upstream's words.
+    body that ``obj`` was decoded from, in which duplicate fields are looked for. Raises BadRequest (for
+    patches Invalid) in upstream's words.
     """
     type = request.type
     mode = request.options.field_validation
+    repeated = raw if raw is not None and mode != "Ignore" and may_repeat(raw, obj) else None
     unknown = decode_check(node, obj, kind=type.kind, version=type.version)
     if mode == "Ignore":
         return
-    problems = [*unknown, *duplicate_fields(raw)] if raw is not None else unknown
+    problems = [*unknown, *duplicate_fields(repeated)] if repeated is not None else unknown
     if not problems:
         return
     if mode == "Warn":

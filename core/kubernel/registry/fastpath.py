@@ -23,6 +23,7 @@ HOT = 8
 _FREE_DEPTH = MAX_DEPTH // 2
 """What free-form fields may nest without a closer look; they stand at some depth themselves."""
 
+_CONTAINERS = (dict, list)
 _INT32 = Annotated[int, msgspec.Meta(ge=-(1 << 31), le=(1 << 31) - 1)]
 _DAY = (
     r"[1-9][0-9]{3}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
@@ -56,25 +57,40 @@ class _Closer:
     """Whatever msgspec cannot tell."""
 
 
-def _hook(type: type, value: Any) -> Any:
-    if type is _Base64 and isinstance(value, str) and canonical_bytes(value) == value:
-        return _Base64()
-    if type is _Free and isinstance(value, dict):
+_FREE, _BASE64 = _Free(), _Base64()
+
+
+def _decoding(type: type, value: Any) -> Any:
+    if type is not _Free:
+        return _decoded(type, value)
+    if isinstance(value, dict):
         level: list[Any] = [value]
         for _ in range(_FREE_DEPTH):
+            # Most of what is free-form are field sets, and most of these are empty.
             level = [
                 item
                 for one in level
                 for item in (one.values() if isinstance(one, dict) else one)
-                if isinstance(item, dict | list)
+                if item and isinstance(item, _CONTAINERS)
             ]
             if not level:
-                return _Free()
+                return _FREE
     raise ValueError
 
 
-def conforms(node: Node, obj: Any) -> bool:
-    """Whether decoding would change nothing and validation complain about nothing; False is "maybe"."""
+def _decoded(type: type, value: Any) -> Any:
+    if type is _Base64 and isinstance(value, str) and canonical_bytes(value) == value:
+        return _BASE64
+    if type is _Free and isinstance(value, dict):
+        return _FREE
+    raise ValueError
+
+
+def conforms(node: Node, obj: Any, *, decoded: bool = False) -> bool:
+    """Whether decoding would change nothing and validation complain about nothing; False is "maybe".
+
+    ``decoded``: how deeply free-form fields nest has been looked at already.
+    """
     owner = node.shared or node
     plans = owner.plans
     if plans is None:
@@ -87,7 +103,7 @@ def conforms(node: Node, obj: Any) -> bool:
         state = _struct(owner, lenient=False, top=True) if owner.properties is not None else _Closer
         plans["conforms"] = state
     try:
-        msgspec.convert(obj, state, dec_hook=_hook)
+        msgspec.convert(obj, state, dec_hook=_decoded if decoded else _decoding)
     except (msgspec.ValidationError, RecursionError):
         return False
     return True

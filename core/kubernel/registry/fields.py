@@ -13,7 +13,7 @@ argument itself when nothing changed, and never changes one. The empty set is ``
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 Tree = dict[str, Any]
+_Walk = Callable[[Any], Tree]
 
 UNTRACKED = frozenset(["apiVersion", "kind"])
 UNTRACKED_METADATA = frozenset(
@@ -56,6 +57,7 @@ UNTRACKED_METADATA = frozenset(
 """What the server decides or what names the object belongs to no manager."""
 
 _ABSENT: Any = object()
+_CONTAINERS = (dict, list)
 
 
 # --- what the schema says about a place ----------------------------------------------------------
@@ -75,14 +77,21 @@ def element(node: Node, item: Any) -> str:
     """The path element of a list's item: ``k:{…}`` with defaults filled in, or ``v:…``."""
     if node.list_type == "set":
         return "v:" + orjson.dumps(item).decode()
+    given = item if isinstance(item, dict) else {}
+    if len(node.map_keys) == 1:
+        (key,) = node.map_keys
+        value = given.get(key, _ABSENT)
+        return f'k:{{"{key}":{orjson.dumps(_default(node, key) if value is _ABSENT else value).decode()}}}'
     keys = {}
     for key in node.map_keys:
-        value = item.get(key, _ABSENT) if isinstance(item, dict) else _ABSENT
-        if value is _ABSENT:
-            field = (node.items.properties or {}).get(key) if node.items is not None else None
-            value = None if field is None or field.default is type(field).UNSET else field.default
-        keys[key] = value
+        value = given.get(key, _ABSENT)
+        keys[key] = _default(node, key) if value is _ABSENT else value
     return "k:" + orjson.dumps(keys, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _default(node: Node, key: str) -> Any:
+    field = (node.items.properties or {}).get(key) if node.items is not None else None
+    return None if field is None or field.default is type(field).UNSET else field.default
 
 
 def _elements(node: Node, values: list[Any]) -> dict[str, Any]:
@@ -97,6 +106,7 @@ def _elements(node: Node, values: list[Any]) -> dict[str, Any]:
 # --- the fields of an object ---------------------------------------------------------------------
 
 _APPLIED, _WHOLE, _SKELETON = 0, 1, 2
+_PLANS = tuple((f"fields {mode}", f"fields {mode}, named") for mode in ("applied", "whole", "skeleton"))
 
 
 def owned(node: Node | None, obj: Obj, ignored: Collection[str] = ()) -> Tree:
@@ -135,30 +145,66 @@ def _object(node: Node | None, obj: Obj, mode: int, ignored: Collection[str]) ->
 def _extract(node: Node | None, value: Any, named: bool, mode: int) -> Tree:
     """The fields of a present value. ``named``: it is a struct's field, which is no member by itself in
     ``_APPLIED`` mode; in ``_SKELETON`` mode structs within structs are none."""
-    if isinstance(value, dict):
-        if not value or not is_granular(node):
+    return _walker(node, named, mode)(value) if isinstance(value, _CONTAINERS) else {}
+
+
+def _walker(node: Node | None, named: bool, mode: int) -> _Walk:
+    """``_extract`` for the dicts and lists of one place, kept with its node: what the schema says about the
+    place is asked once."""
+    if node is None:
+        return _made(None, named, mode)
+    plans = node.plans
+    if plans is None:
+        plans = node.plans = {}
+    key = _PLANS[mode][named]
+    walk: _Walk | None = plans.get(key)
+    if walk is None:
+        walk = plans[key] = _made(node, named, mode)
+    return walk
+
+
+def _made(node: Node | None, named: bool, mode: int) -> _Walk:
+    properties = node.properties if node is not None else None
+    additional = node.additional if node is not None else None
+    granular, keyed = is_granular(node), is_keyed(node)
+    below = mode if mode != _SKELETON or (named and properties is not None) else _WHOLE
+    implied = named and (mode == _APPLIED or (mode == _SKELETON and properties is not None))
+    keys = {name: f"f:{name}" for name in properties or ()}
+    steps: dict[str, _Walk] = {}
+    rest: _Walk | None = None
+
+    def walk(value: Any) -> Tree:
+        nonlocal rest
+        if not value:
             return {}
-        properties = node.properties if node is not None else None
-        below = mode if mode != _SKELETON or (named and properties is not None) else _WHOLE
-        implied = named and (mode == _APPLIED or (mode == _SKELETON and properties is not None))
+        if isinstance(value, list):
+            return elements(value) if keyed else {}
+        if not granular:
+            return {}
         tree: Tree = {} if implied else {".": {}}
-        additional = node.additional if node is not None else None
         for key, each in value.items():
-            child = properties.get(key) if properties is not None else None
-            if not isinstance(each, dict | list):
-                tree[f"f:{key}"] = {}
-            elif child is not None:
-                tree[f"f:{key}"] = _extract(child, each, True, below)
-            else:
-                tree[f"f:{key}"] = _extract(additional, each, False, below)
+            if not isinstance(each, _CONTAINERS):
+                tree[keys.get(key) or f"f:{key}"] = {}
+                continue
+            step = steps.get(key)
+            if step is None:
+                # Not before the first use: trees may be recursive.
+                if key in keys:
+                    step = steps[key] = _walker(properties[key], True, below)  # type: ignore[index]
+                else:
+                    step = rest = rest or _walker(additional, False, below)
+            tree[keys.get(key) or f"f:{key}"] = step(each)
         return tree
-    if isinstance(value, list) and node is not None and value and is_keyed(node):
-        below = _WHOLE if mode else _APPLIED
-        tree = {} if named and mode == _APPLIED else {".": {}}
+
+    def elements(value: list[Any]) -> Tree:
+        assert node is not None  # noqa: S101 - is_keyed
+        step = _walker(node.items, False, _WHOLE if mode else _APPLIED)
+        tree: Tree = {} if named and mode == _APPLIED else {".": {}}
         for item in value:
-            tree[element(node, item)] = _extract(node.items, item, False, below)
+            tree[element(node, item)] = step(item) if isinstance(item, _CONTAINERS) else {}
         return tree
-    return {}
+
+    return walk
 
 
 # --- differences between two objects -------------------------------------------------------------

@@ -42,14 +42,18 @@ _SERVER_OWNED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGrace
 
 
 def check_kind(type: ResourceType, obj: Obj, api_version: str = "", kind: str = "") -> None:
-    """The body must say what the path says; an absent apiVersion or kind is an error."""
+    """The body must say what the path says; an absent apiVersion or kind is filled in from it.
+
+    Client libraries send objects without either. Source: gvkWithDefaults in
+    k8s.io/apimachinery/pkg/runtime/serializer/json.
+    """
     api_version = api_version or type.api_version
     kind = kind or type.kind
     told_version, told_kind = obj.get("apiVersion"), obj.get("kind")
     if told_kind is None or told_kind == "":
-        raise BadRequest("Object 'Kind' is missing in the body of the request")
+        obj["kind"] = told_kind = kind
     if told_version is None or told_version == "":
-        raise BadRequest("Object 'apiVersion' is missing in the body of the request")
+        obj["apiVersion"] = told_version = api_version
     if told_version != api_version:
         raise BadRequest(
             f"the API version in the data ({told_version}) does not match the expected API version ({api_version})"

@@ -81,6 +81,17 @@ class OpenAPI:
             self._documents["v2"] = encode(self._make_v2())
         return self._documents["v2"]
 
+    def v2_protobuf(self) -> Document:
+        """``/openapi/v2`` as the bare protobuf message that kubectl prefers."""
+        self._refresh()
+        if "v2 protobuf" not in self._documents:
+            from kubernel.registry.gnostic import to_gnostic
+
+            document = self.v2()
+            body = to_gnostic(orjson.loads(document.body))
+            self._documents["v2 protobuf"] = Document(body, hashlib.sha256(body).hexdigest().upper())
+        return self._documents["v2 protobuf"]
+
     def paths(self) -> list[str]:
         self._refresh()
         return ["/openapi/v2", "/openapi/v3", *(f"/openapi/v3/{path}" for path in sorted(self._groups))]

@@ -40,10 +40,10 @@ class Selection:
             if not selector.everything:
                 self._labels = selector.matches
         if fields:
-            self._add_fields(type, labels, fields)
+            self._add_fields(type, fields)
         self.everything = self._labels is None and not self._fields
 
-    def _add_fields(self, type: ResourceType, labels: str, fields: str) -> None:
+    def _add_fields(self, type: ResourceType, fields: str) -> None:
         try:
             terms = parse_fields(fields)
         except ValueError as error:
@@ -64,11 +64,7 @@ class Selection:
                 if equal and path == type.indexed_field:
                     self.indexed = value
             else:
-                where = f"{type.group or ''}/{type.version}, Resource={type.plural}"
-                raise BadRequest(
-                    f'Unable to find "{where}" that match label selector "{labels}", '
-                    f'field selector "{fields}": field label not supported: {path}'
-                )
+                raise BadRequest(f"field label not supported: {path}")
             self._fields.append((getter, equal, value))
 
     def matches(self, obj: Obj) -> bool:

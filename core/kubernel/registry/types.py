@@ -78,6 +78,8 @@ class Subresource:
     write: Callable[[Obj, Obj], Obj] | None = None
     """``write(obj, view)``: a new object with the view's wishes in it; raises ApiError."""
     connect: bool = False
+    columns: Sequence[Column] = ()
+    """Of a Table of views; a subresource without views has the type's own."""
 
 
 class Strategy:

@@ -30,7 +30,7 @@ def validate(node: Node, obj: Any) -> list[Cause]:
     fills in zero values there. Structural trees: everything a structural schema can say but CEL rules.
     """
     causes: list[Cause] = []
-    if conforms(node, obj):
+    if conforms(node, obj, decoded=True):
         return causes
     step = _step(node)
     if step is None:

@@ -36,12 +36,14 @@ _IN_PROCESS: Mapping[str, Any] = {
     "network": None,
     "runtime": None,
     "node": ["simulated"],
+    "proxy": None,
 }
 _SERVED: Mapping[str, Any] = {
     "store": "memory",
     "network": None,
     "runtime": None,
     "node": ["simulated"],
+    "proxy": None,
 }
 
 

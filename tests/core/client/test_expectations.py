@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 from fake_api import run, settle
 
 from kubernel.client.expectations import Expectations
@@ -41,3 +43,15 @@ def test_a_missing_event_is_given_up_after_five_minutes() -> None:
         assert expected.satisfied("rs")
 
     run(check())
+
+
+def test_it_is_known_when_a_missing_event_is_given_up() -> None:
+    clock = VirtualClock()
+    expected = Expectations(clock, timeout=300)
+    assert expected.give_up_in("web") == 0
+    expected.expect_creations("web", 1)
+    left = expected.give_up_in("web")
+    assert 300 < left < 301
+    asyncio.run(clock.advance(left, lambda: asyncio.sleep(0)))
+    assert expected.give_up_in("web") == 0
+    assert expected.satisfied("web")

@@ -71,6 +71,7 @@ def _type(
         field_selectors={path: _reader(row, path, absent) for path, absent in row.fields.items()},
         indexed_field=row.indexed_field,
         check_name=_name_check(row),
+        deprecation=row.deprecation,
     )
     type.subresources = {name: _subresource(type, name, strategy) for name in row.subresources}
     if row.create:
@@ -116,7 +117,9 @@ def _subresource(type: ResourceType, name: str, strategy: Strategy) -> Subresour
     if name == "scale":
         from kubernel_plugins.api.builtin.strategies.scale import read_scale, write_scale
 
-        return Subresource(name, _SCALE, read=read_scale, write=write_scale)
+        return Subresource(
+            name, _SCALE, read=read_scale, write=write_scale, columns=LazyColumns("workloads:SCALE")
+        )
     row = SUBRESOURCES.get(f"{type.plural}/{name}")
     if row is None:
         return Subresource(name, type.gvk, OWN_KIND_VERBS.get(name, ("get", "patch", "update")))

@@ -45,6 +45,8 @@ class Row:
     fields: Mapping[str, str] = field(default_factory=dict)
     indexed_field: str = ""
     create: str = ""
+    deprecation: str = ""
+    """The warning that every answer carries."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,9 @@ class Plugin(BasePlugin):
         """Where it listens, once started."""
 
     async def start(self) -> None:
+        from . import lean
+
+        lean.install()
         from .aio import HttpServer
         from .server import Api
         from .tls import KeyFiles, server_context, serving_names, write_kubeconfig

@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
-from aiohttp import WSMsgType, web
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError
+from aiohttp.web_server import Server
 
 from kubernel.errors import BadRequest, InternalError, RequestEntityTooLarge
 
@@ -22,6 +22,8 @@ from .responses import error_reply
 from .transport import Handler, Reply, Shared, Stream
 
 if TYPE_CHECKING:
+    from aiohttp.web_ws import WebSocketResponse
+
     from kubernel.clock import Clock
     from kubernel.registry.request import UserInfo
 
@@ -32,6 +34,10 @@ __all__ = ["HttpServer", "Limits"]
 _COPIED = 64 * 1024
 """Copying less than this is cheaper than sending a head and its body one by one."""
 _STATUS_LINES: dict[int, bytes] = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
+
+
+def _status_line(status: int) -> bytes:
+    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d Status\r\n" % status
 
 
 class Limits:
@@ -109,7 +115,7 @@ class _Response:
         keep_alive = self.keep_alive
         body = reply.body
         head = b"%b%b%bContent-Length: %d\r\n%b\r\n" % (
-            _STATUS_LINES.get(reply.status) or b"HTTP/1.1 %d Status\r\n" % reply.status,
+            _status_line(reply.status),
             request.server.date_line(),
             reply.head,
             len(body),
@@ -185,7 +191,7 @@ class AioExchange:
                     chunks.append(chunk)
         except TimeoutError:
             raise BadRequest("the request body did not arrive in time") from None
-        except web.RequestPayloadError as broken:
+        except RequestPayloadError as broken:
             raise BadRequest(f"the request body is broken: {broken}") from None
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
@@ -195,7 +201,7 @@ class AioExchange:
             raise ConnectionResetError("client is gone")
         chunked = self._message.version >= (1, 1)
         framing = b"Transfer-Encoding: chunked\r\n" if chunked else b"Connection: close\r\n"
-        transport.write(b"%b%b%b%b\r\n" % (_STATUS_LINES[status], self.server.date_line(), head, framing))
+        transport.write(b"%b%b%b%b\r\n" % (_status_line(status), self.server.date_line(), head, framing))
         self._streaming = asyncio.current_task()
         stream = _ChunkStream(self, chunked, silent=self.method == "HEAD")
         self.server.streams[self] = self._streaming
@@ -209,15 +215,19 @@ class AioExchange:
         )
 
     async def upgrade(self, protocols: Sequence[str]) -> SocketChannel:
-        request = web.BaseRequest(
+        from aiohttp.web_exceptions import HTTPException
+        from aiohttp.web_request import BaseRequest
+        from aiohttp.web_ws import WebSocketResponse
+
+        request = BaseRequest(
             self._message, self._payload, self.protocol, self.writer, self._task, asyncio.get_running_loop()
         )
-        socket = web.WebSocketResponse(
+        socket = WebSocketResponse(
             protocols=tuple(protocols), compress=False, max_msg_size=1024 * 1024, autoclose=True, timeout=2.0
         )
         try:
             await socket.prepare(request)
-        except web.HTTPException as refused:
+        except HTTPException as refused:
             raise BadRequest(f"unable to upgrade: {refused.text or refused.reason}") from None
         self._streaming = asyncio.current_task()
         channel = _WebSocket(socket)
@@ -310,7 +320,7 @@ class _ChunkStream:
 class _WebSocket:
     __slots__ = ("protocol", "socket")
 
-    def __init__(self, socket: web.WebSocketResponse) -> None:
+    def __init__(self, socket: WebSocketResponse) -> None:
         self.socket = socket
         self.protocol = socket.ws_protocol or ""
 
@@ -321,6 +331,8 @@ class _WebSocket:
         await self.socket.send_str(text)
 
     async def messages(self) -> AsyncIterator[bytes]:
+        from aiohttp.http import WSMsgType
+
         async for message in self.socket:
             if message.type is WSMsgType.BINARY:
                 yield message.data
@@ -331,7 +343,7 @@ class _WebSocket:
         await self.socket.close(code=code, message=reason.encode()[:120])
 
 
-class _Server(web.Server):
+class _Server(Server):
     """Makes connections of our own class."""
 
     def __init__(self, owner: HttpServer, handler: Any, **kwargs: Any) -> None:

@@ -1,9 +1,10 @@
-"""What streams to and from a node: logs, exec, attach."""
+"""What streams to and from a node: logs, exec, attach, port forwarding."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -45,10 +46,13 @@ _LOG_OPTIONS = (
 class Connector:
     """Serves the subresources that are marked ``connect``."""
 
-    def __init__(self, registry: Registry, hooks: Hooks, gate: Gate) -> None:
+    def __init__(
+        self, registry: Registry, hooks: Hooks, gate: Gate, pick: Callable[[list[Any]], Any]
+    ) -> None:
         self.registry = registry
         self.hooks = hooks
         self.gate = gate
+        self._pick = pick
 
     async def serve(
         self,
@@ -67,7 +71,13 @@ class Connector:
         if target.resource == "pods" and target.subresource in ("exec", "attach"):
             return await self._run(exchange, user, type, target, query)
         if target.resource == "pods" and target.subresource == "portforward":
-            raise BadRequest("port forwarding is not supported by this server")
+            return await self._forward(exchange, user, type, target, query)
+        if target.subresource == "proxy":
+            from .proxying import Proxy
+
+            return await Proxy(self.registry, self._streams, self._pick).serve(
+                exchange, user, type, target, stamp
+            )
         raise BadRequest(f"{target.resource}/{target.subresource} is not supported by this server")
 
     def _streams(self, pod: Obj) -> NodeStreams:
@@ -129,42 +139,71 @@ class Connector:
         container = choose_container(pod, q.one(query, "container"))
         streams = self._streams(pod)
         if not exchange.wants_upgrade:
-            raise BadRequest(
-                "unable to upgrade: this server streams over WebSocket only; SPDY is not supported, use a client "
-                "that speaks v5.channel.k8s.io"
-            )
-        if executes:
-            execution = await streams.exec(pod, container, command, stdin=stdin, tty=tty)
-        else:
-            execution = await streams.attach(pod, container, stdin=stdin, tty=tty)
+            raise _no_upgrade(PROTOCOLS[0])
+        session = _Session(await exchange.upgrade(PROTOCOLS), stdin, stdout, stderr and not tty)
         try:
-            channel = await exchange.upgrade(PROTOCOLS)
-            await _Session(channel, execution, stdin, stdout, stderr and not tty).run()
+            if executes:
+                execution = await streams.exec(pod, container, command, stdin=stdin, tty=tty)
+            else:
+                execution = await streams.attach(pod, container, stdin=stdin, tty=tty)
+        except ApiError as refusal:
+            # A failed upgrade would send the client looking for another protocol: it is told in this one.
+            await session.refuse(refusal)
+            return None
+        try:
+            await session.run(execution, tells_code=executes)
         finally:
             await execution.close()
         return None
+
+    async def _forward(
+        self, exchange: Exchange, user: UserInfo, type: ResourceType, target: Target, query: q.Query
+    ) -> Reply | None:
+        from .portforward import PROTOCOLS as FORWARDING
+        from .portforward import PortForward, forwarded_ports
+
+        ports = forwarded_ports(query)
+        options: Obj = {"kind": "PodPortForwardOptions", "apiVersion": "v1", "ports": ports}
+        pod = (
+            await self.registry.connect(user, type, target.namespace, target.name, "portforward", options)
+        ).obj
+        streams = self._streams(pod)
+        if not exchange.wants_upgrade:
+            raise _no_upgrade(FORWARDING[0])
+        channel = await exchange.upgrade(FORWARDING)
+        await PortForward(channel, streams, pod).run(ports)
+        return None
+
+
+def _no_upgrade(protocol: str) -> BadRequest:
+    return BadRequest(
+        f"unable to upgrade: this server streams over WebSocket only; use a client that speaks {protocol}"
+    )
 
 
 class _Session:
     """Copies between a WebSocket's channels and a process."""
 
-    def __init__(
-        self, channel: SocketChannel, execution: Execution, stdin: bool, stdout: bool, stderr: bool
-    ) -> None:
+    def __init__(self, channel: SocketChannel, stdin: bool, stdout: bool, stderr: bool) -> None:
         self.channel = channel
-        self.execution = execution
         self.stdin = stdin
         self.wanted = {1: stdout, 2: stderr}
         self.versioned = channel.protocol.startswith(("v4", "v5"))
 
-    async def run(self) -> None:
-        reader = asyncio.ensure_future(self._input())
-        writer = asyncio.ensure_future(self._output())
+    async def refuse(self, error: ApiError) -> None:
+        with contextlib.suppress(ConnectionError):
+            await self._tell(error.to_status(), error.message)
+            await self.channel.close()
+
+    async def run(self, execution: Execution, *, tells_code: bool) -> None:
+        """``tells_code``: an exit code is the client's own. Who attaches has seen the end of somebody else's."""
+        reader = asyncio.ensure_future(self._input(execution))
+        writer = asyncio.ensure_future(self._output(execution))
         try:
             await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
             if writer.done():
                 code = writer.result()
-                await self._finish(code)
+                await self._finish(code if tells_code else 0)
         except ApiError as error:
             await self._tell(error.to_status(), error.message)
         except ConnectionError:
@@ -175,33 +214,33 @@ class _Session:
             await asyncio.gather(reader, writer, return_exceptions=True)
             await self.channel.close()
 
-    async def _output(self) -> int:
-        async for source, chunk in self.execution.output():
+    async def _output(self, execution: Execution) -> int:
+        async for source, chunk in execution.output():
             if self.wanted.get(source) and chunk:
                 await self.channel.send(bytes((source,)) + chunk)
-        return await self.execution.wait()
+        return await execution.wait()
 
-    async def _input(self) -> None:
+    async def _input(self, execution: Execution) -> None:
         """Returns when the client closes the socket: then the session is over."""
         async for message in self.channel.messages():
             if not message:
                 continue
             number, data = message[0], message[1:]
             if number == _STDIN and self.stdin:
-                await self.execution.write(data)
+                await execution.write(data)
             elif number == _RESIZE:
-                await self._resize(data)
+                await self._resize(execution, data)
             elif number == _CLOSE and data[:1] == b"\0":
-                await self.execution.close_stdin()
+                await execution.close_stdin()
 
-    async def _resize(self, data: bytes) -> None:
+    async def _resize(self, execution: Execution, data: bytes) -> None:
         try:
             size = orjson.loads(data)
             width, height = int(size["Width"]), int(size["Height"])
         except (ValueError, TypeError, KeyError):
             return
         if 0 < width < 65536 and 0 < height < 65536:
-            await self.execution.resize(width, height)
+            await execution.resize(width, height)
 
     async def _finish(self, code: int) -> None:
         if code == 0:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from kubernel.errors import NotFound
 from kubernel.registry.discovery import Discovery
+from kubernel.registry.gnostic import MEDIA_TYPES as SWAGGER_PROTOBUF
 
+from .negotiate import first_accepted
 from .responses import JSON
 from .transport import Reply, header_block
 
@@ -29,10 +32,15 @@ class Documents:
     def __init__(self, handle: Handle, negotiator: Negotiator) -> None:
         self._registry = handle.registry
         self._negotiator = negotiator
-        cluster = handle.cluster
-        self._discovery = Discovery(handle.registry, server_address=f"{cluster.bind_address}:{cluster.port}")
-        self._version = cluster.kubernetes_version
+        self._handle = handle
+        self._version = handle.cluster.kubernetes_version
         self._openapi: OpenAPI | None = None
+
+    @cached_property
+    def _discovery(self) -> Discovery:
+        """Made when first asked for: by then it is known which port the server got."""
+        cluster = self._handle.cluster
+        return Discovery(self._registry, server_address=f"{cluster.bind_address}:{cluster.port}")
 
     def paths(self) -> list[str]:
         return self._discovery.paths()
@@ -58,9 +66,12 @@ class Documents:
 
             openapi = self._openapi = OpenAPI(self._registry, version=self._version)
         accept = exchange.headers.get("Accept", "")
-        self._negotiator.choose(accept, shapes=False)
         if path == "/openapi/v2":
+            chosen = first_accepted(accept, (JSON, *SWAGGER_PROTOBUF))
+            if chosen in SWAGGER_PROTOBUF:
+                return _reply(exchange, openapi.v2_protobuf(), SWAGGER_PROTOBUF[-1])
             return _reply(exchange, openapi.v2(), JSON)
+        self._negotiator.choose(accept, shapes=False)
         if path == "/openapi/v3":
             return _reply(exchange, openapi.v3_index(), JSON)
         if path.startswith("/openapi/v3/"):

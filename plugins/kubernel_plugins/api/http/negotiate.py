@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from kubernel.errors import NotAcceptable, UnsupportedMediaType
 from kubernel.registry.protobuf import MEDIA_TYPE
 
-__all__ = ["PATCH_TYPES", "Form", "Negotiator", "patch_type", "request_format"]
+__all__ = ["PATCH_TYPES", "Form", "Negotiator", "first_accepted", "patch_type", "request_format"]
 
 PATCH_TYPES: dict[str, Literal["json", "merge", "strategic", "apply"]] = {
     "application/json-patch+json": "json",
@@ -88,6 +89,25 @@ def _form(media: str, parameters: dict[str, str]) -> Form | None:
     if group == "apidiscovery.k8s.io" and shape == "APIGroupDiscoveryList" and version in ("v2", "v2beta1"):
         return Form("discovery", version, yaml)
     return None
+
+
+def first_accepted(accept: str, offers: Sequence[str]) -> str:
+    """The offer that the client prefers; NotAcceptable when it wants none. Clauses of equal weight count in
+    their order."""
+    weighted: list[tuple[float, str]] = []
+    for clause in (accept or "*/*").split(","):
+        media, *rest = [part.strip() for part in clause.split(";")]
+        parameters = dict(part.split("=", 1) for part in rest if "=" in part)
+        try:
+            weighted.append((float(parameters.get("q", "1")), media))
+        except ValueError:
+            continue
+    weighted.sort(key=lambda entry: -entry[0])
+    for quality, media in weighted:
+        for offer in offers if quality > 0 else ():
+            if media in (offer, "*/*", offer.partition("/")[0] + "/*"):
+                return offer
+    raise NotAcceptable(f"only the following media types are accepted: {', '.join(offers)}")
 
 
 def request_format(content_type: str, *, custom: bool = False) -> Literal["json", "yaml", "protobuf"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ __all__ = ["ListWriter", "Watcher"]
 
 BATCH = 128
 """Items joined into one write: large enough to be cheap, small enough to cost no memory."""
+BATCH_BYTES = 1 << 20
+"""The same in bytes, for large items: a client that does not read must not cost a copy of the list."""
 BOOKMARK_EVERY = 60.0
 _WATCH_HEAD = json_stream_head()
 _MIN_WATCH = 1800.0
@@ -46,25 +48,41 @@ class ListWriter:
     ) -> Reply | None:
         records = page.records
         start = shape.head(page)
-        if len(records) <= BATCH:
-            return Reply(200, b"%b%b]}" % (start, b",".join(shape.items(records))), JSON_HEAD + head)
+        pieces = _joined(shape.items(records), b",")
+        piece = next(pieces, b"")
+        more = next(pieces, b"")
+        if not more:
+            return Reply(200, b"%b%b]}" % (start, piece), JSON_HEAD + head)
         if gzip:
             head += b"Content-Encoding: gzip\r\nVary: Accept-Encoding\r\n"
         stream = await exchange.stream(200, JSON_HEAD + head)
         pack = zlib.compressobj(1, zlib.DEFLATED, 31) if gzip else None
-        items = shape.items(records)
-        piece = start + b",".join(islice(items, BATCH))
+        piece = start + piece
         while True:
             await stream.write(pack.compress(piece) if pack is not None else piece)
-            batch = b",".join(islice(items, BATCH))
-            if not batch:
+            if not more:
                 break
-            piece = b"," + batch
+            piece, more = b"," + more, next(pieces, b"")
             # A client that takes everything at once must not keep others waiting.
             await asyncio.sleep(0)
         await stream.write(pack.compress(b"]}") + pack.flush() if pack is not None else b"]}")
         await stream.close()
         return None
+
+
+def _joined(items: Iterator[bytes], separator: bytes) -> Iterator[bytes]:
+    """``items`` in pieces of BATCH items, or fewer when those are more than BATCH_BYTES."""
+    while batch := list(islice(items, BATCH)):
+        if sum(map(len, batch)) <= BATCH_BYTES:
+            yield separator.join(batch)
+            continue
+        start = size = 0
+        for position, item in enumerate(batch):
+            if size and size + len(item) > BATCH_BYTES:
+                yield separator.join(batch[start:position])
+                start, size = position, 0
+            size += len(item)
+        yield separator.join(batch[start:])
 
 
 class _Joined:
@@ -132,13 +150,9 @@ class Watcher:
         unfiltered: bool,
     ) -> None:
         first = True
-        initial: Iterator[Record] = iter(watch.initial)
-        while batch := list(islice(initial, BATCH)):
-            frames = []
-            for record in batch:
-                frames.append(b'{"type":"ADDED","object":%b}\n' % shape.event(record, first))
-                first = False
-            await stream.write(b"".join(frames))
+        for piece in _joined(_initial(watch.initial, shape), b""):
+            await stream.write(piece)
+            first = False
         state = _Bookmarks(self.clock, stream, watch, shape, first)
         if options.bookmarks:
             if options.initial_events:
@@ -179,6 +193,13 @@ def _payload(items: Sequence[WatchItem], shape: Shape, state: _Bookmarks) -> byt
         )
         state.first = False
     return b"".join(frames)
+
+
+def _initial(records: Iterable[Record], shape: Shape) -> Iterator[bytes]:
+    first = True
+    for record in records:
+        yield b'{"type":"ADDED","object":%b}\n' % shape.event(record, first)
+        first = False
 
 
 class _Bookmarks:

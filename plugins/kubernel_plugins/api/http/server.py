@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from kubernel.errors import (
     ApiError,
     InternalError,
@@ -22,7 +20,7 @@ from .connect import Connector
 from .endpoints import Endpoints
 from .identity import Gate
 from .metrics import Metrics
-from .negotiate import Negotiator
+from .negotiate import Form, Negotiator
 from .paths import Target, parse
 from .reading import BATCH, ListWriter, Watcher
 from .responses import GZIP_FROM, JSON_HEAD, error_reply, gzip_reply, warning_head, yaml_reply
@@ -61,7 +59,7 @@ class Api:
         self.lists = ListWriter()
         self.watcher = Watcher(handle.registry, handle.clock, handle.rng)
         self.changer = Changer(handle.registry)
-        self.connector = Connector(handle.registry, handle.hooks, self.gate)
+        self.connector = Connector(handle.registry, handle.hooks, self.gate, handle.rng.choice)
         self.endpoints = Endpoints(handle, self.metrics, self.negotiator)
         self._targets: dict[str, Target | None] = {}
         self._random = handle.rng.getrandbits
@@ -173,10 +171,11 @@ class Api:
         elif target.namespace and target.resource != "namespaces":
             raise NotFound.for_path()
         form = self.negotiator.choose(
-            exchange.headers.get("Accept", ""), shapes=type.create is None and not target.subresource
+            exchange.headers.get("Accept", ""),
+            shapes=type.create is None and (verb == "get" or not target.subresource),
         )
         if target.subresource:
-            reply = await self._subresource(exchange, user, type, target, verb, query, stamp)
+            reply = await self._subresource(exchange, user, type, target, verb, query, form, stamp)
         else:
             shape = shape_for(form, self.registry, type, query)
             reply = await self._whole(exchange, user, type, target, verb, query, shape, stamp)
@@ -238,6 +237,7 @@ class Api:
         target: Target,
         verb: str,
         query: q.Query,
+        form: Form,
         stamp: bytes,
     ) -> Reply | None:
         sub = type.subresources.get(target.subresource)
@@ -247,11 +247,14 @@ class Api:
             return await self.connector.serve(exchange, user, type, target, verb, query, stamp)
         if verb not in sub.verbs or target.rest:
             raise MethodNotSupported.for_verb(type.plural, type.group, verb)
-        shape = Shape(self.registry, type)
         if verb == "get":
             namespace = target.namespace if type.namespaced else ""
             record, view = self.registry.get_subresource(type, namespace, target.name, target.subresource)
-            return Reply(200, shape.one(record) if view is None else orjson.dumps(view), JSON_HEAD)
+            shaped = shape_for(form, self.registry, type, query)
+            return Reply(
+                200, shaped.one(record) if view is None else shaped.view(view, sub.columns), JSON_HEAD
+            )
+        shape = Shape(self.registry, type)
         if verb == "create":
             return await self.changer.create(exchange, user, type, target, query, shape)
         if verb == "update":

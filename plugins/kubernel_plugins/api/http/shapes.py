@@ -17,7 +17,7 @@ from . import query as q
 if TYPE_CHECKING:
     from kubernel.registry.registry import Page, Registry
     from kubernel.registry.types import ResourceType
-    from kubernel.store.records import Record
+    from kubernel.store.records import Obj, Record
 
     from .negotiate import Form
 
@@ -48,6 +48,10 @@ class Shape:
 
     def one(self, record: Record) -> bytes:
         return record.data if self.stored else self.registry.encode(record, self.type)
+
+    def view(self, view: Obj, columns: Sequence[Column]) -> bytes:
+        """What a subresource gives in place of the object: a Scale."""
+        return orjson.dumps(view)
 
     def event(self, record: Record, first: bool) -> bytes:
         """The object of a watch event; ``first`` is the first of its watch."""
@@ -82,6 +86,9 @@ class Partial(Shape):
 
     def one(self, record: Record) -> bytes:
         return _partial(record, self.version)
+
+    def view(self, view: Obj, columns: Sequence[Column]) -> bytes:
+        return orjson.dumps(_partial_view(view, self.version))
 
     def head(self, page: Page) -> bytes:
         return (
@@ -150,6 +157,15 @@ class Table(Shape):
         meta = b'{"resourceVersion":"%d"}' % record.revision
         return self._document(meta, self._definitions(), self._row(record))
 
+    def view(self, view: Obj, columns: Sequence[Column]) -> bytes:
+        self.columns = columns or _DEFAULT_COLUMNS
+        shown: Any = None if self.include == "None" else view
+        if self.include == "Metadata":
+            shown = _partial_view(view, self.version)
+        row = {"cells": [column.value(view, self.now) for column in self.columns], "object": shown}
+        meta = {"resourceVersion": view["metadata"].get("resourceVersion", "")}
+        return self._document(orjson.dumps(meta), self._definitions(), orjson.dumps(row))
+
     def event(self, record: Record, first: bool) -> bytes:
         self.now = self.registry.clock.time()
         meta = b'{"resourceVersion":"%d"}' % record.revision
@@ -207,6 +223,14 @@ def _partial(record: Record, version: str) -> bytes:
         version.encode(),
         bytes(_metadata_of(record.data).metadata),
     )
+
+
+def _partial_view(view: Obj, version: str) -> Obj:
+    return {
+        "kind": "PartialObjectMetadata",
+        "apiVersion": f"meta.k8s.io/{version}",
+        "metadata": view["metadata"],
+    }
 
 
 def list_meta(page: Page) -> bytes:

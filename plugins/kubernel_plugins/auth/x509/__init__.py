@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from kubernel.plugin import NoSettings, hookimpl
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from .authority import Authority
 
 __all__ = ["Plugin"]
+
+_CREDENTIAL = "authentication.kubernetes.io/credential-id"
 
 
 class Plugin(BasePlugin):
@@ -39,8 +42,12 @@ class Plugin(BasePlugin):
 
     @hookimpl
     def kubernel_authenticate(self, credentials: Credentials) -> UserInfo | None:
-        """The certificate was verified in the TLS handshake."""
+        """The certificate was verified in the TLS handshake. Its fingerprint goes into the user's extra, so that an
+        audit can tell which one it was (k8s.io/apiserver/pkg/authentication/request/x509)."""
         if credentials.certificate is None:
             return None
         name, organizations = subject(credentials.certificate)
-        return UserInfo(name, organizations) if name else None
+        if not name:
+            return None
+        fingerprint = hashlib.sha256(credentials.certificate).hexdigest()
+        return UserInfo(name, organizations, extra={_CREDENTIAL: (f"X509SHA256={fingerprint}",)})

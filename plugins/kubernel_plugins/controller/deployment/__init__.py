@@ -143,17 +143,16 @@ class Plugin(Reconciler):
         if not having:
             return list(old)
         least = sets.replicas(deployment) - sets.max_unavailable(deployment)
-        missing = sets.replicas(new) - sets.total_status([new], "availableReplicas")
+        missing = sets.replicas(new) - sets.available([new])
         room = sets.total([*having, new]) - least - missing
         if room <= 0:
             return list(old)
         cleaned: list[Obj] = []
         for rs in having:
-            unhealthy = sets.replicas(rs) - sets.total_status([rs], "availableReplicas")
-            down = min(room, max(unhealthy, 0))
+            down = min(room, sets.replicas(rs) - sets.available([rs]))
             room -= down
             cleaned.append(await self._resize(deployment, rs, sets.replicas(rs) - down) if down else rs)
-        spare = sets.total_status([*old, new], "availableReplicas") - least
+        spare = sets.available([*cleaned, new]) - least
         shrunk: list[Obj] = []
         for rs in cleaned:
             down = min(sets.replicas(rs), max(spare, 0))

@@ -22,6 +22,7 @@ __all__ = [
     "active",
     "active_or_latest",
     "age",
+    "available",
     "copied_annotations",
     "find_new",
     "max_surge",
@@ -69,6 +70,11 @@ def total(sets: Iterable[Obj]) -> int:
 
 def total_status(sets: Iterable[Obj], field: str) -> int:
     return sum((rs.get("status") or {}).get(field, 0) for rs in sets)
+
+
+def available(sets: Iterable[Obj]) -> int:
+    """Available pods that will stay: what was just scaled down may still be counted in the status."""
+    return sum(min((rs.get("status") or {}).get("availableReplicas", 0), replicas(rs)) for rs in sets)
 
 
 def active(sets: Iterable[Obj]) -> list[Obj]:

@@ -297,8 +297,26 @@ class Plugin(BasePlugin):
             self._wake(record.uid, (namespace, name), record.dies_at)
             return
         if record.told != "ended":
+            if metadata.get("finalizers"):
+                await self._tell_end(client, pod, record, now)
             await client.delete("pods", name, namespace, grace_period=0, uid=record.uid)
             record.told = "ended"
+
+    async def _tell_end(self, client: Client, pod: Obj, record: SimulatedPod, now: float) -> None:
+        """Somebody keeps the pod visible: they are told how it ended, as a kubelet does."""
+        if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+            return
+        record.kill(now)
+        status = record.news(pod, "Failed", _ADDRESS, now)
+        if status is not None:
+            patch = {"metadata": {"uid": record.uid}, "status": status}
+            await client.patch(
+                "pods",
+                pod["metadata"]["name"],
+                patch,
+                pod["metadata"].get("namespace", ""),
+                subresource="status",
+            )
 
     async def _attach(self, pod: Obj) -> str:
         if pod["spec"].get("hostNetwork"):

@@ -17,6 +17,7 @@ __all__ = ["Delays", "SimulatedPod"]
 
 _FIRST_BACKOFF = 10.0
 _MAX_BACKOFF = 300.0
+_KILLED = 137
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,14 @@ class SimulatedPod:
                     dues.append(ready_at)
         self.due = min(dues, default=None)
         return self._phase(policy)
+
+    def kill(self, now: float) -> None:
+        """What is running ends as on SIGKILL."""
+        for container in self.containers:
+            container.ready = False
+            if container.running:
+                container.finished, container.code = now, _KILLED
+        self.due = None
 
     def _phase(self, policy: str) -> str:
         if any(container.started is None for container in self.containers):

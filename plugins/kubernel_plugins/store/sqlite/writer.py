@@ -96,8 +96,11 @@ class Writer:
         """Finish what was accepted, then end the thread."""
         if self._stopping:
             return
-        done = self.job(lambda connection: None)
+        done: asyncio.Future[None] = self._loop.create_future()
+        self._queue.append((lambda connection: None, done))
+        # Before the signal: a thread that had already done the job would never look again.
         self._stopping = True
+        self._wake()
         await done
         self._thread.join()
 
@@ -106,6 +109,9 @@ class Writer:
             item[1].set_exception(StoreError(f"{self._path} is closed"))
             return
         self._queue.append(item)
+        self._wake()
+
+    def _wake(self) -> None:
         # Only this side opens the lock, so it cannot be opened twice.
         if self._signal.locked():
             self._signal.release()

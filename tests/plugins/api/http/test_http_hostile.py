@@ -33,7 +33,6 @@ async def still_serves(world: World) -> None:
         pytest.param(b"[]", "must be an object, not an array", id="array"),
         pytest.param(b"null", "must be an object, not null", id="null"),
         pytest.param(b"", "json parse error", id="empty"),
-        pytest.param(b"{}", "Kind", id="without-kind"),
         pytest.param(
             b'{"kind":"Pod","apiVersion":"v2"}', "does not match the expected API version", id="version"
         ),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from http_harness import PODS, Raw, World, check, hookimpl, pod, run, serving
 
+from kubernel.errors import InternalError
 from kubernel_plugins.api import http
 
 
@@ -130,6 +131,7 @@ class Process:
 class Streams:
     def __init__(self) -> None:
         self.processes: list[Process] = []
+        self.port = 0
 
     async def logs(self, pod: Any, container: str, options: Any) -> AsyncIterator[bytes]:
         yield f"{container} {sorted(options.items())}\n".encode()
@@ -140,6 +142,11 @@ class Streams:
         process = Process(3 if command == ["false"] else 0, list(command))
         self.processes.append(process)
         return process
+
+    async def dial(self, pod: Any, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if port != 80:
+            raise InternalError("Internal error occurred: nobody listens")
+        return await asyncio.open_connection("127.0.0.1", self.port)
 
 
 class NodePlugin:
@@ -273,6 +280,36 @@ def test_client_that_hangs_up_ends_its_process(tmp_path: Any) -> None:
                 break
             await raw.request("GET", "/version")
         assert node.streams.processes[0].closed
+
+    check(body, tmp_path, extra=[("node/fake", node)])
+
+
+def test_ports_are_forwarded_over_channels(tmp_path: Any) -> None:
+    node = NodePlugin()
+
+    async def upper(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write((await reader.read(100)).upper())
+        writer.close()
+
+    async def body(world: World, raw: Raw) -> None:
+        await placed(raw)
+        server = await asyncio.start_server(upper, "127.0.0.1", 0)
+        node.streams.port = server.sockets[0].getsockname()[1]
+        async with server:
+            socket = Socket(raw)
+            protocol = "v4.channel.k8s.io"
+            assert await socket.open(f"{PODS}/a/portforward?ports=80,81", protocol) == (101, protocol)
+            opened = [await socket.receive() for _ in range(4)]
+            assert opened == [b"\x00P\0", b"\x01P\0", b"\x02Q\0", b"\x03Q\0"]
+            failed = await socket.receive()
+            assert failed is not None
+            assert failed.startswith(b"\x03error forwarding port 81 to pod a")
+            await socket.send(b"\x00hello")
+            assert await socket.rest() == [b"\x00HELLO"]
+        other = await Raw.open(world)
+        refused = await other.request("GET", f"{PODS}/a/portforward?ports=99999")
+        assert refused.status == 400
+        await other.close()
 
     check(body, tmp_path, extra=[("node/fake", node)])
 

@@ -134,3 +134,17 @@ def test_quiet_pods_cause_no_writes(start: Start) -> None:
     version = cluster.get("pods", "a")["metadata"]["resourceVersion"]
     cluster.clock.advance("1h")
     assert cluster.get("pods", "a")["metadata"]["resourceVersion"] == version
+
+
+def test_a_pod_that_a_finalizer_keeps_is_told_to_have_ended(start: Start) -> None:
+    cluster = start(stopDelay=2.0)
+    made = pod()
+    made["metadata"]["finalizers"] = ["example.com/hold"]
+    cluster.create(made)
+    cluster.settle()
+    cluster.delete("pods", "a")
+    cluster.clock.advance(3)
+    found = status(cluster)
+    assert found["phase"] == "Failed"
+    assert ready(found) == "False"
+    assert found["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 137

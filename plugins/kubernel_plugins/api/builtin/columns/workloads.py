@@ -275,6 +275,12 @@ HORIZONTAL_POD_AUTOSCALER = (
     Column("Replicas", integer("status", "currentReplicas"), description="Replicas last seen."),
     AGE,
 )
+SCALE = (
+    NAME,
+    Column("Desired", integer("spec", "replicas"), type="integer", description="Replicas asked for."),
+    Column("Available", integer("status", "replicas"), type="integer", description="Replicas there are."),
+    AGE,
+)
 POD_DISRUPTION_BUDGET = (
     NAME,
     Column(

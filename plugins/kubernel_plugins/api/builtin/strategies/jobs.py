@@ -256,6 +256,10 @@ class CronJobStrategy(Builtin):
             known = schedule in _MACROS or schedule.startswith("@every ")
             problem = "" if known else f"unrecognized descriptor: {schedule}"
         else:
-            fields = len(schedule.split())
-            problem = "" if fields == 5 else f"expected exactly 5 fields, found {fields}: {schedule.split()}"
+            parts = schedule.split()
+            problem = (
+                f"expected exactly 5 fields, found {len(parts)}: [{' '.join(parts)}]"
+                if len(parts) != 5
+                else ""
+            )
         return [causes.invalid("spec.schedule", schedule, problem)] if problem else []

@@ -74,7 +74,7 @@ class ServiceStrategy(Builtin):
         for port in spec.get("ports") or ():
             if isinstance(port, dict):
                 port.setdefault("protocol", "TCP")
-                if not port.get("targetPort") and port.get("port"):
+                if not port.get("targetPort") and "port" in port:
                     port["targetPort"] = port["port"]
         if type in _WITH_NODE_PORTS or (type == "ClusterIP" and spec.get("externalIPs")):
             spec.setdefault("externalTrafficPolicy", "Cluster")
@@ -111,6 +111,11 @@ class ServiceStrategy(Builtin):
                 spec["clusterIP"] = old["clusterIP"]
                 if not spec.get("clusterIPs") and old.get("clusterIPs"):
                     spec["clusterIPs"] = list(old["clusterIPs"])
+            elif spec.get("clusterIP") != old.get("clusterIP") and spec.get("clusterIPs") == old.get(
+                "clusterIPs"
+            ):
+                # A patch of the one field means both.
+                spec["clusterIPs"] = [spec["clusterIP"], *(spec.get("clusterIPs") or ())[1:]]
             for key in ("ipFamilies", "ipFamilyPolicy"):
                 if not spec.get(key) and old.get(key):
                     spec[key] = old[key]
@@ -195,8 +200,8 @@ class ServiceStrategy(Builtin):
             taken.addresses.append(address)
             spec["clusterIP"], spec["clusterIPs"] = address, [address]
             return []
-        if wanted in had:
-            return []
+        if had:
+            return []  # its own, or a change that validation refuses
         if wanted not in pool:
             why = f"the provided network does not match the current range: {pool.network}"
             problem = f"failed to allocate IP {wanted}: {why}"

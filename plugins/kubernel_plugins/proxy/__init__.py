@@ -1,0 +1,1 @@
+"""Service proxies: what makes services reachable at their addresses."""

@@ -1,0 +1,1 @@
+"""Puts ``workload_kit`` on the path of the tests below."""
