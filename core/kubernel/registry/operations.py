@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from kubernel.registry.request import Request
@@ -65,8 +65,7 @@ class Result:
     obj: Obj | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WatchItem:
+class WatchItem(NamedTuple):
     """One thing to tell a watcher. ``type`` is the event as the watcher's selection sees it.
 
     ``record`` is what to send. ``event`` is the change itself when its cached frame may be sent;

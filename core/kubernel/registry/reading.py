@@ -59,6 +59,7 @@ class Reader:
     def __init__(self, store: ObjectStore, bus: WatchBus) -> None:
         self.store = store
         self.bus = bus
+        self._batch = _Batch()
 
     def get(self, type: ResourceType, namespace: str, name: str) -> Record:
         record = self.store.get(Key(type.resource, namespace, name))
@@ -178,28 +179,51 @@ class Reader:
             raise _watch_expired(since, self.store.oldest) from None
         except TooNew:
             raise _too_large(since, self.store.revision) from None
-        return Watch(cursor, selection, initial, self.store)
+        return Watch(cursor, selection, initial, self.store, self._batch)
 
 
 def _watch_expired(since: int, oldest: int) -> Expired:
     return Expired(f"too old resource version: {since} ({oldest})")
 
 
+class _Batch:
+    """What was last made of a slice of the history, for all watchers that come to the same slice."""
+
+    __slots__ = ("events", "items")
+
+    def __init__(self) -> None:
+        self.events: Sequence[Event] = ()
+        self.items: list[WatchItem] = []
+
+    def of(self, events: Sequence[Event]) -> list[WatchItem]:
+        if events is not self.events:
+            self.items = [WatchItem(event.type, event.record, event) for event in events]
+            self.events = events
+        return self.items
+
+
 class Watch:
     """A selected watch. ``initial`` comes first; then ``next`` gives at least one item a call.
 
-    ``next`` raises Expired when this watcher was too slow; the server going away ends it with
+    What ``next`` gives is shared and must not be changed: watchers that select everything and are equally
+    far get the same list. ``next`` raises Expired when this watcher was too slow; the server going away ends it with
     ``kubernel.watch.Closed``.
     """
 
-    __slots__ = ("_cursor", "_selection", "_store", "initial")
+    __slots__ = ("_batch", "_cursor", "_selection", "_store", "initial")
 
     def __init__(
-        self, cursor: Cursor, selection: Selection, initial: Sequence[Record], store: ObjectStore
+        self,
+        cursor: Cursor,
+        selection: Selection,
+        initial: Sequence[Record],
+        store: ObjectStore,
+        batch: _Batch,
     ) -> None:
         self._cursor = cursor
         self._selection = selection
         self._store = store
+        self._batch = batch
         self.initial = initial
 
     @property
@@ -219,7 +243,7 @@ class Watch:
 
     def _select(self, events: Sequence[Event]) -> list[WatchItem]:
         if self._selection.everything:
-            return [WatchItem(event.type, event.record, event) for event in events]
+            return self._batch.of(events)
         matches = self._selection.matches
         items = []
         for event in events:

@@ -50,7 +50,7 @@ class Cursor:
         return max(self._seen, self._bus.store.revision)
 
     def poll(self) -> list[Event]:
-        """What is ready now, possibly nothing. Raises TooOld, Closed."""
+        """What is ready now, possibly nothing; the list is shared and must not be changed. Raises TooOld, Closed."""
         bus = self._bus
         if self._closed or bus.closed:
             raise Closed
@@ -60,7 +60,7 @@ class Cursor:
         at = self._position - channel.dropped
         if at < 0:
             raise TooOld(self._seen, bus.store.oldest)
-        events = channel.events[at:]
+        events = channel.after(self._position)
         if events:
             self._position += len(events)
             self._seen = events[-1].record.revision

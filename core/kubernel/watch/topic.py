@@ -16,6 +16,9 @@ from kubernel.store.records import Event
 
 __all__ = ["Channel", "Split", "Topic"]
 
+_SHARED = 1024
+"""Events in a slice that is kept for the next cursor; a longer one is a single cursor catching up."""
+
 _revision = attrgetter("record.revision")
 
 
@@ -25,13 +28,27 @@ class Channel:
     ``dropped`` is how many are gone; the position of ``events[0]``. ``cursors`` counts those who follow.
     """
 
-    __slots__ = ("cursors", "dropped", "events", "waiting")
+    __slots__ = ("_slice", "_slice_at", "cursors", "dropped", "events", "waiting")
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.dropped = 0
         self.cursors = 0
         self.waiting: list[asyncio.Future[None]] = []
+        self._slice: list[Event] = []
+        self._slice_at = -1
+
+    def after(self, position: int) -> list[Event]:
+        """The events from ``position`` on, which nobody may change: all who ask at the same position before the
+        next event comes get the same list, so that what is made of it can be shared as well."""
+        at = position - self.dropped
+        count = len(self.events) - at
+        if self._slice_at == position and len(self._slice) == count:
+            return self._slice
+        found = self.events[at:]
+        if 0 < count <= _SHARED:
+            self._slice, self._slice_at = found, position
+        return found
 
     @property
     def end(self) -> int:
@@ -47,6 +64,7 @@ class Channel:
             count = bisect_right(events, oldest, key=_revision)
             del events[:count]
             self.dropped += count
+            self._slice, self._slice_at = [], -1
 
     def wake(self) -> None:
         waiting, self.waiting = self.waiting, []

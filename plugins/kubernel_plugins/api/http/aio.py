@@ -19,7 +19,7 @@ from aiohttp.web_server import Server
 from kubernel.errors import BadRequest, InternalError, RequestEntityTooLarge
 
 from .responses import error_reply
-from .transport import Handler, Reply, Stream
+from .transport import Handler, Reply, Shared, Stream
 
 if TYPE_CHECKING:
     from aiohttp.web_ws import WebSocketResponse
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpServer", "Limits"]
 
+_COPIED = 64 * 1024
+"""Copying less than this is cheaper than sending a head and its body one by one."""
 _STATUS_LINES: dict[int, bytes] = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
 
@@ -121,7 +123,7 @@ class _Response:
         )
         if request.method == "HEAD":
             body = b""
-        if len(body) < 65536:
+        if len(body) < _COPIED:
             transport.write(head + body)
         else:
             transport.write(head)
@@ -271,16 +273,36 @@ class _ChunkStream:
         if self.exchange.protocol.writing_paused:
             await self.exchange.drain()
 
+    async def share(self, piece: Shared) -> None:
+        if self.chunked and piece.data:
+            framed = piece.framed
+            if framed is None:
+                framed = piece.framed = b"%x\r\n%b\r\n" % (len(piece.data), piece.data)
+            self._send(framed)
+        else:
+            self.push(piece.data)
+        if self.exchange.protocol.writing_paused:
+            await self.exchange.drain()
+
     def push(self, data: bytes) -> None:
+        size = len(data)
+        if not size or not self.chunked:
+            self._send(data)
+        elif size < _COPIED:
+            self._send(b"%x\r\n%b\r\n" % (size, data))
+        else:
+            self._send(b"%x\r\n" % size, data, b"\r\n")
+
+    def _send(self, *pieces: bytes) -> None:
         transport = self.exchange.protocol.transport
         if transport is None:
             raise ConnectionResetError("client is gone")
-        if not data or self.silent:
+        if self.silent:
             return
-        if self.chunked:
-            transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        if len(pieces) == 1:
+            transport.write(pieces[0])
         else:
-            transport.write(data)
+            transport.writelines(pieces)
 
     @property
     def congested(self) -> bool:

@@ -16,7 +16,7 @@ from kubernel.watch import Closed
 from . import query as q
 from .responses import JSON_HEAD, json_stream_head
 from .shapes import Shape
-from .transport import Reply
+from .transport import Reply, Shared
 
 if TYPE_CHECKING:
     import random
@@ -88,11 +88,11 @@ def _joined(items: Iterator[bytes], separator: bytes) -> Iterator[bytes]:
 class _Joined:
     """The last batch of events as bytes, shared by all watchers that see the same ones."""
 
-    __slots__ = ("key", "payload")
+    __slots__ = ("items", "payload")
 
     def __init__(self) -> None:
-        self.key: tuple[object, ...] = ()
-        self.payload = b""
+        self.items: Sequence[WatchItem] = ()
+        self.payload = Shared(b"")
 
 
 class Watcher:
@@ -125,12 +125,12 @@ class Watcher:
             await stream.write(_error_frame(error))
             await stream.close()
             return
-        unfiltered = not (namespace or options.labels or options.fields)
+        unfiltered = not (options.labels or options.fields)
         try:
             stream = await exchange.stream(200, _WATCH_HEAD + head)
             try:
                 async with self.clock.timeout(lasting):
-                    await self._run(stream, watch, shape, options, unfiltered)
+                    await self._run(stream, watch, type, shape, options, unfiltered)
             except TimeoutError:
                 pass
             except ApiError as error:
@@ -141,7 +141,13 @@ class Watcher:
             watch.close()
 
     async def _run(
-        self, stream: Stream, watch: Watch, shape: Shape, options: WatchOptions, unfiltered: bool
+        self,
+        stream: Stream,
+        watch: Watch,
+        type: ResourceType,
+        shape: Shape,
+        options: WatchOptions,
+        unfiltered: bool,
     ) -> None:
         first = True
         for piece in _joined(_initial(watch.initial, shape), b""):
@@ -155,38 +161,38 @@ class Watcher:
         try:
             while True:
                 items = await watch.next()
-                await stream.write(self._payload(items, shape, unfiltered, state))
+                if unfiltered and shape.shares_frames:
+                    state.first = False
+                    await stream.share(self._joint(items, type))
+                else:
+                    await stream.write(_payload(items, shape, state))
         except Closed:
             return
         finally:
             state.cancel()
 
-    def _payload(
-        self, items: Sequence[WatchItem], shape: Shape, unfiltered: bool, state: _Bookmarks
-    ) -> bytes:
-        if not shape.shares_frames:
-            frames = []
-            for item in items:
-                frames.append(
-                    b'{"type":"%b","object":%b}\n'
-                    % (item.type.encode(), shape.event(item.record, state.first))
-                )
-                state.first = False
-            return b"".join(frames)
-        state.first = False
-        if not unfiltered:
-            return b"".join([_frame(item) for item in items])
-        if len(items) == 1:
-            return _frame(items[0])
-        resource = shape.type.resource
-        key = (items[0].record.revision, items[-1].record.revision, len(items))
-        joined = self._joined.get(resource)
+    def _joint(self, items: Sequence[WatchItem], type: ResourceType) -> Shared:
+        """Watchers that select everything and are equally far are handed the very same list."""
+        joined = self._joined.get(type.resource)
         if joined is None:
-            joined = self._joined[resource] = _Joined()
-        if joined.key != key:
-            joined.payload = b"".join([_frame(item) for item in items])
-            joined.key = key
+            joined = self._joined[type.resource] = _Joined()
+        if joined.items is not items:
+            joined.payload = Shared(b"".join([_frame(item) for item in items]))
+            joined.items = items
         return joined.payload
+
+
+def _payload(items: Sequence[WatchItem], shape: Shape, state: _Bookmarks) -> bytes:
+    if shape.shares_frames:
+        state.first = False
+        return b"".join([_frame(item) for item in items])
+    frames = []
+    for item in items:
+        frames.append(
+            b'{"type":"%b","object":%b}\n' % (item.type.encode(), shape.event(item.record, state.first))
+        )
+        state.first = False
+    return b"".join(frames)
 
 
 def _initial(records: Iterable[Record], shape: Shape) -> Iterator[bytes]:

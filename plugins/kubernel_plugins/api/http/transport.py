@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from kubernel.registry.request import UserInfo
 
-__all__ = ["Connection", "Exchange", "Handler", "Headers", "Reply", "SocketChannel", "Stream", "header_block"]
+__all__ = [
+    "Connection",
+    "Exchange",
+    "Handler",
+    "Headers",
+    "Reply",
+    "Shared",
+    "SocketChannel",
+    "Stream",
+    "header_block",
+]
 
 
 class Headers(Protocol):
@@ -38,12 +48,26 @@ class Connection(Protocol):
     def remote(self) -> str: ...
 
 
+class Shared:
+    """Bytes that go to many streams. ``framed`` is for the streams: the bytes as their protocol sends them."""
+
+    __slots__ = ("data", "framed")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.framed: bytes | None = None
+
+
 class Stream(Protocol):
     """An open-ended response body. The task that opened it is cancelled when the client leaves."""
 
     async def write(self, data: bytes) -> None:
         """Send; returns when the client keeps up. ConnectionError once the client is gone or was cut
         off for being too slow."""
+        ...
+
+    async def share(self, piece: Shared) -> None:
+        """``write`` for what many streams are sent."""
         ...
 
     def push(self, data: bytes) -> None:
