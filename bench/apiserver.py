@@ -60,9 +60,12 @@ def pod(name: str, pad: int = 0) -> dict[str, Any]:
 
 
 async def serve(directory: str) -> None:
+    from kubernel.collector import CollectorPolicy
     from kubernel.config import parse
     from kubernel.kernel import Kernel
 
+    policy = CollectorPolicy()
+    policy.loading()
     kernel = Kernel(
         parse(
             {
@@ -80,6 +83,7 @@ async def serve(directory: str) -> None:
         )
     )
     await kernel.start()
+    policy.loaded()  # as `kubernel up` does it
     print(kernel.url, flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     await kernel.stop()
