@@ -44,6 +44,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "rootca",
         "deployment",
         "replicaset",
+        "daemonset",
         "job",
         "endpoints",
         "endpointslice",

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 
 from kubernel.errors import Invalid, NotFound
 from kubernel.objects import meta
+from kubernel.objects.selectors import from_object
 
 if TYPE_CHECKING:
     from kubernel.client import Client
     from kubernel.client.informer import Informer
+    from kubernel.client.reconciler import ObjectKey
     from kubernel.objects.selectors import Selector
-    from kubernel.store.records import Obj
+    from kubernel.store.records import EventType, Obj
 
-__all__ = ["ORPHANS", "claim", "index_orphans"]
+__all__ = ["ORPHANS", "adopters", "claim", "index_orphans"]
 
 ORPHANS = "orphans"
 """Name of the index of objects that no controller owns, by namespace."""
@@ -29,6 +31,20 @@ def index_orphans(informer: Informer) -> None:
 
 def _orphan_namespace(obj: Obj) -> Iterable[str]:
     return () if meta.controller_of(obj) else (meta.namespace(obj),)
+
+
+def adopters(primary: Informer, type: EventType, obj: Obj) -> list[ObjectKey]:
+    """Keys of the objects of ``primary`` whose ``spec.selector`` matches an object nobody controls."""
+    if type == "DELETED" or meta.controller_of(obj) is not None:
+        return []
+    labels = meta.labels(obj)
+    if not labels:
+        return []
+    return [
+        meta.key(owner)
+        for owner in primary.list(meta.namespace(obj))
+        if from_object(owner["spec"].get("selector") or {}).matches(labels)
+    ]
 
 
 async def claim(
