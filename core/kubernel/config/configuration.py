@@ -45,6 +45,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "deployment",
         "replicaset",
         "daemonset",
+        "statefulset",
         "job",
         "endpoints",
         "endpointslice",

@@ -5,7 +5,7 @@ Source: k8s.io/kubernetes/pkg/controller/controller_ref_manager.go (v1.37).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from kubernel.errors import Invalid, NotFound
@@ -48,12 +48,17 @@ def adopters(primary: Informer, type: EventType, obj: Obj) -> list[ObjectKey]:
 
 
 async def claim(
-    client: Client, resource: str, informer: Informer, owner: Obj, selector: Selector
+    client: Client,
+    resource: str,
+    informer: Informer,
+    owner: Obj,
+    selector: Selector,
+    accept: Callable[[Obj], bool] = lambda obj: True,
 ) -> list[Obj]:
     """The objects of ``resource`` that ``owner`` controls, after adopting and releasing.
 
     Orphans that match are adopted, owned objects that no longer match are let go; neither while ``owner`` is
-    being deleted. ``informer`` must have the index ``ORPHANS``.
+    being deleted. ``accept`` narrows what matches. ``informer`` must have the index ``ORPHANS``.
     """
     uid, namespace = meta.uid(owner), meta.namespace(owner)
     leaving = meta.is_deleting(owner)
@@ -62,14 +67,14 @@ async def claim(
         controller = meta.controller_of(obj)
         if controller is None or controller["uid"] != uid:
             continue
-        if selector.matches(meta.labels(obj)):
+        if selector.matches(meta.labels(obj)) and accept(obj):
             claimed.append(obj)
         elif not leaving:
             await _release(client, resource, obj, uid)
     if leaving:
         return claimed
     for obj in informer.by(ORPHANS, namespace):
-        if not meta.is_deleting(obj) and selector.matches(meta.labels(obj)):
+        if not meta.is_deleting(obj) and selector.matches(meta.labels(obj)) and accept(obj):
             adopted = await _adopt(client, resource, obj, owner)
             if adopted is not None:
                 claimed.append(adopted)
