@@ -47,6 +47,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "daemonset",
         "statefulset",
         "job",
+        "cronjob",
         "endpoints",
         "endpointslice",
         "garbage",
