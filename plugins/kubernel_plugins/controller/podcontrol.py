@@ -42,6 +42,14 @@ class PodControl:
     async def create(self, owner: Obj, wanted: Sequence[Obj]) -> ApiError | None:
         """Create in batches of 1, 2, 4, …: when the first is refused, the others need not be tried.
         The first refusal is the answer."""
+        try:
+            return await self._create(owner, wanted)
+        except asyncio.CancelledError:
+            # Stopped half-way, or no longer the leader: what was not sent will not arrive.
+            self._expected.forget(meta.uid(owner))
+            raise
+
+    async def _create(self, owner: Obj, wanted: Sequence[Obj]) -> ApiError | None:
         uid = meta.uid(owner)
         self._expected.expect_creations(uid, len(wanted))
         done, batch = 0, 1

@@ -59,6 +59,8 @@ class Plugin(Reconciler):
 
     async def start(self) -> None:
         await super().start()
+        # What an earlier run was interrupted in will not arrive.
+        self._expected = Expectations(self.clock)
         self._pods = self.informer("pods")
         index_orphans(self._pods)
         self._unlisten.append(self._pods.add_listener(self._observe))
