@@ -55,6 +55,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "garbage",
         "nodelifecycle",
         "podgc",
+        "disruption",
     ),
     "scheduler_policy": (
         "node_unschedulable",
