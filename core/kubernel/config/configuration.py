@@ -35,7 +35,14 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "store": ("sqlite",),
     "types": ("builtin",),
     "auth": ("x509", "token", "serviceaccount", "anonymous", "rbac"),
-    "admission": ("namespace_lifecycle", "serviceaccount", "priority", "default_tolerations"),
+    "admission": (
+        "namespace_lifecycle",
+        "limitranger",
+        "serviceaccount",
+        "priority",
+        "default_tolerations",
+        "resourcequota",
+    ),
     "api": ("http",),
     "controller": (
         "bootstrap",
@@ -56,6 +63,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "nodelifecycle",
         "podgc",
         "disruption",
+        "resourcequota",
     ),
     "scheduler_policy": (
         "node_unschedulable",
