@@ -81,9 +81,10 @@ class Claims:
                 after.append(_kept(before, {"apiVersion": "v1", "kind": "Pod", **pod}))
             if after == before:
                 continue
-            patch = {"metadata": {"uid": meta.uid(claim), "ownerReferences": after or None}}
             try:
-                await self._client.patch(RESOURCE, meta.name(claim), patch, meta.namespace(claim))
+                await self._client.update(
+                    RESOURCE, meta.replace(claim, ("metadata", "ownerReferences"), after)
+                )
             except NotFound:
                 continue
 
