@@ -59,6 +59,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "ttlafterfinished",
         "endpoints",
         "endpointslice",
+        "endpointslicemirroring",
         "garbage",
         "nodelifecycle",
         "podgc",
