@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import Forbidden, Invalid, NotFound
 from kubernel.objects import meta
+from kubernel.objects.selectors import from_object
 
 if TYPE_CHECKING:
     from kubernel.client import Client
     from kubernel.client.informer import Informer
+    from kubernel.client.reconciler import ObjectKey
     from kubernel.objects.selectors import Selector
-    from kubernel.store.records import Obj
+    from kubernel.store.records import EventType, Obj
 
-__all__ = ["ORPHANS", "Claims", "index_orphans", "namespace_is_terminating"]
+__all__ = ["ORPHANS", "Claims", "adopters", "index_orphans", "namespace_is_terminating"]
 
 ORPHANS = "orphans"
 """Name of the index of objects that no controller owns, by namespace."""
@@ -32,11 +34,30 @@ def _orphan_namespace(obj: Obj) -> Iterable[str]:
     return () if meta.controller_of(obj) else (meta.namespace(obj),)
 
 
+def _selector_of(owner: Obj) -> Selector:
+    return from_object(owner["spec"].get("selector") or {})
+
+
 def namespace_is_terminating(error: BaseException) -> bool:
     """Whether a create was refused because its namespace goes away: nothing is left to be done then."""
     return isinstance(error, Forbidden) and any(
         cause.reason == "NamespaceTerminating" for cause in error.causes
     )
+
+
+def adopters(
+    primary: Informer,
+    type: EventType,
+    obj: Obj,
+    selector: Callable[[Obj], Selector] = _selector_of,
+) -> list[ObjectKey]:
+    """Keys of the objects of ``primary`` whose selector matches an object nobody controls."""
+    if type == "DELETED" or meta.controller_of(obj) is not None:
+        return []
+    labels = meta.labels(obj)
+    if not labels:
+        return []
+    return [meta.key(owner) for owner in primary.list(meta.namespace(obj)) if selector(owner).matches(labels)]
 
 
 def _any(obj: Obj) -> bool:
@@ -57,17 +78,25 @@ class Claims:
     informer: Informer
     finalizer: str = ""
 
-    async def of(self, owner: Obj, selector: Selector, *, wanted: Callable[[Obj], bool] = _any) -> list[Obj]:
+    async def of(
+        self,
+        owner: Obj,
+        selector: Selector,
+        *,
+        wanted: Callable[[Obj], bool] = _any,
+        accept: Callable[[Obj], bool] = _any,
+    ) -> list[Obj]:
         """The objects that ``owner`` controls, after adopting and releasing.
 
         Orphans that match are adopted, owned objects that no longer match are let go; neither while
-        ``owner`` is being deleted, neither for objects that are not ``wanted``.
+        ``owner`` is being deleted, neither for objects that are not ``wanted``. ``accept`` narrows what
+        matches.
         """
         uid, namespace = meta.uid(owner), meta.namespace(owner)
         leaving = meta.is_deleting(owner)
         claimed: list[Obj] = []
         for obj in self.informer.by("owner", uid):
-            if selector.matches(meta.labels(obj)):
+            if selector.matches(meta.labels(obj)) and accept(obj):
                 claimed.append(obj)
             elif not leaving and wanted(obj):
                 await self._release(obj, uid)
@@ -76,7 +105,10 @@ class Claims:
         orphans = [
             obj
             for obj in self.informer.by(ORPHANS, namespace)
-            if not meta.is_deleting(obj) and selector.matches(meta.labels(obj)) and wanted(obj)
+            if not meta.is_deleting(obj)
+            and selector.matches(meta.labels(obj))
+            and accept(obj)
+            and wanted(obj)
         ]
         if orphans and await self._may_adopt(owner):
             for obj in orphans:

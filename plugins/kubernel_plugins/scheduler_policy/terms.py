@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from kubernel.plugin.scheduling import NodeState
-
-__all__ = ["any_term_matches", "term_matches"]
+__all__ = ["Place", "any_term_matches", "term_matches"]
 
 
-def any_term_matches(terms: Iterable[Mapping[str, Any]], node: NodeState) -> bool:
+class Place(Protocol):
+    """What terms ask of a node."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def labels(self) -> Mapping[str, str]: ...
+
+
+def any_term_matches(terms: Iterable[Mapping[str, Any]], node: Place) -> bool:
     """Terms are ORed; an empty term matches nothing."""
     return any(term_matches(term, node) for term in terms)
 
 
-def term_matches(term: Mapping[str, Any], node: NodeState) -> bool:
+def term_matches(term: Mapping[str, Any], node: Place) -> bool:
     labels = term.get("matchExpressions") or ()
     fields = term.get("matchFields") or ()
     if not labels and not fields:

@@ -1,6 +1,6 @@
 """Node lifecycle controller: silent nodes become Unknown and tainted, their pods are evicted.
 
-Source: k8s.io/kubernetes/pkg/controller/{nodelifecycle,tainteviction,podgc} (v1.37).
+Source: k8s.io/kubernetes/pkg/controller/{nodelifecycle,tainteviction} (v1.37).
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ _GRACE = 40.0
 """Seconds without a sign of life after which a node is Unknown (--node-monitor-grace-period)."""
 _STARTUP_GRACE = 60.0
 """The same for a node that has never said anything (--node-startup-grace-period)."""
-_QUARANTINE = 40.0
-"""Seconds a node must have been gone before its pods are removed (podgc's quarantineTime)."""
 _WATCHED = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 
 
@@ -36,15 +34,15 @@ def _node_of(obj: Obj) -> Iterable[str]:
 
 
 def _node_of_pod(self: Plugin, type: EventType, pod: Obj, old: Obj | None) -> Iterable[ObjectKey]:
-    """A pod on a node that is gone or drives pods away."""
+    """A pod on a node that drives pods away."""
     for name in _node_of(pod):
         node = self.primary.get(name)
-        if type != "DELETED" and (node is None or taints.no_execute(node)):
+        if type != "DELETED" and node is not None and taints.no_execute(node):
             yield "", name
 
 
 class Plugin(Reconciler):
-    """The ``nodelifecycle`` controller. A key is a node's name, also of one that is gone."""
+    """The ``nodelifecycle`` controller. A key is a node's name."""
 
     resource = "nodes"
     watches = {"pods": _node_of_pod}  # noqa: RUF012 - typed ClassVar in the base
@@ -55,7 +53,6 @@ class Plugin(Reconciler):
         super().__init__(settings, handle)
         self._alive: dict[str, float] = {}
         self._heartbeats: dict[str, object] = {}
-        self._gone: dict[str, float] = {}
         self._tainted: dict[tuple[str, str, str], float] = {}
 
     async def start(self) -> None:
@@ -79,8 +76,8 @@ class Plugin(Reconciler):
     async def reconcile(self, namespace: str, name: str) -> float | None:
         node = self.primary.get(name)
         if node is None:
-            return await self._forget(name)
-        self._gone.pop(name, None)
+            self._forget(name)
+            return None
         self._note_heartbeat(node)
         waits = [self._silence_left(node)]
         if waits[0] is None:
@@ -180,9 +177,7 @@ class Plugin(Reconciler):
                 "TaintManagerEviction",
                 f"Marking for deletion Pod {meta.namespace(pod)}/{meta.name(pod)}",
             )
-            await self._remove(
-                pod, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint", None
-            )
+            await self._remove(pod)
         return soonest
 
     def _since(self, node: str, taint: Mapping[str, Any]) -> float:
@@ -196,50 +191,30 @@ class Plugin(Reconciler):
         for entry in [entry for entry in self._tainted if entry[0] == node]:
             del self._tainted[entry]
 
-    # --- nodes that are gone
+    # --- nodes and pods that go
 
-    async def _forget(self, name: str) -> float | None:
-        """Remove the pods of a node that no longer exists, once that has been so for a while."""
+    def _forget(self, name: str) -> None:
+        """Nothing is known of a node that no longer exists."""
         self._alive.pop(name, None)
         self._heartbeats.pop(name, None)
         self._forget_taints(name)
-        left = self._pods.by("node", name)
-        if not left:
-            self._gone.pop(name, None)
-            return None
-        gone = self._gone.setdefault(name, self.clock.monotonic())
-        wait = gone + _QUARANTINE - self.clock.monotonic()
-        if wait > 0:
-            return wait
-        try:
-            await self.client.get("nodes", name)
-            return _QUARANTINE
-        except NotFound:
-            pass
-        for pod in left:
-            await self._remove(pod, "DeletionByPodGC", "PodGC: node no longer exists", 0)
-        return None
 
-    async def _remove(self, pod: Obj, reason: str, message: str, grace: int | None) -> None:
+    async def _remove(self, pod: Obj) -> None:
         """Say in the pod's status why it goes, then delete it."""
-        name, namespace = meta.key(pod)[1], meta.namespace(pod)
+        name, namespace = meta.name(pod), meta.namespace(pod)
         try:
             found, changed = conditions.set(
                 meta.get(pod, "status", "conditions"),
                 "DisruptionTarget",
                 "True",
-                reason,
-                message,
+                "DeletionByTaintManager",
+                "Taint manager: deleting due to NoExecute taint",
                 rfc3339(self.clock.time()),
             )
-            finished = meta.get(pod, "status", "phase") in ("Succeeded", "Failed")
-            if changed and not finished:
+            if changed and meta.get(pod, "status", "phase") not in ("Succeeded", "Failed"):
                 status = {**(pod.get("status") or {}), "conditions": found}
-                if grace == 0:
-                    # Nobody is left who could say how it ended.
-                    status["phase"] = "Failed"
                 await self.client.update("pods", {**pod, "status": status}, subresource="status")
-            await self.client.delete("pods", name, namespace, grace_period=grace, uid=meta.uid(pod))
+            await self.client.delete("pods", name, namespace, uid=meta.uid(pod))
         except NotFound:
             return
         except ApiError:

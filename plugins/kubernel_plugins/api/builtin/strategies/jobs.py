@@ -38,7 +38,6 @@ _COUNTS = (
     "maxFailedIndexes",
 )
 _MAX_INT32 = 2**31 - 1
-_MACROS = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
 _NAME_LIMIT = 52
 
 
@@ -234,7 +233,7 @@ class CronJobStrategy(Builtin):
         if request.subresource == "status":
             return []
         spec = obj.get("spec") or {}
-        found = self._schedule(spec.get("schedule") or "")
+        found = self._schedule(spec.get("schedule") or "") + self._time_zone(spec.get("timeZone"))
         found += not_negative(
             spec,
             "spec",
@@ -252,14 +251,28 @@ class CronJobStrategy(Builtin):
         if "TZ" in schedule:
             detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
             return [causes.invalid("spec.schedule", schedule, detail)]
-        if schedule.startswith("@"):
-            known = schedule in _MACROS or schedule.startswith("@every ")
-            problem = "" if known else f"unrecognized descriptor: {schedule}"
+        from kubernel_plugins import cron  # time zones are not for start-up
+
+        try:
+            cron.parse(schedule)
+        except ValueError as error:
+            return [causes.invalid("spec.schedule", schedule, str(error))]
+        return []
+
+    @staticmethod
+    def _time_zone(name: str | None) -> list[Cause]:
+        if name is None:
+            return []
+        from kubernel_plugins import cron
+
+        problem = ""
+        if not name:
+            problem = "timeZone must not be empty string"
+        elif name.lower() == "local":
+            problem = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"
         else:
-            parts = schedule.split()
-            problem = (
-                f"expected exactly 5 fields, found {len(parts)}: [{' '.join(parts)}]"
-                if len(parts) != 5
-                else ""
-            )
-        return [causes.invalid("spec.schedule", schedule, problem)] if problem else []
+            try:
+                cron.zone(name)
+            except ValueError as error:
+                problem = str(error)
+        return [causes.invalid("spec.timeZone", name, problem)] if problem else []

@@ -1,0 +1,150 @@
+"""What keeps as many pods of a template alive as asked for: ReplicaSets and ReplicationControllers.
+
+Source: k8s.io/kubernetes/pkg/controller/replicaset/{replica_set,replica_set_utils}.go (v1.37).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kubernel.client.expectations import Expectations
+from kubernel.client.reconciler import ObjectKey, Reconciler
+from kubernel.clock import rfc3339
+from kubernel.objects import conditions, meta
+from kubernel_plugins.controller import pods
+from kubernel_plugins.controller.ownership import Claims, adopters, index_orphans
+from kubernel_plugins.controller.podcontrol import PodControl
+
+if TYPE_CHECKING:
+    from kubernel.errors import ApiError
+    from kubernel.objects.selectors import Selector
+    from kubernel.store.records import EventType, Obj
+
+__all__ = ["ReplicasController"]
+
+_BURST = 500
+"""Most pods created or deleted in one reconcile (upstream's BurstReplicas)."""
+
+
+def _owners_of_orphan(
+    self: ReplicasController, type: EventType, pod: Obj, old: Obj | None
+) -> Iterable[ObjectKey]:
+    return adopters(self.primary, type, pod, self.selector)
+
+
+class ReplicasController(Reconciler):
+    """Subclasses name ``resource`` and ``user`` and say what the selector is."""
+
+    owns = ("pods",)
+    watches = {"pods": _owners_of_orphan}  # noqa: RUF012 - typed ClassVar in the base
+
+    @staticmethod
+    def selector(owner: Obj) -> Selector:
+        """Which pods are the owner's."""
+        raise NotImplementedError
+
+    async def start(self) -> None:
+        await super().start()
+        # What an earlier run was interrupted in will not arrive.
+        self._expected = Expectations(self.clock)
+        self._pods = self.informer("pods")
+        index_orphans(self._pods)
+        self._claims = Claims(self.client, self.resource, "pods", self._pods)
+        self._control = PodControl(self.client, self.recorder, self._expected)
+        self._unlisten.append(self._pods.add_listener(self._control.observe))
+
+    async def reconcile(self, namespace: str, name: str) -> float | None:
+        rs = self.primary.get(name, namespace)
+        if rs is None:
+            return None
+        uid = meta.uid(rs)
+        # Before the pods are looked at: an event in between would make an old count look like a new one.
+        wait = self._expected.give_up_in(uid)
+        owned = await self._claims.of(rs, self.selector(rs), wanted=pods.is_active)
+        active = [pod for pod in owned if pods.is_active(pod)]
+        failure: ApiError | None = None
+        if meta.is_deleting(rs):
+            self._expected.forget(uid)
+        elif not wait:
+            failure = await self._manage(rs, active)
+        again = await self._update_status(rs, active, owned, failure)
+        return min(filter(None, (wait, again)), default=None)
+
+    # --- pods
+
+    async def _manage(self, rs: Obj, active: Sequence[Obj]) -> ApiError | None:
+        wanted = rs["spec"].get("replicas", 1)
+        missing = wanted - len(active)
+        if missing > 0:
+            pod = pods.from_template(rs["spec"]["template"], rs)
+            return await self._control.create(rs, [pod] * min(missing, _BURST))
+        if missing < 0:
+            same_node = self._pods_by_node(rs)
+            ranked = sorted(active, key=lambda pod: pods.deletion_rank(pod, same_node))
+            return await self._control.delete(rs, ranked[: min(-missing, _BURST)])
+        return None
+
+    def _pods_by_node(self, rs: Obj) -> Counter[str]:
+        """Active pods by node of all ReplicaSets that the same Deployment controls."""
+        controller = meta.controller_of(rs)
+        family = [rs] if controller is None else self.primary.by("owner", controller["uid"])
+        counts: Counter[str] = Counter()
+        for member in family:
+            for pod in self._pods.by("owner", meta.uid(member)):
+                if pods.is_active(pod):
+                    counts[(pod.get("spec") or {}).get("nodeName", "")] += 1
+        return counts
+
+    # --- status
+
+    async def _update_status(
+        self, rs: Obj, active: Sequence[Obj], owned: Sequence[Obj], failure: ApiError | None
+    ) -> float | None:
+        now = self.clock.time()
+        min_ready = rs["spec"].get("minReadySeconds", 0)
+        template_labels = meta.get(rs, "spec", "template", "metadata", "labels", default={})
+        labelled = ready = available = 0
+        soonest: float | None = None
+        for pod in active:
+            labels = meta.labels(pod)
+            labelled += all(labels.get(key) == value for key, value in template_labels.items())
+            since = pods.ready_since(pod)
+            if since is None:
+                continue
+            ready += 1
+            if pods.is_available(pod, min_ready, now):
+                available += 1
+            else:
+                wait = since + min_ready - now
+                soonest = wait if soonest is None else min(soonest, wait)
+        old = rs.get("status") or {}
+        status: dict[str, Any] = {
+            "replicas": len(active),
+            "fullyLabeledReplicas": labelled,
+            "readyReplicas": ready,
+            "availableReplicas": available,
+            "terminatingReplicas": sum(meta.is_deleting(pod) and not pods.is_finished(pod) for pod in owned),
+            "observedGeneration": meta.get(rs, "metadata", "generation", default=0),
+        }
+        status = {
+            key: value for key, value in status.items() if value or key in ("replicas", "terminatingReplicas")
+        }
+        found = old.get("conditions") or []
+        if failure is not None:
+            wanted = rs["spec"].get("replicas", 1)
+            reason = "FailedCreate" if wanted > len(active) else "FailedDelete"
+            if conditions.find(rs, "ReplicaFailure") is None:
+                found, _ = conditions.set(
+                    found, "ReplicaFailure", "True", reason, failure.message, rfc3339(now)
+                )
+        else:
+            found, _ = conditions.remove(found, "ReplicaFailure")
+        if found:
+            status["conditions"] = found
+        if status != old:
+            await self.client.update(self.resource, {**rs, "status": status}, subresource="status")
+        if failure is not None:
+            raise failure
+        return soonest

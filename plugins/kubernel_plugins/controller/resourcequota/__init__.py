@@ -1,0 +1,106 @@
+"""Resource quota controller: the use of ResourceQuotas, counted anew.
+
+Source: k8s.io/kubernetes/pkg/controller/resourcequota (v1.37).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from kubernel.client.reconciler import Reconciler
+from kubernel.objects import meta
+from kubernel_plugins.controller import pods
+from kubernel_plugins.usage import applies, total, tracked, usage
+
+if TYPE_CHECKING:
+    from kubernel.client.informer import Informer
+    from kubernel.store.records import EventType, Obj
+
+__all__ = ["Plugin"]
+
+_AFTERWARDS = 5.0
+"""Seconds after a creation until it is counted again: admission has counted it already, though perhaps at the same time
+as a count here that could not see it yet."""
+
+
+class Plugin(Reconciler):
+    """The ``resourcequota`` controller."""
+
+    resource = "resourcequotas"
+    resync = 300.0
+    user = "system:serviceaccount:kube-system:resourcequota-controller"
+
+    def __init__(self, settings: Any, handle: Any) -> None:
+        super().__init__(settings, handle)
+        self._followed: dict[tuple[str, str], Informer | None] = {}
+
+    async def start(self) -> None:
+        self._followed.clear()
+        await super().start()
+
+    def _on_primary(self, type: EventType, obj: Obj, old: Obj | None) -> None:
+        # Each creation in the namespace changes the status: no reason to count.
+        if old is None or (old.get("spec") or {}) != (obj.get("spec") or {}):
+            super()._on_primary(type, obj, old)
+
+    async def reconcile(self, namespace: str, name: str) -> None:
+        quota = self.primary.get(name, namespace)
+        if quota is None or meta.is_deleting(quota):
+            return
+        hard: dict[str, str] = (quota.get("spec") or {}).get("hard") or {}
+        now = self.clock.time()
+        used: dict[str, str] = {}
+        for plural, group in sorted({kind for key in hard if (kind := tracked(key)) is not None}):
+            informer = await self._follow(plural, group)
+            found = informer.list(namespace) if informer is not None else ()
+            counted = total(
+                usage(plural, group, obj, now) for obj in found if applies(quota, plural, group, obj)
+            )
+            used |= {key: counted.get(key, "0") for key in hard if tracked(key) == (plural, group)}
+        status = {"hard": hard, "used": used}
+        if status != (quota.get("status") or {}):
+            await self.client.update(self.resource, {**quota, "status": status}, subresource="status")
+
+    async def _follow(self, plural: str, group: str) -> Informer | None:
+        """The view of what a quota counts; None while nothing of that name is served."""
+        key = plural, group
+        informer = self._followed.get(key)
+        if informer is None:
+            served = await self.client.discover()
+            version = next(
+                (one["version"] for one in served if one["resource"] == plural and one["group"] == group),
+                None,
+            )
+            if version is None:
+                return None
+            informer = self.informer(f"{plural}.{version}.{group}" if group else plural)
+            await informer.synced()
+            if self._followed.get(key) is None:
+                self._followed[key] = informer
+                self._listen(informer, self._recount(plural, group))
+        return informer
+
+    def _recount(self, plural: str, group: str) -> Callable[[EventType, Obj, Obj | None], None]:
+        def changed(type: EventType, obj: Obj, old: Obj | None) -> None:
+            if type == "ADDED":
+                delay = _AFTERWARDS
+            elif type == "DELETED" or _frees(plural, group, obj, old):
+                delay = 0.0
+            else:
+                return
+            for quota in self.primary.list(meta.namespace(obj)):
+                self.queue.add(meta.key(quota), delay)
+
+        return changed
+
+
+def _frees(plural: str, group: str, obj: Obj, old: Obj | None) -> bool:
+    """Whether a change gives something back."""
+    if group or old is None:
+        return False
+    if plural == "pods":
+        return pods.is_finished(obj) and not pods.is_finished(old)
+    if plural in ("services", "persistentvolumeclaims"):
+        return obj.get("spec") != old.get("spec")
+    return False
