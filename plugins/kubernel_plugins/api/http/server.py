@@ -22,7 +22,7 @@ from .identity import Gate
 from .metrics import Metrics
 from .negotiate import Form, Negotiator
 from .paths import Target, parse
-from .reading import BATCH, ListWriter, Watcher
+from .reading import ListWriter, Watcher
 from .responses import GZIP_FROM, JSON_HEAD, error_reply, gzip_reply, warning_head, yaml_reply
 from .shapes import Shape, shape_for
 from .transport import Reply
@@ -248,18 +248,16 @@ class Api:
             )
         if verb not in type.verbs and verb not in ("create", "update"):
             raise MethodNotSupported.for_verb(type.plural, type.group, verb)
-        extra = stamp + (warning_head((type.deprecation,)) if type.deprecation else b"")
+        extra = warning_head((type.deprecation,)) if type.deprecation else b""
         if verb == "list":
             page = await self.registry.list(type, namespace, q.list_options(query))
-            gzip = len(page.records) > BATCH and self._compresses(exchange)
-            # A reply that comes back whole gets its audit id with all others.
-            head = extra[len(stamp) :] if len(page.records) <= BATCH else extra
-            return await self.lists.reply(exchange, shape, page, gzip=gzip, head=head)
+            gzip = self._compresses(exchange)
+            return await self.lists.reply(exchange, shape, page, gzip=gzip, head=extra, stamp=stamp)
         if verb == "watch":
             if target.name:
                 selector = f"metadata.name={target.name}"
                 query = {**query, "fieldSelector": [selector]}
-            await self.watcher.serve(exchange, type, namespace, query, shape, extra)
+            await self.watcher.serve(exchange, type, namespace, query, shape, extra + stamp)
             return None
         if verb == "create":
             return await self.changer.create(exchange, user, type, target, query, shape)
