@@ -7,6 +7,7 @@ import os
 import sqlite3
 import stat
 import subprocess
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -326,6 +327,29 @@ def test_after_a_failed_fsync_nothing_is_acknowledged_until_a_restart(
         assert store.get(Key("pods", "ns", "c")) is None
         await store.create(Key("pods", "ns", "d"), pod())
         await store.stop()
+
+    run(work())
+
+
+class _QuickThread:
+    """A lock whose release returns only when the thread that it woke has done all there was."""
+
+    def __init__(self, lock: Any) -> None:
+        self.acquire, self.locked, self._release = lock.acquire, lock.locked, lock.release
+
+    def release(self) -> None:
+        self._release()
+        time.sleep(0.1)
+
+
+def test_closing_ends_however_quick_the_writer_is(path: Path) -> None:
+    async def work() -> None:
+        backend = SqliteBackend(path)
+        await backend.open(lambda changes: None)
+        writer: Any = backend._writer
+        writer._signal = _QuickThread(writer._signal)
+        await backend.commit(Write(Key("pods", "", "a"), b'{"metadata":{}}', 0))
+        await backend.close()
 
     run(work())
 
