@@ -64,7 +64,7 @@ class Plugin(BasePlugin):
         certificate, key = files.pair("apiserver", "kube-apiserver", names=names, usage="server")
         context = server_context(authority, certificate, key)
         api = self._api = Api(handle, self.settings)
-        server = self._server = HttpServer(api.handle, handle.clock, self.settings.drain_timeout)
+        server = self._server = HttpServer(api.handle, handle.clock, self.settings.drain_timeout, api.at_once)
         try:
             port = await server.listen(cluster.bind_address, cluster.port, context)
         except OSError as error:

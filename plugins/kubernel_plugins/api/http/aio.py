@@ -13,13 +13,14 @@ from collections.abc import AsyncIterator, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
+from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 from aiohttp.web_server import Server
 
 from kubernel.errors import BadRequest, InternalError, RequestEntityTooLarge
 
 from .responses import error_reply
-from .transport import Handler, Reply, Shared, Stream
+from .transport import AtOnce, Handler, Reply, Shared, Stream
 
 if TYPE_CHECKING:
     from aiohttp.web_ws import WebSocketResponse
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from kubernel.clock import Clock
     from kubernel.registry.request import UserInfo
 
-    from .transport import Headers, SocketChannel
+    from .transport import Exchange, Headers, SocketChannel
 
 __all__ = ["HttpServer", "Limits"]
 
@@ -57,10 +58,11 @@ class Limits:
 class _Request(RequestHandler):
     """A connection: aiohttp's protocol plus what the API server remembers about the client."""
 
-    __slots__ = ("_certificate", "opened", "user")
+    __slots__ = ("_certificate", "opened", "server", "user")
 
-    def __init__(self, manager: Any, opened: float, **kwargs: Any) -> None:
+    def __init__(self, manager: Any, server: HttpServer, opened: float, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
+        self.server = server
         self.user: UserInfo | None = None
         self.opened = opened
         self._certificate: bytes | None = None
@@ -70,6 +72,34 @@ class _Request(RequestHandler):
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
             self._certificate = cast("ssl.SSLObject", tls).getpeercert(True)
+
+    def data_received(self, data: bytes) -> None:
+        """aiohttp wakes its task, which makes another one for the request. What can be answered at once does
+        not need them; the connection's first request always takes that way, which starts the idle timer."""
+        waiter = self._waiter
+        if (
+            waiter is None
+            or waiter.done()
+            or self._messages
+            or self._payload_parser is not None
+            or self._keepalive_handle is None
+        ):
+            super().data_received(data)
+            return
+        self._waiter = None
+        try:
+            super().data_received(data)
+        finally:
+            self._waiter = waiter
+        if not self._messages:
+            return
+        if len(self._messages) == 1 and self.server.answer_at_once(self, *self._messages[0]):
+            self._messages.popleft()
+            if (consumed := getattr(self._parser, "message_consumed", None)) is not None:
+                consumed()
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        elif not waiter.done():
+            waiter.set_result(None)
 
     @property
     def certificate(self) -> bytes | None:
@@ -106,28 +136,9 @@ class _Response:
         self.keep_alive = keep_alive
 
     async def prepare(self, request: AioExchange) -> None:
-        reply = self.reply
-        if reply is None:
+        if self.reply is None:
             return
-        transport = request.protocol.transport
-        if transport is None:
-            raise ConnectionResetError("client is gone")
-        keep_alive = self.keep_alive
-        body = reply.body
-        head = b"%b%b%bContent-Length: %d\r\n%b\r\n" % (
-            _status_line(reply.status),
-            request.server.date_line(),
-            reply.head,
-            len(body),
-            b"" if keep_alive else b"Connection: close\r\n",
-        )
-        if request.method == "HEAD":
-            body = b""
-        if len(body) < _COPIED:
-            transport.write(head + body)
-        else:
-            transport.write(head)
-            transport.write(body)
+        request.send(self.reply, self.keep_alive)
         if request.protocol.writing_paused:
             await request.drain()
 
@@ -194,6 +205,26 @@ class AioExchange:
         except RequestPayloadError as broken:
             raise BadRequest(f"the request body is broken: {broken}") from None
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def send(self, reply: Reply, keep_alive: bool) -> None:
+        transport = self.protocol.transport
+        if transport is None:
+            raise ConnectionResetError("client is gone")
+        body = reply.body
+        head = b"%b%b%bContent-Length: %d\r\n%b\r\n" % (
+            _status_line(reply.status),
+            self.server.date_line(),
+            reply.head,
+            len(body),
+            b"" if keep_alive else b"Connection: close\r\n",
+        )
+        if self.method == "HEAD":
+            body = b""
+        if len(body) < _COPIED:
+            transport.write(head + body)
+        else:
+            transport.write(head)
+            transport.write(body)
 
     async def stream(self, status: int, head: bytes) -> Stream:
         transport = self.protocol.transport
@@ -351,14 +382,22 @@ class _Server(Server):
         self.owner = owner
 
     def __call__(self) -> RequestHandler:
-        return _Request(self, self.owner.clock.monotonic(), loop=self._loop, **self._kwargs)
+        return _Request(self, self.owner, self.owner.clock.monotonic(), loop=self._loop, **self._kwargs)
 
 
 class HttpServer:
-    """Listens, reads requests, hands them to ``handler``, writes its replies."""
+    """Listens, reads requests, hands them to ``handler``, writes its replies. ``at_once`` is asked first
+    where a reply could be sent before anything else is read."""
 
-    def __init__(self, handler: Handler, clock: Clock, drain_time: float = Limits.DRAIN) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        clock: Clock,
+        drain_time: float = Limits.DRAIN,
+        at_once: AtOnce | None = None,
+    ) -> None:
         self.handler = handler
+        self.at_once = at_once
         self.clock = clock
         self.drain_time = drain_time
         self.streams: dict[Any, asyncio.Task[Any] | None] = {}
@@ -393,6 +432,28 @@ class HttpServer:
 
     def exchange(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> Any:
         return AioExchange(self, message, payload, protocol, writer, task)
+
+    def answer_at_once(self, connection: _Request, message: Any, payload: Any) -> bool:
+        """Answer a request without a body by a client that keeps up; whether that was done."""
+        if (
+            self.at_once is None
+            or payload is not EMPTY_PAYLOAD
+            or getattr(message, "method", "") != "GET"
+            or message.should_close
+            or message.upgrade
+            or self.draining
+            or connection.writing_paused
+        ):
+            return False
+        exchange = AioExchange(self, message, payload, connection, None, None)
+        reply = self.at_once(cast("Exchange", exchange))
+        if reply is None or reply.close:
+            return False
+        try:
+            exchange.send(reply, True)
+        except ConnectionResetError:
+            return False
+        return True
 
     async def _handle(self, exchange: Any) -> Any:
         try:

@@ -58,6 +58,18 @@ class Gate:
     def __init__(self, hooks: Hooks) -> None:
         self._hooks = hooks
 
+    def known(self, exchange: Exchange) -> UserInfo | None:
+        """The user when the connection's certificate alone says who asks, and was asked about before."""
+        user = exchange.connection.user
+        if user is not None:
+            for name in exchange.headers.keys():  # noqa: SIM118 - a multi-valued mapping
+                if name[0] in "aAiI" and name.lower().startswith(("authorization", "impersonate-")):
+                    return None
+        return user
+
+    def allows(self, attributes: Attributes) -> bool:
+        return self._hooks.authorize(attributes).allowed
+
     async def user(self, exchange: Exchange) -> UserInfo:
         """The (possibly impersonated) user. Unauthorized when nobody knows the credentials."""
         connection, headers = exchange.connection, exchange.headers

@@ -44,8 +44,10 @@ class ListWriter:
     """Answers lists: short ones at once, long ones batch by batch as the client takes them."""
 
     async def reply(
-        self, exchange: Exchange, shape: Shape, page: Page, *, gzip: bool, head: bytes
+        self, exchange: Exchange, shape: Shape, page: Page, *, gzip: bool, head: bytes, stamp: bytes
     ) -> Reply | None:
+        """``stamp`` is the audit id's line. A reply that comes back whole gets it, and is compressed, with
+        all others."""
         records = page.records
         start = shape.head(page)
         pieces = _joined(shape.items(records), b",")
@@ -55,7 +57,7 @@ class ListWriter:
             return Reply(200, b"%b%b]}" % (start, piece), JSON_HEAD + head)
         if gzip:
             head += b"Content-Encoding: gzip\r\nVary: Accept-Encoding\r\n"
-        stream = await exchange.stream(200, JSON_HEAD + head)
+        stream = await exchange.stream(200, JSON_HEAD + head + stamp)
         pack = zlib.compressobj(1, zlib.DEFLATED, 31) if gzip else None
         piece = start + piece
         while True:

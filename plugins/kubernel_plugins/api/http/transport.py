@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from kubernel.registry.request import UserInfo
 
 __all__ = [
+    "AtOnce",
     "Connection",
     "Exchange",
     "Handler",
@@ -143,6 +144,9 @@ class Exchange(Protocol):
 
 Handler = Callable[[Exchange], Awaitable["Reply | None"]]
 """Answers a request: with a Reply, or with None after it has streamed or upgraded by itself."""
+
+AtOnce = Callable[[Exchange], "Reply | None"]
+"""Answers a GET that needs no waiting; None, with nothing done, leaves it to the Handler. Never raises."""
 
 _FORBIDDEN = str.maketrans({"\r": " ", "\n": " ", "\0": " "})
 

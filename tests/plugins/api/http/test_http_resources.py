@@ -94,6 +94,23 @@ def test_large_answers_are_compressed_for_those_who_accept_it(tmp_path: Any) -> 
     check(body, tmp_path, settings=http.Settings(compression="all", shutdown_grace=0.1))
 
 
+@pytest.mark.parametrize(
+    ("count", "note"), [(3, 400_000), (200, 10), (3, 10)], ids=["large", "many", "small"]
+)
+def test_every_list_has_an_audit_id_once(tmp_path: Any, count: int, note: int) -> None:
+    async def body(world: World, raw: Raw) -> None:
+        for number in range(count):
+            await raw.request("POST", PODS, pod(f"p{number:03}", note="x" * note))
+        for accept in ("identity", "gzip"):
+            answer = await raw.request("GET", PODS, headers={"Accept-Encoding": accept})
+            assert [name for name, _ in answer.raw].count("audit-id") == 1
+            assert ("content-encoding" in answer.headers) is (accept == "gzip" and count + note > 200)
+            data = gzip.decompress(answer.body) if "content-encoding" in answer.headers else answer.body
+            assert len(json.loads(data)["items"]) == count
+
+    check(body, tmp_path, settings=http.Settings(compression="all", shutdown_grace=0.1))
+
+
 def test_table_has_columns_rows_and_metadata(tmp_path: Any) -> None:
     async def body(world: World, raw: Raw) -> None:
         await raw.request("POST", PODS, pod("a"))

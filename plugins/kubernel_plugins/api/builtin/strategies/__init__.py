@@ -97,8 +97,6 @@ def make(name: str, context: Context) -> Builtin:
 class _Deferred:
     """Stands for a strategy until somebody looks at it, and passes everything on to it then."""
 
-    __slots__ = ("_context", "_made", "_name")
-
     def __init__(self, name: str, context: Context) -> None:
         self._name = name
         self._context = context
@@ -108,7 +106,11 @@ class _Deferred:
         made = self._made
         if made is None:
             made = self._made = make(self._name, self._context)
-        return getattr(made, attribute)
+        value = getattr(made, attribute)
+        if callable(value):
+            # Every write calls half a dozen of these: from now on they are found at once.
+            self.__dict__[attribute] = value
+        return value
 
 
 def deferred(name: str, context: Context) -> Strategy:
