@@ -74,21 +74,18 @@ def _validate_terms(spec: Obj, path: str) -> list[Cause]:
         if value:
             found += [causes.invalid(f"{path}.{key}", value, problem) for problem in check(value)]
     for key, value in (spec.get("nodeSelector") or {}).items():
-        found += [
-            causes.invalid(f"{path}.nodeSelector", key, problem)
-            for problem in names.check_qualified_name(key)
-        ]
-        found += [
-            causes.invalid(f"{path}.nodeSelector", value, problem)
-            for problem in names.check_label_value(value)
-        ]
+        for problem in names.check_qualified_name(key):
+            found.append(causes.invalid(f"{path}.nodeSelector", key, problem))
+        for problem in names.check_label_value(value):
+            found.append(causes.invalid(f"{path}.nodeSelector", value, problem))
     for index, toleration in enumerate(spec.get("tolerations") or ()):
         found += _validate_toleration(toleration, f"{path}.tolerations[{index}]")
     gates: set[str] = set()
     for index, gate in enumerate(spec.get("schedulingGates") or ()):
         field = f"{path}.schedulingGates[{index}]"
         name = gate.get("name") or ""
-        found += [causes.invalid(field, name, problem) for problem in names.check_qualified_name(name)]
+        for problem in names.check_qualified_name(name):
+            found.append(causes.invalid(field, name, problem))
         if name in gates:
             found.append(causes.duplicate(field, name))
         gates.add(name)
@@ -145,9 +142,8 @@ def validate_container_list(
         if not name:
             found.append(causes.required(f"{field}.name"))
         else:
-            found += [
-                causes.invalid(f"{field}.name", name, problem) for problem in names.check_dns1123_label(name)
-            ]
+            for problem in names.check_dns1123_label(name):
+                found.append(causes.invalid(f"{field}.name", name, problem))
             if name in taken:
                 found.append(causes.duplicate(f"{field}.name", name))
             taken.add(name)
@@ -196,7 +192,8 @@ def _validate_ports(ports: list[Obj], path: str, host_network: bool) -> list[Cau
         name = port.get("name")
         if name:
             problems = names.check_port_name(name)
-            found += [causes.invalid(f"{field}.name", name, problem) for problem in problems]
+            for problem in problems:
+                found.append(causes.invalid(f"{field}.name", name, problem))
             if not problems:
                 if name in named:
                     found.append(causes.duplicate(f"{field}.name", name))
@@ -227,9 +224,8 @@ def _validate_env(env: list[Obj], path: str) -> list[Cause]:
         if not name:
             found.append(causes.required(f"{field}.name"))
         else:
-            found += [
-                causes.invalid(f"{field}.name", name, problem) for problem in names.check_env_name(name)
-            ]
+            for problem in names.check_env_name(name):
+                found.append(causes.invalid(f"{field}.name", name, problem))
         source = variable.get("valueFrom")
         if source is None:
             continue
@@ -260,10 +256,8 @@ def _validate_env(env: list[Obj], path: str) -> list[Cause]:
                 if not wanted:
                     found.append(causes.required(f"{field}.valueFrom.{key}.key"))
                 else:
-                    found += [
-                        causes.invalid(f"{field}.valueFrom.{key}.key", wanted, problem)
-                        for problem in names.check_config_key(wanted)
-                    ]
+                    for problem in names.check_config_key(wanted):
+                        found.append(causes.invalid(f"{field}.valueFrom.{key}.key", wanted, problem))
     return found
 
 
@@ -272,10 +266,8 @@ def _validate_env_from(sources: list[Obj], path: str) -> list[Cause]:
     for index, source in enumerate(sources):
         field = f"{path}[{index}]"
         if source.get("prefix"):
-            found += [
-                causes.invalid(f"{field}.prefix", source["prefix"], problem)
-                for problem in names.check_env_name(source["prefix"])
-            ]
+            for problem in names.check_env_name(source["prefix"]):
+                found.append(causes.invalid(f"{field}.prefix", source["prefix"], problem))
         given = [key for key in ("configMapRef", "secretRef") if source.get(key) is not None]
         if not given:
             found.append(causes.invalid(field, "", "must specify one of: `configMapRef` or `secretRef`"))
@@ -293,17 +285,15 @@ def validate_resources(resources: Obj, path: str) -> list[Cause]:
     values: dict[str, dict[str, Any]] = {"limits": {}, "requests": {}}
     for kind, amounts in values.items():
         for name, text in (resources.get(kind) or {}).items():
-            field = f"{path}.{kind}[{name}]" if "/" in name else f"{path}.{kind}.{name}"
-            found += [
-                causes.invalid(f"{path}.{kind}", name, problem)
-                for problem in names.check_qualified_name(name)
-            ]
+            for problem in names.check_qualified_name(name):
+                found.append(causes.invalid(f"{path}.{kind}", name, problem))
             try:
                 amount = quantity.parse(text)
             except ValueError:
                 continue  # the schema says so
             amounts[name] = amount
             if amount < 0:
+                field = f"{path}.{kind}[{name}]" if "/" in name else f"{path}.{kind}.{name}"
                 found.append(causes.invalid(field, text, "must be greater than or equal to 0"))
     for name, request in values["requests"].items():
         limit = values["limits"].get(name)
