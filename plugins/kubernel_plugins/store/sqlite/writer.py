@@ -75,6 +75,7 @@ class Writer:
         self._signal.acquire()
         self._broken: StoreError | None = None
         self._stopping = False
+        self._waking = False
         self._thread = threading.Thread(target=self._run, name="kubernel-store", daemon=True)
         self._thread.start()
 
@@ -113,9 +114,14 @@ class Writer:
             item[1].set_exception(StoreError(f"{self._path} is closed"))
             return
         self._queue.append(item)
-        self._wake()
+        if not self._waking:
+            # What the loop's turn brings is one group: a thread woken by the first write would fight for the
+            # interpreter with those who are about to make the others.
+            self._waking = True
+            self._loop.call_soon(self._wake)
 
     def _wake(self) -> None:
+        self._waking = False
         # Only this side opens the lock, so it cannot be opened twice.
         if self._signal.locked():
             self._signal.release()
