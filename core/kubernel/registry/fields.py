@@ -58,6 +58,8 @@ UNTRACKED_METADATA = frozenset(
 
 _ABSENT: Any = object()
 _CONTAINERS = (dict, list)
+_SHAPES = 64
+"""Shapes (names and types of members) that each place remembers with their trees."""
 
 
 # --- what the schema says about a place ----------------------------------------------------------
@@ -127,11 +129,8 @@ def _object(node: Node | None, obj: Obj, mode: int, ignored: Collection[str]) ->
             continue
         child = properties.get(key)
         if key == "metadata" and isinstance(value, dict):
-            fields = {
-                name: each
-                for name, each in value.items()
-                if name not in UNTRACKED_METADATA and f"metadata.{name}" not in ignored
-            }
+            skipped = _skipped(ignored)
+            fields = {name: each for name, each in value.items() if name not in skipped}
             below = _extract(child, fields, True, _APPLIED if mode == _APPLIED else _SKELETON)
             below.pop(".", None)
             if not fields or not below:
@@ -140,6 +139,12 @@ def _object(node: Node | None, obj: Obj, mode: int, ignored: Collection[str]) ->
         else:
             tree[f"f:{key}"] = _extract(child, value, child is not None, mode)
     return tree
+
+
+def _skipped(ignored: Collection[str]) -> Collection[str]:
+    """The fields of metadata that belong to nobody or that this endpoint may not write."""
+    more = {name[9:] for name in ignored if name.startswith("metadata.")}
+    return UNTRACKED_METADATA | more if more else UNTRACKED_METADATA
 
 
 def _extract(node: Node | None, value: Any, named: bool, mode: int) -> Tree:
@@ -169,31 +174,37 @@ def _made(node: Node | None, named: bool, mode: int) -> _Walk:
     granular, keyed = is_granular(node), is_keyed(node)
     below = mode if mode != _SKELETON or (named and properties is not None) else _WHOLE
     implied = named and (mode == _APPLIED or (mode == _SKELETON and properties is not None))
-    keys = {name: f"f:{name}" for name in properties or ()}
-    steps: dict[str, _Walk] = {}
-    rest: _Walk | None = None
+    shapes: dict[Any, tuple[Tree, list[tuple[str, str, _Walk]]]] = {}
+
+    def shaped(value: Obj, shape: Any) -> tuple[Tree, list[tuple[str, str, _Walk]]]:
+        tree: Tree = {} if implied else {".": {}}
+        containers = []
+        for key, each in value.items():
+            name = f"f:{key}"
+            tree[name] = {}
+            if isinstance(each, _CONTAINERS):
+                if properties is not None and key in properties:
+                    containers.append((key, name, _walker(properties[key], True, below)))
+                else:
+                    containers.append((key, name, _walker(additional, False, below)))
+        if len(shapes) >= _SHAPES:
+            shapes.clear()
+        found = shapes[shape] = tree, containers
+        return found
 
     def walk(value: Any) -> Tree:
-        nonlocal rest
         if not value:
             return {}
         if isinstance(value, list):
             return elements(value) if keyed else {}
         if not granular:
             return {}
-        tree: Tree = {} if implied else {".": {}}
-        for key, each in value.items():
-            if not isinstance(each, _CONTAINERS):
-                tree[keys.get(key) or f"f:{key}"] = {}
-                continue
-            step = steps.get(key)
-            if step is None:
-                # Not before the first use: trees may be recursive.
-                if key in keys:
-                    step = steps[key] = _walker(properties[key], True, below)  # type: ignore[index]
-                else:
-                    step = rest = rest or _walker(additional, False, below)
-            tree[keys.get(key) or f"f:{key}"] = step(each)
+        shape = (*value, *map(type, value.values()))
+        tree, containers = shapes.get(shape) or shaped(value, shape)
+        if containers:
+            tree = tree.copy()
+            for key, name, step in containers:
+                tree[name] = step(value[key])
         return tree
 
     def elements(value: list[Any]) -> Tree:
@@ -225,10 +236,7 @@ def compare(node: Node | None, old: Obj, new: Obj, ignored: Collection[str] = ()
             continue
         child = properties.get(key)
         if key == "metadata" and isinstance(before, dict) and isinstance(after, dict):
-            skipped = UNTRACKED_METADATA
-            if ignored:
-                skipped = skipped | {name[9:] for name in ignored if name.startswith("metadata.")}
-            more, less = _compare_maps(child, before, after, skipped)
+            more, less = _compare_maps(child, before, after, _skipped(ignored))
             if more:
                 changed["f:metadata"] = more
             if less:
