@@ -19,6 +19,7 @@ from .values import (
     MISSING,
     NONE,
     UINT_MAX,
+    Message,
     Optional,
     UInt,
     equal,
@@ -65,7 +66,8 @@ class _Compiler:
         if isinstance(node, Struct):
             fields = node.type.fields
             return _struct(
-                [(fields[name][0], self.code(v), optional) for _, name, v, optional in node.entries]
+                node.name,
+                [(fields[name][0], self.code(v), optional) for _, name, v, optional in node.entries],
             )
         if isinstance(node, Comprehension):
             return self.comprehension(node)
@@ -465,10 +467,10 @@ def _map(entries: list[tuple[Code, Code, bool]]) -> Code:
     return code
 
 
-def _struct(entries: list[tuple[str, Code, bool]]) -> Code:
+def _struct(name: str, entries: list[tuple[str, Code, bool]]) -> Code:
     def code(frame: Frame) -> dict[str, Any]:
         frame.charge(STRUCT_COST)
-        made: dict[str, Any] = {}
+        made = Message(name)
         for key, value_code, optional in entries:
             value = value_code(frame)
             if optional:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -109,11 +109,25 @@ def opaque(name: str) -> Type:
     return Type("opaque", name)
 
 
-def object_type(name: str, fields: Mapping[str, Type] | Callable[[], Mapping[str, tuple[str, Type]]]) -> Type:
-    """An object. ``fields`` by name, or a function that gives (key, type) by name when they are needed."""
-    if callable(fields):
-        return Type("object", name, fields=fields)
-    return Type("object", name, fields={field: (field, type) for field, type in fields.items()})
+def object_type(name: str, fields: Mapping[str, Type]) -> Type:
+    """An object with these fields, under the same names in its values."""
+    return Type("object", name, fields=_Named(fields))
+
+
+class _Named(Mapping[str, tuple[str, Type]]):
+    """Fields whose keys are their names; looked at only when asked, so that a mapping may have any field."""
+
+    def __init__(self, fields: Mapping[str, Type]) -> None:
+        self._fields = fields
+
+    def __getitem__(self, name: str) -> tuple[str, Type]:
+        return name, self._fields[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
 
 
 class Overload:

@@ -29,8 +29,8 @@ from .types import (
 )
 
 __all__ = [
-    "INT_MAX", "INT_MIN", "MISSING", "NONE", "UINT_MAX", "Duration", "Opaque", "Optional", "Timestamp", "UInt",
-    "compare", "equal", "is_type", "lookup", "no_such_key", "no_such_overload", "runtime_type", "size_of",
+    "INT_MAX", "INT_MIN", "MISSING", "NONE", "UINT_MAX", "Duration", "Message", "Opaque", "Optional", "Timestamp",
+    "UInt", "compare", "equal", "is_type", "lookup", "no_such_key", "no_such_overload", "runtime_type", "size_of",
 ]  # fmt: skip
 
 INT_MAX, INT_MIN, UINT_MAX = 2**63 - 1, -(2**63), 2**64 - 1
@@ -66,6 +66,16 @@ class Optional(NamedTuple):
 
 
 NONE = Optional(MISSING)
+
+
+class Message(dict[str, Any]):
+    """What ``Name{field: value}`` makes: a map that knows its name."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
 
 
 class Opaque:
