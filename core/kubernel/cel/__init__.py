@@ -50,6 +50,7 @@ __all__ = [
     "BOOL", "BYTES", "DOUBLE", "DURATION", "DYN", "INT", "MATCH_BUDGET", "NONE", "NULL", "PER_CALL_LIMIT",
     "RUNTIME_BUDGET", "STRING", "TIMESTAMP", "UINT", "Answer", "Authorizer", "CelError", "CompileError",
     "CostExceeded", "Duration", "Environment", "EvaluationError", "Issue", "Message", "Opaque", "Optional", "Program",
-    "Question", "ResourceCheck", "Schema", "Timestamp", "Type", "UInt", "escape", "list_of", "map_of", "object_type", "opaque",
+    "Question", "ResourceCheck", "Schema", "Timestamp", "Type", "UInt", "escape", "list_of", "map_of", "object_type",
+    "opaque",
     "optional_of", "runtime_type", "type_from_schema", "unescape",
 ]  # fmt: skip

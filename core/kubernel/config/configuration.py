@@ -41,6 +41,8 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "serviceaccount",
         "priority",
         "default_tolerations",
+        "mutating_policy",
+        "validating_policy",
         "resourcequota",
     ),
     "api": ("http",),
