@@ -67,6 +67,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "podgc",
         "disruption",
         "resourcequota",
+        "validating_policy_status",
     ),
     "scheduler_policy": (
         "node_unschedulable",
