@@ -72,7 +72,7 @@ class Cause:
     ``reason`` is one of the upstream CauseTypes (``FieldValueRequired``, ``FieldValueInvalid``,
     ``FieldValueForbidden``, ``FieldValueNotSupported``, ``FieldValueDuplicate``,
     ``FieldValueTooLong``, ``FieldValueTypeInvalid``, ``FieldManagerConflict`` …), ``field`` a
-    path such as ``spec.containers[0].name``.
+    path such as ``spec.containers[0].name``. A policy's denial has a message only.
     """
 
     reason: str
@@ -80,7 +80,8 @@ class Cause:
     field: str = ""
 
     def as_dict(self) -> dict[str, str]:
-        entry = {"reason": self.reason, "message": self.message}
+        entry = {"reason": self.reason} if self.reason else {}
+        entry["message"] = self.message
         if self.field:
             entry["field"] = self.field
         return entry

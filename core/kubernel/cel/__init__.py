@@ -25,7 +25,7 @@ The layer stands above ``kubernel.objects`` and knows neither the registry nor a
 from .environment import MATCH_BUDGET, PER_CALL_LIMIT, RUNTIME_BUDGET, Environment, Program
 from .errors import CelError, CompileError, CostExceeded, EvaluationError, Issue
 from .library.authorizer import Answer, Authorizer, Question, ResourceCheck
-from .schema import Schema, escape, type_from_schema, unescape
+from .schema import Schema, escape, is_identifier, type_from_schema, unescape
 from .types import (
     BOOL,
     BYTES,
@@ -50,6 +50,7 @@ __all__ = [
     "BOOL", "BYTES", "DOUBLE", "DURATION", "DYN", "INT", "MATCH_BUDGET", "NONE", "NULL", "PER_CALL_LIMIT",
     "RUNTIME_BUDGET", "STRING", "TIMESTAMP", "UINT", "Answer", "Authorizer", "CelError", "CompileError",
     "CostExceeded", "Duration", "Environment", "EvaluationError", "Issue", "Message", "Opaque", "Optional", "Program",
-    "Question", "ResourceCheck", "Schema", "Timestamp", "Type", "UInt", "escape", "list_of", "map_of", "object_type", "opaque",
+    "Question", "ResourceCheck", "Schema", "Timestamp", "Type", "UInt", "escape", "is_identifier", "list_of", "map_of",
+    "object_type", "opaque",
     "optional_of", "runtime_type", "type_from_schema", "unescape",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from .types import (
     BOOL,
     DYN,
     ERROR,
+    FREE,
     INT,
     Overload,
     Type,
@@ -51,7 +52,10 @@ def assignable(to: Type, given: Type, bound: dict[str, Type]) -> bool:
     kind = to.kind
     if kind == "var":
         known = bound.get(to.name)
-        if known is None:
+        if known is None or known.kind == "free":
+            bound[to.name] = given
+            return True
+        if given.kind != "free" and _has_free(known) and assignable(given, known, {}):
             bound[to.name] = given
             return True
         if not assignable(known, given, bound):
@@ -62,6 +66,8 @@ def assignable(to: Type, given: Type, bound: dict[str, Type]) -> bool:
             return False
         if given.kind == "dyn":
             bound[to.name] = given
+        return True
+    if given.kind == "free" or kind == "free":
         return True
     if kind in ("dyn", "error") or given.kind in ("dyn", "error"):
         if given.kind in ("dyn", "error"):
@@ -77,9 +83,17 @@ def assignable(to: Type, given: Type, bound: dict[str, Type]) -> bool:
     return all(assignable(a, b, bound) for a, b in zip(to.parameters, given.parameters, strict=False))
 
 
+def _has_free(type_: Type) -> bool:
+    return type_.kind == "free" or any(map(_has_free, type_.parameters))
+
+
+def _settled(type_: Type) -> Type:
+    return DYN if type_.kind == "free" else type_
+
+
 def substitute(type_: Type, bound: Mapping[str, Type]) -> Type:
     if type_.kind == "var":
-        return bound.get(type_.name, DYN)
+        return bound.get(type_.name, FREE)
     if not type_.parameters:
         return type_
     return Type(type_.kind, type_.name, tuple(substitute(parameter, bound) for parameter in type_.parameters))
@@ -118,8 +132,8 @@ class _Checker:
             type_ = self.comprehension(node)
         else:
             type_ = self.bind(cast(Bind, node))
-        node.type = type_
-        return type_
+        node.type = _settled(type_)
+        return node.type
 
     def identifier(self, name: str) -> Type | None:
         for known, type_ in reversed(self.scopes):
@@ -146,7 +160,7 @@ class _Checker:
         operand = self.check(node.operand)
         optional = node.optional
         if operand.kind == "optional":
-            operand, optional = operand.parameters[0], True
+            operand, optional = _settled(operand.parameters[0]), True
         result = self.field(node, operand)
         if node.test:
             return BOOL
@@ -231,6 +245,8 @@ class _Checker:
                 self.report(node, f"expected type 'optional_type({type_})' but found '{type_}'")
         if known is None or type_.kind == "error":
             return type_
+        if known.kind != "free" and _has_free(known) and assignable(type_, known, {}):
+            return type_
         if assignable(known, type_, {}):
             return DYN if "dyn" in (known.kind, type_.kind) else known
         if assignable(type_, known, {}):
@@ -243,7 +259,7 @@ class _Checker:
         element: Type | None = None
         for index, item in enumerate(node.elements):
             element = self.joined(element, item, index in node.optional)
-        return list_of(element or DYN)
+        return list_of(element or FREE)
 
     def map(self, node: MapNode) -> Type:
         key_type: Type | None = None
@@ -253,7 +269,7 @@ class _Checker:
             if key.type.kind not in ("int", "uint", "bool", "string", "dyn", "error"):
                 self.report(key, f"unsupported map key type: {key.type}")
             value_type = self.joined(value_type, value, optional)
-        return map_of(key_type or DYN, value_type or DYN)
+        return map_of(key_type or FREE, value_type or FREE)
 
     def struct(self, node: Struct) -> Type:
         type_ = self.declarations.struct(node.name)
@@ -277,9 +293,9 @@ class _Checker:
         range_ = self.check(node.range)
         kind = range_.kind
         if kind == "list":
-            first, second = INT, range_.parameters[0]
+            first, second = INT, _settled(range_.parameters[0])
         elif kind == "map":
-            first, second = range_.parameters
+            first, second = map(_settled, range_.parameters)
         elif kind in ("dyn", "error"):
             first = second = DYN
         else:
@@ -329,7 +345,7 @@ class _Checker:
             return result
         if value.kind not in ("optional", "dyn", "error"):
             return self.report(node, f"found no matching overload for 'hasValue' applied to '{value}.()'")
-        inner = value.parameters[0] if value.kind == "optional" else DYN
+        inner = _settled(value.parameters[0]) if value.kind == "optional" else DYN
         self.scopes.append((node.name, inner))
         result = self.check(node.body)
         self.scopes.pop()

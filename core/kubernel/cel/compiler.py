@@ -181,7 +181,7 @@ def _is_constant(node: Node) -> bool:
 def _sure(parameter: Type, given: Type) -> bool:
     if parameter.kind in ("dyn", "var"):
         return True
-    if given.kind in ("dyn", "null_type"):
+    if given.kind in ("dyn", "free", "null_type"):
         return False
     return all(_sure(p, g) for p, g in zip(parameter.parameters, given.parameters, strict=False))
 

@@ -8,15 +8,16 @@ from functools import lru_cache
 from typing import Any
 
 __all__ = [
-    "ANY_TYPE", "BOOL", "BYTES", "DOUBLE", "DURATION", "DYN", "ERROR", "INT", "NULL", "STRING", "TIMESTAMP", "UINT",
-    "Overload", "Type", "list_of", "map_of", "object_type", "opaque", "optional_of", "parse_type", "type_of",
+    "ANY_TYPE", "BOOL", "BYTES", "DOUBLE", "DURATION", "DYN", "ERROR", "FREE", "INT", "NULL", "STRING", "TIMESTAMP",
+    "UINT", "Overload", "Type", "list_of", "map_of", "object_type", "opaque", "optional_of", "parse_type", "type_of",
 ]  # fmt: skip
 
 
 class Type:
     """``kind`` is ``int``, ``uint``, ``double``, ``bool``, ``string``, ``bytes``, ``null_type``, ``timestamp``,
-    ``duration``, ``dyn``, ``error``, ``list``, ``map``, ``optional``, ``type``, ``object``, ``opaque`` or ``var``
-    (of an overload). Objects and opaque types have a ``name``, the others their ``parameters``.
+    ``duration``, ``dyn``, ``error``, ``list``, ``map``, ``optional``, ``type``, ``object``, ``opaque``, ``var`` (of an
+    overload) or ``free`` (the elements of ``[]``, which may still be of any type). Objects and opaque types
+    have a ``name``, the others their ``parameters``.
 
     ``fields`` of an object maps the name an expression uses to (the key in the value, the type).
     ``list_type`` and ``keys`` are a schema's: sets and keyed lists compare and add without regard to order.
@@ -67,6 +68,8 @@ class Type:
             return self.name
         if self.kind == "error":
             return "!error!"
+        if self.kind == "free":
+            return "dyn"
         if self.kind == "null_type":
             return "null"
         kind = "optional_type" if self.kind == "optional" else self.kind
@@ -82,6 +85,7 @@ INT, UINT, DOUBLE, BOOL = Type("int"), Type("uint"), Type("double"), Type("bool"
 STRING, BYTES, NULL = Type("string"), Type("bytes"), Type("null_type")
 TIMESTAMP, DURATION = Type("timestamp"), Type("duration")
 DYN, ERROR, ANY_TYPE = Type("dyn"), Type("error"), Type("type")
+FREE = Type("free")
 
 _PLAIN = {t.kind: t for t in (INT, UINT, DOUBLE, BOOL, STRING, BYTES, TIMESTAMP, DURATION, DYN)} | {
     "null": NULL,

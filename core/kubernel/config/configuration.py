@@ -41,6 +41,8 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "serviceaccount",
         "priority",
         "default_tolerations",
+        "mutating_policy",
+        "validating_policy",
         "resourcequota",
     ),
     "api": ("http",),
@@ -65,6 +67,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "podgc",
         "disruption",
         "resourcequota",
+        "validating_policy_status",
     ),
     "scheduler_policy": (
         "node_unschedulable",
