@@ -33,7 +33,7 @@ def test_an_objects_past_is_told(cluster_running: Any) -> None:
 
     blamed = cluster_running.run("blame", "configmap", "travelled", *target)
     assert yaml.safe_load(blamed.stdout)["data"] == {"x": "2"}
-    assert "# kubectl-patch Update" in blamed.stdout
+    assert "  # kubectl-patch Update" in blamed.stdout
 
     kubectl("delete", "configmap", "travelled")
     gone = cluster_running.run("history", "cm", "travelled", *target)

@@ -83,8 +83,11 @@ def _claimed(below: list[tuple[str, _Tree | None]]) -> _Claims:
 
 
 def _into(claims: _Claims) -> _Claims:
-    """A claim without anything below it is one on the whole value."""
-    return [(who, tree or None) for who, tree in claims]
+    """A claim with nothing below it is one on the whole value, or only on its being there: that is how it looks
+    when others own what is in it."""
+    if any(tree for _, tree in claims):
+        return [(who, tree) for who, tree in claims if tree or tree is None]
+    return [(who, None) for who, _ in claims]
 
 
 def _element(tree: _Tree, value: Any, position: int) -> _Tree:

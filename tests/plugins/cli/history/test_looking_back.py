@@ -105,6 +105,7 @@ def test_blame_names_the_manager_of_fields_of_list_elements_and_of_atomic_values
                 entry(
                     "two", "2026-01-02T00:00:00Z", {"f:spec": {"f:ports": {'k:{"port":81}': {"f:name": {}}}}}
                 ),
+                entry("maker", "", {"f:spec": {"f:ports": {}}}),
                 entry("three", "", {"f:metadata": {"f:finalizers": {'v:"x/y"': {}}}}),
             ],
             "finalizers": ["x/y", "x/z"],
