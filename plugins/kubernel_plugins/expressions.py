@@ -138,14 +138,15 @@ def _patch_types(name: str) -> cel.Type | None:
 
 def environment(
     *,
-    params: bool,
+    params: bool | cel.Type,
     authorizer: bool = True,
     variables: Mapping[str, cel.Type] | None = None,
     patches: bool = False,
     object: cel.Type = cel.DYN,
 ) -> cel.Environment:
     """What an expression may name. ``variables`` are the policy's own so far (None: it has none), ``patches``
-    the types of mutations. ``object`` is the type of ``object`` and ``oldObject``."""
+    the types of mutations. ``object`` is the type of ``object`` and ``oldObject``; ``params`` that of ``params``, or
+    whether it is there."""
     declared: dict[str, cel.Type] = {
         "object": object,
         "oldObject": object,
@@ -153,7 +154,7 @@ def environment(
         "namespaceObject": _namespace_type(),
     }
     if params:
-        declared["params"] = cel.DYN
+        declared["params"] = cel.DYN if params is True else params
     if authorizer:
         declared["authorizer"] = _AUTHORIZER
         declared["authorizer.requestResource"] = cel.opaque(cel.ResourceCheck.TYPE)
@@ -229,7 +230,7 @@ class Variables:
     __slots__ = ("expressions", "types")
 
     def __init__(
-        self, spec: Iterable[Mapping[str, str]], *, params: bool, object: cel.Type = cel.DYN
+        self, spec: Iterable[Mapping[str, str]], *, params: bool | cel.Type, object: cel.Type = cel.DYN
     ) -> None:
         self.expressions: dict[str, Expression] = {}
         self.types: dict[str, cel.Type] = {}
@@ -410,7 +411,7 @@ def authorizer(hooks: Hooks, user: UserInfo) -> cel.Authorizer:
 
 
 class MatchConditions:
-    """``matchConditions`` of a policy or webhook: all must hold. ``variables`` are a policy's."""
+    """``matchConditions`` of a policy or webhook: all must hold. They see no variables."""
 
     __slots__ = ("conditions",)
 
@@ -419,11 +420,10 @@ class MatchConditions:
         spec: Iterable[Mapping[str, str]] | None,
         *,
         params: bool = False,
-        variables: Variables | None = None,
     ) -> None:
         self.conditions: list[Expression] = []
         if spec:
-            where = environment(params=params, variables=variables.types if variables is not None else None)
+            where = environment(params=params)
             self.conditions = [Expression(where, one.get("expression", ""), (cel.BOOL,)) for one in spec]
 
     def hold(self, view: View) -> bool:

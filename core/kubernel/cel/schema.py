@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from .types import BOOL, BYTES, DOUBLE, DURATION, DYN, INT, STRING, TIMESTAMP, Type, list_of, map_of
 
-__all__ = ["Schema", "escape", "type_from_schema", "unescape"]
+__all__ = ["Schema", "escape", "is_identifier", "type_from_schema", "unescape"]
 
 
 class Schema(Protocol):
@@ -79,6 +79,11 @@ def escape(name: str) -> str | None:
         return f"__{name}__"
     escaped = _FIND.sub(lambda found: _ESCAPES[found[0]], name)
     return escaped if _WORD.fullmatch(escaped) else None
+
+
+def is_identifier(name: str) -> bool:
+    """Whether a variable may be called so."""
+    return bool(_WORD.fullmatch(name)) and name not in _RESERVED
 
 
 def unescape(name: str) -> str:

@@ -69,6 +69,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "podgc",
         "disruption",
         "resourcequota",
+        "validating_policy_status",
     ),
     "scheduler_policy": (
         "node_unschedulable",
@@ -82,7 +83,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "runtime": ("process",),
     "node": ("kubelet",),
     "proxy": ("userspace",),
-    "cli": ("cluster",),
+    "cli": ("cluster", "history"),
 }
 """What runs when the configuration does not name a role: parts of kubernel's own distribution. The
 order is the one in which plugins start and hooks are called."""

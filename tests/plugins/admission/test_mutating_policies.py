@@ -83,7 +83,7 @@ def test_conditions_variables_and_parameters(cluster: Cluster) -> None:
         applied("Object{spec: Object.spec{replicas: variables.wanted}}"),
         paramKind={"apiVersion": "v1", "kind": "ConfigMap"},
         variables=[{"name": "wanted", "expression": "int(params.data.replicas)"}],
-        matchConditions=[{"name": "small", "expression": "object.spec.replicas < variables.wanted"}],
+        matchConditions=[{"name": "small", "expression": "object.spec.replicas < int(params.data.replicas)"}],
     )
     bind(cluster, made, paramRef={"name": "settings", "parameterNotFoundAction": "Deny"})
     assert cluster.create(deployment("small", 1))["spec"]["replicas"] == 4

@@ -71,8 +71,7 @@ class _Run:
         """Apply a policy's mutations; False when its conditions do not hold or it failed."""
         compiled: Policy = self.policies.compiled(hook.policy)
         try:
-            view = self.view(hook, param)
-            if not compiled.conditions.hold(view.with_variables(compiled.variables, Budget())):
+            if not compiled.conditions.hold(self.view(hook, param)):
                 return False
         except ExpressionError as error:
             self.failed(hook, str(error), "Invalid")

@@ -50,9 +50,7 @@ class Policy:
         self.fails = (spec.get("failurePolicy") or "Fail") != "Ignore"
         self.reinvoked = spec.get("reinvocationPolicy") == "IfNeeded"
         self.variables = Variables(spec.get("variables") or (), params=params)
-        self.conditions = MatchConditions(
-            spec.get("matchConditions"), params=params, variables=self.variables
-        )
+        self.conditions = MatchConditions(spec.get("matchConditions"), params=params)
         where = environment(params=params, variables=self.variables.types, patches=True)
         self.mutations: list[Mutation] = []
         for mutation in spec.get("mutations") or ():

@@ -56,9 +56,7 @@ class Policy:
         params = spec.get("paramKind") is not None
         self.fails = (spec.get("failurePolicy") or "Fail") != "Ignore"
         self.variables = Variables(spec.get("variables") or (), params=params)
-        self.conditions = MatchConditions(
-            spec.get("matchConditions"), params=params, variables=self.variables
-        )
+        self.conditions = MatchConditions(spec.get("matchConditions"), params=params)
         types = self.variables.types
         where = environment(params=params, variables=types)
         messages = environment(params=params, authorizer=False, variables=types)

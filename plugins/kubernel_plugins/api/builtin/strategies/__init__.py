@@ -59,6 +59,7 @@ CLASSES: Mapping[str, str] = {
     "job": "jobs:JobStrategy",
     "lease": "cluster:LeaseStrategy",
     "limitrange": "cluster:LimitRangeStrategy",
+    "mutatingpolicy": "policies:MutatingPolicyStrategy",
     "namespace": "namespaces:NamespaceStrategy",
     "networkpolicy": "cluster:NetworkPolicyStrategy",
     "node": "cluster:NodeStrategy",
@@ -67,6 +68,7 @@ CLASSES: Mapping[str, str] = {
     "pod": "pods:PodStrategy",
     "podcertificaterequest": "certificates:PodCertificateRequestStrategy",
     "poddisruptionbudget": "cluster:DisruptionBudgetStrategy",
+    "policybinding": "policies:BindingStrategy",
     "podtemplate": "workloads:PodTemplateStrategy",
     "priorityclass": "cluster:PriorityClassStrategy",
     "replicaset": "workloads:ReplicaSetStrategy",
@@ -78,6 +80,7 @@ CLASSES: Mapping[str, str] = {
     "servicecidr": "cluster:ServiceCIDRStrategy",
     "statefulset": "workloads:StatefulSetStrategy",
     "storageclass": "storage:StorageClassStrategy",
+    "validatingpolicy": "policies:ValidatingPolicyStrategy",
     "volumeattributesclass": "storage:VolumeAttributesClassStrategy",
 }
 """``module:class`` for the others."""
