@@ -238,11 +238,14 @@ class Api:
     ) -> Reply | None:
         namespace = target.namespace if type.namespaced else ""
         if verb == "get":
-            if query:
-                q.resource_version(query)
             if verb not in type.verbs:
                 raise MethodNotSupported.for_verb(type.plural, type.group, verb)
-            body = shape.one(self.registry.get(type, namespace, target.name))
+            version, exact = q.get_version(query) if query else ("", False)
+            if version in ("", "0"):
+                record = self.registry.get(type, namespace, target.name)
+            else:
+                record = await self.registry.get_at(type, namespace, target.name, version, exact=exact)
+            body = shape.one(record)
             return Reply(
                 200, body, JSON_HEAD + warning_head((type.deprecation,)) if type.deprecation else JSON_HEAD
             )
