@@ -22,12 +22,22 @@ if TYPE_CHECKING:
 
 __all__ = ["ask"]
 
+_ASKED = "mutating_webhook"
+"""The key in ``request.notes``: the webhooks that may be asked again, those that have to be, and the object as they
+left it."""
+
 
 async def ask(webhooks: Webhooks, request: Request) -> None:
-    """Changes ``request.obj``. A webhook with reinvocationPolicy IfNeeded is asked once more when another
-    changed the object after it. Raises ApiError."""
-    asked: set[str] = set()
-    again: set[str] = set()
+    """Changes ``request.obj``. A webhook with reinvocationPolicy IfNeeded is asked once more when another, or a
+    plugin, changed the object after it. Raises ApiError."""
+    if request.reinvoking:
+        asked, again, left = request.notes.pop(_ASKED, (set(), set(), b""))
+        # What a plugin changed in between is news to all of them.
+        await _repeat(webhooks, request, asked if asked and orjson.dumps(request.obj) != left else again)
+        return
+    before = orjson.dumps(request.obj)
+    asked = set()
+    again = set()
     for webhook in webhooks.all():
         type = webhooks.match(webhook, request)
         if type is None:
@@ -36,8 +46,13 @@ async def ask(webhooks: Webhooks, request: Request) -> None:
             again |= asked
         if webhook.reinvoked:
             asked.add(webhook.uid)
-    if not again:
-        return
+    after = orjson.dumps(request.obj)
+    request.notes[_ASKED] = (asked, again, after)
+    if after != before:
+        request.reinvoke = True
+
+
+async def _repeat(webhooks: Webhooks, request: Request, again: set[str]) -> None:
     for webhook in webhooks.all():
         if webhook.uid in again and (type := webhooks.match(webhook, request)) is not None:
             await _one(webhooks, request, webhook, type)
