@@ -83,6 +83,11 @@ class Program:
         except EvaluationError as error:
             error.cost = frame.cost
             raise
+        except RecursionError:
+            # Values that refer to one another a thousand levels deep.
+            deep = EvaluationError("expression recursion limit exceeded")
+            deep.cost = frame.cost
+            raise deep from None
 
 
 class Environment:

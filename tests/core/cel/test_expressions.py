@@ -196,3 +196,13 @@ def test_what_would_fill_the_memory_is_refused_before(expression: str) -> None:
     environment = cel.Environment(dict.fromkeys(("t", "l", "m"), cel.DYN))
     with pytest.raises(cel.EvaluationError, match=r"the result is too large|actual cost limit exceeded"):
         environment.compile(expression).evaluate({"t": "a" * 1_000_000, "l": [1] * 50, "m": [1] * 500_000})
+
+
+def test_lists_that_hold_one_another_are_compared_once() -> None:
+    def nested(name: str) -> str:
+        text, inner = f"{name}59", "[1, 1]"
+        for level in range(59, 0, -1):
+            text = f"cel.bind({name}{level}, [{name}{level - 1}, {name}{level - 1}], {text})"
+        return f"cel.bind({name}0, {inner}, {text})"
+
+    assert run(f"{nested('a')} == {nested('b')}") is True
