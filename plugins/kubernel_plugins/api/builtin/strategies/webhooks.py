@@ -110,10 +110,10 @@ def _check_name(name: str, path: str) -> list[Cause]:
 
 def _check_client(config: Obj, path: str) -> list[Cause]:
     url, service = config.get("url"), config.get("service")
-    if (url is None) == (service is None):
-        return [causes.required(path, "exactly one of url or service is required")]
-    if url is not None:
+    if url is not None and service is None:
         return _check_url(url, f"{path}.url")
+    if url is not None or service is None:
+        return [causes.required(path, "exactly one of url or service is required")]
     found = [
         causes.required(f"{path}.service.{field}", f"service {field} is required")
         for field in ("name", "namespace")
