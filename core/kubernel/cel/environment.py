@@ -121,6 +121,13 @@ class Environment:
 
     def compile(self, source: str) -> Program:
         """Parse and check. Raises CompileError in cel-go's words."""
+        try:
+            return self._compile(source)
+        except RecursionError:
+            # Within the limits, but the caller stands deep already.
+            raise CompileError(source, [Issue(0, "expression recursion limit exceeded")]) from None
+
+    def _compile(self, source: str) -> Program:
         node = parse(source)
         check(source, node, self)
         issues: list[Issue] = []

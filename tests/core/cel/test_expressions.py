@@ -206,3 +206,16 @@ def test_lists_that_hold_one_another_are_compared_once() -> None:
         return f"cel.bind({name}0, {inner}, {text})"
 
     assert run(f"{nested('a')} == {nested('b')}") is True
+
+
+def test_a_caller_that_stands_deep_gets_an_error_of_the_package() -> None:
+    nested = "true"
+    for level in range(70):
+        nested = f"[1].all(x{level}, {nested})"
+
+    def compiled(depth: int) -> cel.Program:
+        return compiled(depth - 1) if depth else ENVIRONMENT.compile(nested)
+
+    assert compiled(0).evaluate({}) is True
+    with pytest.raises(cel.CompileError, match="expression recursion limit exceeded"):
+        compiled(700)
