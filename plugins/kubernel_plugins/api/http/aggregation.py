@@ -18,7 +18,7 @@ from urllib.parse import quote
 import orjson
 
 from kubernel.clock import rfc3339
-from kubernel.errors import Conflict, NotFound
+from kubernel.errors import ApiError, NotFound
 from kubernel.objects import conditions, meta
 from kubernel.registry.request import UserInfo
 from kubernel_plugins.webhooks import CallFailed, dial_words, resolve, tls_words
@@ -196,8 +196,9 @@ class Aggregator:
             body = {**service, "status": {**(service.get("status") or {}), "conditions": after}}
             try:
                 await self._client.update(SERVICES, body, subresource="status")
-            except (Conflict, NotFound):
-                self._mark(name)
+            except ApiError as error:
+                # Somebody was quicker, or writing is refused just now: the next look tells it.
+                self._handle.log.debug("status of APIService {}: {}", name, error.message)
             self.generation += 1
         return status == "True"
 
