@@ -10,6 +10,16 @@ from typing import Any
 
 import pytest
 
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Some clients leave their sockets to the garbage collector, which meets whatever test runs then.
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
+            item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
+
 
 @pytest.fixture(scope="session")
 def kubeconfig(cluster_running: Any) -> Path:

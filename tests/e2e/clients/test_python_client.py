@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from minimal import minimal
 kubernetes = pytest.importorskip("kubernetes", reason="pip install 'kubernel[clients]'")
 dynamic = pytest.importorskip("kubernetes.dynamic")
 
-CLIENT = "kubernetes (Python)"
+CLIENT = f"kubernetes {metadata.version('kubernetes')} (Python)"
 _LABEL = "minimal.example.com/round-trip"
 _ALL = {"create", "get", "list", "watch", "update", "patch", "delete"}
 
@@ -91,7 +92,7 @@ def test_every_built_in_type_there_and_back(cluster: Any, namespace: str) -> Non
     for resource in types:
         try:
             _round_trip(resource, namespace)
-        except Exception as error:  # noqa: BLE001 - all that fail are told together
+        except Exception as error:
             told = getattr(error, "body", None) or error
             failures.append(f"{resource.group_version} {resource.kind}: {type(error).__name__} {told}")
     assert not failures, "\n".join(failures)
