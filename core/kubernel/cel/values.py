@@ -29,12 +29,16 @@ from .types import (
 )
 
 __all__ = [
-    "INT_MAX", "INT_MIN", "MISSING", "NONE", "UINT_MAX", "Duration", "Message", "Opaque", "Optional", "Timestamp",
-    "UInt", "compare", "equal", "is_type", "lookup", "no_such_key", "no_such_overload", "runtime_type", "size_of",
+    "INT_MAX", "INT_MIN", "LONGEST", "MISSING", "MOST_ITEMS", "NONE", "UINT_MAX", "Duration", "Message",
+    "Opaque", "Optional", "Timestamp", "UInt", "compare", "equal", "is_type", "lookup", "no_such_key",
+    "no_such_overload", "runtime_type", "size_of", "too_large",
 ]  # fmt: skip
 
 INT_MAX, INT_MIN, UINT_MAX = 2**63 - 1, -(2**63), 2**64 - 1
 MISSING: Any = object()
+LONGEST, MOST_ITEMS = 10 * 1024 * 1024, 4_000_000
+"""The longest text and the longest list that an expression may make. What a call costs is known only after it, and
+a few calls could fill the memory; no request holds a third of this."""
 
 
 class UInt(int):
@@ -87,6 +91,10 @@ class Opaque:
 
 def no_such_overload() -> EvaluationError:
     return EvaluationError("no such overload")
+
+
+def too_large() -> EvaluationError:
+    return EvaluationError("the result is too large")
 
 
 def no_such_key(key: Any) -> EvaluationError:

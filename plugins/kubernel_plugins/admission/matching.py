@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from kubernel.registry.types import ResourceType
     from kubernel.store.records import Obj
 
-__all__ = ["Equivalents", "MatchResources", "Rule", "exempt", "presented"]
+__all__ = ["AUDIT_NOTES", "Equivalents", "MatchResources", "Rule", "exempt", "presented"]
+
+AUDIT_NOTES = "audit-annotations"
+"""The key in ``request.notes`` of the annotations for the audit log: a dict of texts."""
 
 _CONFIGURATION = frozenset(
     (

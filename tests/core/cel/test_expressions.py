@@ -180,3 +180,19 @@ def test_an_evaluation_stops_at_its_limit() -> None:
     program = cel.Environment({"l": cel.DYN}).compile("l.all(a, l.all(b, l.all(c, a + b + c >= 0))) || true")
     with pytest.raises(cel.CostExceeded, match="operation cancelled: actual cost limit exceeded"):
         program.evaluate({"l": list(range(1000))})
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        pytest.param("t.replace('a', t)", id="replace"),
+        pytest.param("l.map(x, t).join(t)", id="join"),
+        pytest.param("'%s%s%s%s%s%s%s%s%s%s%s'.format([t, t, t, t, t, t, t, t, t, t, t])", id="format"),
+        pytest.param("t + t + t + t + t + t + t + t + t + t + t + t", id="sum-of-texts"),
+        pytest.param("cel.bind(a, m + m, cel.bind(b, a + a, cel.bind(c, b + b, c + c)))", id="sum-of-lists"),
+    ],
+)
+def test_what_would_fill_the_memory_is_refused_before(expression: str) -> None:
+    environment = cel.Environment(dict.fromkeys(("t", "l", "m"), cel.DYN))
+    with pytest.raises(cel.EvaluationError, match=r"the result is too large|actual cost limit exceeded"):
+        environment.compile(expression).evaluate({"t": "a" * 1_000_000, "l": [1] * 50, "m": [1] * 500_000})
