@@ -320,6 +320,9 @@ class DisruptionBudgetStrategy(Builtin):
     def __init__(self) -> None:
         super().__init__(generation=True, unconditional_update=False)
 
+    def initial_status(self, request: Request, obj: Obj) -> Obj:
+        return dict.fromkeys(("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"), 0)
+
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         spec = obj.get("spec") or {}
         if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:
