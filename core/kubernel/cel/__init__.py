@@ -48,7 +48,7 @@ from .types import (
     opaque,
     optional_of,
 )  # fmt: skip
-from .values import NONE, Duration, Message, Opaque, Optional, Timestamp, UInt, runtime_type
+from .values import NONE, Duration, Message, Opaque, Optional, Timestamp, UInt, runtime_type, to_text
 
 __all__ = [
     "BOOL", "BYTES", "DOUBLE", "DURATION", "DYN", "ESTIMATE_LIMIT", "INT", "MATCH_BUDGET", "NONE", "NULL",
@@ -56,5 +56,5 @@ __all__ = [
     "Authorizer", "CelError", "CompileError", "CostExceeded", "Duration", "Environment", "EvaluationError",
     "Issue", "Message", "Opaque", "Optional", "Program", "Question", "ResourceCheck", "Schema", "Timestamp",
     "Type", "UInt", "escape", "estimate", "is_identifier", "largest_size", "list_of", "map_of", "object_type",
-    "opaque", "optional_of", "runtime_type", "type_from_schema", "unescape",
+    "opaque", "optional_of", "runtime_type", "to_text", "type_from_schema", "unescape",
 ]  # fmt: skip

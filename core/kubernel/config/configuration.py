@@ -50,6 +50,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "api": ("http",),
     "controller": (
         "bootstrap",
+        "apiregistration",
         "namespace",
         "serviceaccount",
         "rootca",

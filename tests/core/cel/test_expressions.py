@@ -196,3 +196,26 @@ def test_what_would_fill_the_memory_is_refused_before(expression: str) -> None:
     environment = cel.Environment(dict.fromkeys(("t", "l", "m"), cel.DYN))
     with pytest.raises(cel.EvaluationError, match=r"the result is too large|actual cost limit exceeded"):
         environment.compile(expression).evaluate({"t": "a" * 1_000_000, "l": [1] * 50, "m": [1] * 500_000})
+
+
+def test_lists_that_hold_one_another_are_compared_once() -> None:
+    def nested(name: str) -> str:
+        text, inner = f"{name}59", "[1, 1]"
+        for level in range(59, 0, -1):
+            text = f"cel.bind({name}{level}, [{name}{level - 1}, {name}{level - 1}], {text})"
+        return f"cel.bind({name}0, {inner}, {text})"
+
+    assert run(f"{nested('a')} == {nested('b')}") is True
+
+
+def test_a_caller_that_stands_deep_gets_an_error_of_the_package() -> None:
+    nested = "true"
+    for level in range(70):
+        nested = f"[1].all(x{level}, {nested})"
+
+    def compiled(depth: int) -> cel.Program:
+        return compiled(depth - 1) if depth else ENVIRONMENT.compile(nested)
+
+    assert compiled(0).evaluate({}) is True
+    with pytest.raises(cel.CompileError, match="expression recursion limit exceeded"):
+        compiled(700)

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from .paths import Target
     from .transport import Exchange
 
-__all__ = ["Proxy", "split_name"]
+__all__ = ["KEPT_HERE", "Proxy", "split_name"]
 
 _BODY_LIMIT = 64 * 1024 * 1024
 _WHOLE = 256 * 1024
 """Bodies up to so many bytes are answered in one piece, with their length."""
-_KEPT_HERE = frozenset(
+KEPT_HERE = frozenset(
     {
         "authorization", "connection", "content-length", "expect", "host", "keep-alive", "proxy-authenticate",
         "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
@@ -218,7 +218,7 @@ def _request(exchange: Exchange, path: str, body: bytes, port: int) -> bytes:
     sent = [
         (name, value)
         for name in dict.fromkeys(name.lower() for name in exchange.headers.keys())  # noqa: SIM118
-        if name not in _KEPT_HERE and not name.startswith("impersonate-")
+        if name not in KEPT_HERE and not name.startswith("impersonate-")
         for value in exchange.headers.getall(name)
     ]
     # Where the client asked, so that the pod can make links that lead back here.
@@ -245,6 +245,6 @@ def _answer_head(answer: Answer, exchange: Exchange, path: str) -> bytes:
             if not split.netloc or split.netloc == exchange.headers.get("Host", ""):
                 value = split._replace(scheme="", netloc="").geturl()
                 value = prefix + value if value.startswith("/") else value
-        if lower not in _KEPT_HERE and lower != "date":
+        if lower not in KEPT_HERE and lower != "date":
             headers.append((name, value))
     return header_block(headers)

@@ -22,7 +22,6 @@ TRAITS: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
     "spec": {"generation": True},
     "conditional": {"generation": True, "unconditional_update": False},
-    "apiservice": {"unconditional_update": False},
     "controllerrevision": {"immutable": ("data",)},
     "csidriver": {"generation": True, "immutable": ("spec.attachRequired", "spec.volumeLifecycleModes")},
     "csinode": {},
@@ -46,6 +45,7 @@ TRAITS: Mapping[str, Mapping[str, Any]] = {
 """Strategies that are ``Builtin`` with these traits."""
 
 CLASSES: Mapping[str, str] = {
+    "apiservice": "apiservices:APIServiceStrategy",
     "certificatesigningrequest": "certificates:CertificateSigningRequestStrategy",
     "clustertrustbundle": "certificates:ClusterTrustBundleStrategy",
     "configmap": "configs:ConfigMapStrategy",
