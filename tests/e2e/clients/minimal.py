@@ -69,7 +69,14 @@ _REQUEST, _STUB, _ANCHOR = _certificates()
 _ID = "11111111-2222-4333-8444-555555555555"
 
 WHAT: dict[str, Obj] = {
-    "APIService": {"spec": {"groupPriorityMinimum": 10, "versionPriority": 10}},
+    "APIService": {
+        "spec": {
+            "group": "minimal.example.com",
+            "version": "v1",
+            "groupPriorityMinimum": 10,
+            "versionPriority": 10,
+        }
+    },
     "CSIDriver": {"spec": {}},
     "CSINode": {"spec": {"drivers": []}},
     "CSIStorageCapacity": {"storageClassName": "none"},
