@@ -51,6 +51,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "controller": (
         "bootstrap",
         "apiregistration",
+        "flowcontrol",
         "namespace",
         "serviceaccount",
         "rootca",

@@ -13,9 +13,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from kubernel.errors import ApiError, BadRequest, Cause, Forbidden, InternalError, NotFound
+from kubernel.errors import ApiError, BadRequest, Cause, Forbidden, InternalError
 from kubernel.objects import meta
-from kubernel_plugins.admission.matching import AUDIT_NOTES, Equivalents, MatchResources, exempt, presented
+from kubernel_plugins.admission.matching import (
+    AUDIT_NOTES,
+    Equivalents,
+    MatchResources,
+    exempt,
+    presented,
+    stored_namespace,
+)
 
 if TYPE_CHECKING:
     from kubernel.cel import Authorizer
@@ -140,12 +147,7 @@ class Webhooks:
         return type if holds else None
 
     def _namespace(self, name: str) -> Obj | None:
-        registry = self._handle.registry
-        type = registry.lookup("", "v1", "namespaces")
-        try:
-            return registry.get(type, "", name).obj if type is not None else None
-        except NotFound:
-            return None
+        return stored_namespace(self._handle.registry, name)
 
     async def call(self, webhook: Webhook, request: Request, type: ResourceType) -> Verdict:
         """Ask. Raises CallError, and ApiError for what no policy excuses."""

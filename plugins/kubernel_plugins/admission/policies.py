@@ -12,7 +12,7 @@ from kubernel.errors import ApiError, NotFound
 from kubernel.objects import meta, selectors
 from kubernel.registry.conversion import from_storage
 from kubernel.registry.operations import ListOptions
-from kubernel_plugins.admission.matching import Equivalents, MatchResources, exempt
+from kubernel_plugins.admission.matching import Equivalents, MatchResources, exempt, stored_namespace
 
 if TYPE_CHECKING:
     from kubernel.plugin import Handle
@@ -115,14 +115,7 @@ class Policies(Generic[Compiled]):
 
     def namespace(self, name: str) -> Obj | None:
         """The Namespace as it is stored now."""
-        registry = self._handle.registry
-        type = registry.lookup("", "v1", "namespaces")
-        if type is None:
-            return None
-        try:
-            return registry.get(type, "", name).obj
-        except NotFound:
-            return None
+        return stored_namespace(self._handle.registry, name)
 
     def namespace_of(self, request: Request) -> Obj | None:
         """``namespaceObject``. Raises NotFound."""

@@ -394,3 +394,62 @@ def test_a_connect_is_reviewed_under_its_subresource(cluster: Cluster, server: W
     assert server.requests("/c")[0]["subResource"] == "attach"
     assert server.requests("/c")[0]["object"] == options
     cluster.delete("pods", "p", "default", grace_period=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "text"),
+    [
+        pytest.param(
+            {"name": "short.example"},
+            "name",
+            'Invalid value: "short.example": should be a domain with at least three segments separated by dots',
+            id="name",
+        ),
+        pytest.param(
+            {"clientConfig": {}},
+            "clientConfig",
+            "Required value: exactly one of url or service is required",
+            id="nowhere",
+        ),
+        pytest.param(
+            {"clientConfig": {"url": "http://h/x"}},
+            "clientConfig.url",
+            "Invalid value: \"http\": 'https' is the only allowed URL scheme; desired format: https://host[/path]",
+            id="http",
+        ),
+        pytest.param(
+            {"clientConfig": {"service": {"name": "s", "namespace": "n", "path": "/a//b"}}},
+            "clientConfig.service.path",
+            'Invalid value: "/a//b": segment[1] may not be empty',
+            id="path",
+        ),
+        pytest.param(
+            {"timeoutSeconds": 31},
+            "timeoutSeconds",
+            "Invalid value: 31: the timeout value must be between 1 and 30 seconds",
+            id="timeout",
+        ),
+        pytest.param(
+            {"admissionReviewVersions": ["v7"]},
+            "admissionReviewVersions",
+            'Invalid value: ["v7"]: must include at least one of v1, v1beta1',
+            id="review-versions",
+        ),
+        pytest.param(
+            {"matchConditions": [{"name": "c", "expression": "object.("}]},
+            "matchConditions[0].expression",
+            "compilation failed",
+            id="condition",
+        ),
+    ],
+)
+def test_a_wrong_configuration_is_refused(
+    cluster: Cluster, change: dict[str, Any], field: str, text: str
+) -> None:
+    wrong = {**webhook("w.example.com", {"url": "https://h.example/x"}), **change}
+    with pytest.raises(ApiError) as caught:
+        configure(cluster, "Validating", "wrong", wrong)
+    assert caught.value.status_code == 422
+    (cause,) = caught.value.causes
+    assert cause.field == f"webhooks[0].{field}"
+    assert text in cause.message

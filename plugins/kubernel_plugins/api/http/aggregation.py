@@ -18,17 +18,18 @@ from urllib.parse import quote
 import orjson
 
 from kubernel.clock import rfc3339
-from kubernel.errors import BadRequest, Conflict, NotFound
+from kubernel.errors import Conflict, NotFound
 from kubernel.objects import conditions, meta
 from kubernel.registry.request import UserInfo
 from kubernel_plugins.webhooks import CallFailed, dial_words, resolve, tls_words
 
-from .proxying import KEPT_HERE
+from .proxying import KEPT_HERE, passed_on
 from .relay import Answer, read_answer
 from .responses import TEXT_HEAD
 from .transport import Reply, header_block
 
 if TYPE_CHECKING:
+    from kubernel.clock import Timer
     from kubernel.plugin import Handle
     from kubernel.store.records import Obj
 
@@ -56,6 +57,7 @@ class Aggregator:
         self._identity = identity
         self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
         self._dirty: set[str] = set()
+        self._timers: dict[str, Timer] = {}
         self._wakeup = asyncio.Event()
         self._unlisten: Callable[[], None] | None = None
         self.resources: dict[tuple[str, str], Obj] = {}
@@ -71,6 +73,9 @@ class Aggregator:
 
     def stop(self) -> None:
         self._contexts.clear()
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
         if self._unlisten is not None:
             self._unlisten()
             self._unlisten = None
@@ -95,9 +100,10 @@ class Aggregator:
             reader, writer = await self._dial(service["spec"])
         except (CallFailed, OSError, TimeoutError) as error:
             return _plain(503, f"error trying to reach service: {error}\n")
+        added = [("Host", _host(service["spec"])), *_identity(user)]
         try:
             try:
-                writer.write(_request(exchange, user, service["spec"], body))
+                writer.write(passed_on(exchange, exchange.path, body, _CLAIMS, added))
                 await writer.drain()
                 answer = await read_answer(reader, exchange.method)
             except (OSError, EOFError, ValueError) as broken:
@@ -170,9 +176,13 @@ class Aggregator:
                 name = self._dirty.pop()
                 service = self._services.get(name)
                 if service is None or not service["spec"].get("service"):
+                    self._timers.pop(name, None)
                     continue
                 good = await self._check(name, service)
-                self._handle.clock.call_later(_RECHECK if good else _RETRY, self._mark, name)
+                if (timer := self._timers.pop(name, None)) is not None:
+                    timer.cancel()
+                delay = _RECHECK if good else _RETRY
+                self._timers[name] = self._handle.clock.call_later(delay, self._mark, name)
             self._wakeup.clear()
             await self._wakeup.wait()
 
@@ -282,30 +292,6 @@ def _identity(user: UserInfo) -> list[tuple[str, str]]:
         (f"X-Remote-Extra-{quote(key, safe='')}", value) for key, all in user.extra.items() for value in all
     ]
     return told
-
-
-def _request(exchange: Exchange, user: UserInfo, spec: Mapping[str, Any], body: bytes) -> bytes:
-    wanted = f"{exchange.path}?{exchange.query}" if exchange.query else exchange.path
-    if any(character <= " " or character == "\x7f" for character in wanted):
-        raise BadRequest("the path is no URL")
-    sent = [
-        (name, value)
-        for name in dict.fromkeys(name.lower() for name in exchange.headers.keys())  # noqa: SIM118
-        if name not in KEPT_HERE and not name.startswith(_CLAIMS)
-        for value in exchange.headers.getall(name)
-    ]
-    sent += [
-        ("Host", _host(spec)),
-        ("X-Forwarded-Uri", exchange.path),
-        ("X-Forwarded-Host", exchange.headers.get("Host", "")),
-        ("X-Forwarded-Proto", "https"),
-        ("X-Forwarded-For", exchange.connection.remote),
-        ("Connection", "close"),
-        *_identity(user),
-    ]
-    if body or exchange.method in ("POST", "PUT", "PATCH"):
-        sent.append(("Content-Length", str(len(body))))
-    return f"{exchange.method} {wanted} HTTP/1.1\r\n".encode("latin-1") + header_block(sent) + b"\r\n" + body
 
 
 async def _whole(answer: Answer, limit: int) -> bytes:

@@ -40,7 +40,6 @@ TRAITS: Mapping[str, Mapping[str, Any]] = {
     "serviceaccount": {"returns": True},
     "storageversionmigration": {"generation": True, "immutable": ("spec",)},
     "volumeattachment": {"immutable": ("spec",)},
-    "webhooks": {"generation": True},
 }
 """Strategies that are ``Builtin`` with these traits."""
 
@@ -82,6 +81,7 @@ CLASSES: Mapping[str, str] = {
     "storageclass": "storage:StorageClassStrategy",
     "validatingpolicy": "policies:ValidatingPolicyStrategy",
     "volumeattributesclass": "storage:VolumeAttributesClassStrategy",
+    "webhooks": "webhooks:WebhooksStrategy",
 }
 """``module:class`` for the others."""
 
