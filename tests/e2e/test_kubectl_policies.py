@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+CLIENT = "kubectl 1.37"
 pytestmark = pytest.mark.kubectl
 
 POLICIES = """
