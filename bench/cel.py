@@ -1,6 +1,6 @@
 """CEL: microseconds per compilation and evaluation of typical rules, and the ratio to cel-python when it is there.
 
-python -m bench.cel
+python bench/cel.py
 """
 
 from __future__ import annotations

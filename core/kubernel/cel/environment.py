@@ -83,6 +83,11 @@ class Program:
         except EvaluationError as error:
             error.cost = frame.cost
             raise
+        except RecursionError:
+            # Values that refer to one another a thousand levels deep.
+            deep = EvaluationError("expression recursion limit exceeded")
+            deep.cost = frame.cost
+            raise deep from None
 
 
 class Environment:
@@ -116,6 +121,13 @@ class Environment:
 
     def compile(self, source: str) -> Program:
         """Parse and check. Raises CompileError in cel-go's words."""
+        try:
+            return self._compile(source)
+        except RecursionError:
+            # Within the limits, but the caller stands deep already.
+            raise CompileError(source, [Issue(0, "expression recursion limit exceeded")]) from None
+
+    def _compile(self, source: str) -> Program:
         node = parse(source)
         check(source, node, self)
         issues: list[Issue] = []

@@ -8,7 +8,16 @@ from typing import Any, NamedTuple
 from .errors import CompileError, Issue
 from .values import INT_MAX, UINT_MAX, UInt
 
-__all__ = ["Token", "tokenize"]
+__all__ = ["CONSTANTS", "RESERVED", "Token", "tokenize"]
+
+CONSTANTS = frozenset(("true", "false", "null"))
+RESERVED = frozenset(
+    (
+        "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package",
+        "namespace", "return", "var", "void", "while",
+    )
+)  # fmt: skip
+"""Words that are no identifiers, for languages that expressions may be translated to."""
 
 _TOKEN = re.compile(
     r"""

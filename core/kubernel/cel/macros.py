@@ -9,13 +9,8 @@ from .nodes import Bind, Comprehension, Ident, Node, Select
 
 __all__ = ["expand"]
 
-
-_ONE_OR_TWO = {"all": "all", "exists": "exists", "exists_one": "exists_one", "existsOne": "exists_one"}
-_TWO = {
-    "transformList": "transformList",
-    "transformMap": "transformMap",
-    "transformMapEntry": "transformMapEntry",
-}
+_QUANTIFIERS = {"all": "all", "exists": "exists", "exists_one": "exists_one", "existsOne": "exists_one"}
+_TRANSFORMS = frozenset(("transformList", "transformMap", "transformMapEntry"))
 
 
 def expand(
@@ -36,16 +31,14 @@ def expand(
     if name in ("optMap", "optFlatMap") and count == 2:
         variable = _variable(args[0], error, f"{name}() variable name must be a simple identifier")
         return Bind(at, name, variable, target, args[1])
-    if name in _ONE_OR_TWO and count in (2, 3) and (count == 2 or name != "exists_one"):
-        if count == 2 and name == "existsOne":
-            return Comprehension(at, "exists_one", target, _names(args[:1], error), args[1], None)
-        return Comprehension(at, _ONE_OR_TWO[name], target, _names(args[:-1], error), args[-1], None)
+    if name in _QUANTIFIERS and (count == 2 or (count == 3 and name != "exists_one")):
+        return Comprehension(at, _QUANTIFIERS[name], target, _names(args[:-1], error), args[-1], None)
     if name == "map" and count in (2, 3):
         condition = args[1] if count == 3 else None
         return Comprehension(at, "map", target, _names(args[:1], error), condition, args[-1])
     if name == "filter" and count == 2:
         return Comprehension(at, "filter", target, _names(args[:1], error), args[1], None)
-    if name in _TWO and count in (3, 4):
+    if name in _TRANSFORMS and count in (3, 4):
         condition = args[2] if count == 4 else None
         return Comprehension(at, name, target, _names(args[:2], error), condition, args[-1])
     return None

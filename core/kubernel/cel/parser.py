@@ -7,7 +7,7 @@ points, ``MAX_NESTING`` levels of brackets.
 from __future__ import annotations
 
 from .errors import CompileError, Issue
-from .lexer import Token, tokenize
+from .lexer import RESERVED, Token, tokenize
 from .macros import expand
 from .nodes import Call, Ident, ListNode, Literal, Logic, MapNode, Node, Select, Struct
 from .values import INT_MAX, INT_MIN
@@ -34,27 +34,6 @@ _BINARY = {
     "%": (5, "_%_"),
 }
 _CONSTANTS = {"true": True, "false": False, "null": None}
-_RESERVED = frozenset(
-    [
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ]
-)
 _EXPECTED = (
     "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', "
     "NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}"
@@ -255,7 +234,7 @@ class _Parser:
         token = self.next()
         if token.text in _CONSTANTS:
             return Literal(token.at, _CONSTANTS[token.text])
-        if token.text in _RESERVED:
+        if token.text in RESERVED:
             raise self.error(token, f"reserved identifier: {token.text}")
         if self.at("("):
             opening = self.next()

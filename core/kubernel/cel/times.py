@@ -53,7 +53,10 @@ def parse_timestamp(text: str) -> int:
     seconds = (moment - _EPOCH) // timedelta(seconds=1)
     if sign:
         seconds -= (int(hours) * 3600 + int(minutes) * 60) * (-1 if sign == "-" else 1)
-    return seconds * SECOND + int((fraction or "").ljust(9, "0"))
+    nanos = seconds * SECOND + int((fraction or "").ljust(9, "0"))
+    if not EARLIEST <= nanos <= LATEST:
+        raise ValueError(f'parsing time "{text}": out of range')
+    return nanos
 
 
 def parse_date(text: str) -> int:

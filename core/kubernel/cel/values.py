@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .errors import EvaluationError
+from .times import format_duration, format_timestamp
 from .types import (
     ANY_TYPE,
     BOOL,
@@ -29,12 +30,16 @@ from .types import (
 )
 
 __all__ = [
-    "INT_MAX", "INT_MIN", "MISSING", "NONE", "UINT_MAX", "Duration", "Message", "Opaque", "Optional", "Timestamp",
-    "UInt", "compare", "equal", "is_type", "lookup", "no_such_key", "no_such_overload", "runtime_type", "size_of",
+    "INT_MAX", "INT_MIN", "LONGEST", "MISSING", "MOST_ITEMS", "NONE", "UINT_MAX", "Duration", "Message",
+    "Opaque", "Optional", "Timestamp", "UInt", "compare", "equal", "is_type", "lookup", "no_such_key",
+    "no_such_overload", "runtime_type", "size_of", "to_text", "too_large",
 ]  # fmt: skip
 
 INT_MAX, INT_MIN, UINT_MAX = 2**63 - 1, -(2**63), 2**64 - 1
 MISSING: Any = object()
+LONGEST, MOST_ITEMS = 10 * 1024 * 1024, 4_000_000
+"""The longest text and the longest list that an expression may make. What a call costs is known only after it, and
+a few calls could fill the memory; no request holds a third of this."""
 
 
 class UInt(int):
@@ -87,6 +92,15 @@ class Opaque:
 
 def no_such_overload() -> EvaluationError:
     return EvaluationError("no such overload")
+
+
+def too_large() -> EvaluationError:
+    return EvaluationError("the result is too large")
+
+
+def to_text(value: Timestamp | Duration) -> str:
+    """As JSON has it."""
+    return format_timestamp(value.nanos) if isinstance(value, Timestamp) else format_duration(value.nanos)
 
 
 def no_such_key(key: Any) -> EvaluationError:
@@ -153,29 +167,42 @@ def is_number(value: Any) -> bool:
 def equal(left: Any, right: Any) -> bool:
     """CEL equality: numbers by value whatever their types, values of other different types are unequal."""
     cls = type(left)
-    if cls is type(right):
-        if cls is list:
-            return len(left) == len(right) and all(map(equal, left, right))
-        if cls is dict:
-            return _equal_maps(left, right)
-        if cls is Optional:
-            return left.present == right.present and (not left.present or equal(left.value, right.value))
+    if cls is type(right) and cls in _SCALARS:
         return bool(left == right)
-    if isinstance(left, _NUMBERS) and isinstance(right, _NUMBERS):
-        return left == right and not isinstance(left, bool) and not isinstance(right, bool)
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(equal, left, right))
-    if isinstance(left, dict) and isinstance(right, dict):
-        return _equal_maps(left, right)
-    return False
+    return _equal(left, right, set())
 
 
-def _equal_maps(left: dict[Any, Any], right: dict[Any, Any]) -> bool:
+_SCALARS = frozenset((str, int, bool, float, bytes, UInt, Timestamp, Duration, type(None)))
+
+
+def _equal(left: Any, right: Any, seen: set[tuple[int, int]]) -> bool:
+    """``seen`` are the pairs of containers that were compared already: what an expression builds may hold the same
+    list a thousand times over, and only the first time is work."""
+    if isinstance(left, list | dict) and isinstance(right, list | dict):
+        pair = (id(left), id(right))
+        if pair in seen:
+            return True
+        seen.add(pair)
+        if isinstance(left, list):
+            return (
+                isinstance(right, list)
+                and len(left) == len(right)
+                and all(_equal(a, b, seen) for a, b in zip(left, right, strict=True))
+            )
+        return isinstance(right, dict) and _equal_maps(left, right, seen)
+    if isinstance(left, Optional) and isinstance(right, Optional):
+        return left.present == right.present and (not left.present or _equal(left.value, right.value, seen))
+    if type(left) is type(right):
+        return bool(left == right)
+    return is_number(left) and is_number(right) and left == right
+
+
+def _equal_maps(left: dict[Any, Any], right: dict[Any, Any], seen: set[tuple[int, int]]) -> bool:
     if len(left) != len(right):
         return False
     for key, value in left.items():
         other = lookup(right, key)
-        if other is MISSING or not equal(value, other):
+        if other is MISSING or not _equal(value, other, seen):
             return False
     return True
 

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from kubernel.registry.types import ResourceType
     from kubernel.store.records import Obj
 
-__all__ = ["Equivalents", "MatchResources", "Rule", "exempt", "presented"]
+__all__ = ["AUDIT_NOTES", "Equivalents", "MatchResources", "Rule", "exempt", "presented", "stored_namespace"]
+
+AUDIT_NOTES = "audit-annotations"
+"""The key in ``request.notes`` of the annotations for the audit log: a dict of texts."""
 
 _CONFIGURATION = frozenset(
     (
@@ -183,3 +186,12 @@ def presented(request: Request, type: ResourceType) -> tuple[Obj | None, Obj | N
     return tuple(  # type: ignore[return-value]
         None if obj is None else from_storage(type, to_storage(request.type, obj)) for obj in pair
     )
+
+
+def stored_namespace(registry: Registry, name: str) -> Obj | None:
+    """The Namespace as it is stored now."""
+    type = registry.lookup("", "v1", "namespaces")
+    try:
+        return registry.get(type, "", name).obj if type is not None else None
+    except NotFound:
+        return None

@@ -5,14 +5,14 @@ Source: k8s.io/apiserver/pkg/admission/plugin/policy/generic (v1.37).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from kubernel.errors import ApiError, NotFound
 from kubernel.objects import meta, selectors
 from kubernel.registry.conversion import from_storage
 from kubernel.registry.operations import ListOptions
-from kubernel_plugins.admission.matching import Equivalents, MatchResources
+from kubernel_plugins.admission.matching import Equivalents, MatchResources, exempt, stored_namespace
 
 if TYPE_CHECKING:
     from kubernel.plugin import Handle
@@ -37,6 +37,14 @@ class Hook(NamedTuple):
     type: ResourceType
 
 
+class _Bound(NamedTuple):
+    """A policy that has bindings, ready to ask."""
+
+    policy: Obj
+    matcher: MatchResources
+    bindings: list[tuple[Obj, MatchResources]]
+
+
 class Policies(Generic[Compiled]):
     """The policies of one kind. ``compile(policy)`` is called once for each new ``spec``, when it is first needed."""
 
@@ -47,64 +55,67 @@ class Policies(Generic[Compiled]):
         self._compile = compile
         self._names = (policies, bindings)
         self._compiled: dict[str, tuple[Any, Compiled]] = {}
-        self._matchers: dict[tuple[str, str], tuple[Any, MatchResources]] = {}
+        self._bound: list[_Bound] | None = None
         self._equivalents = Equivalents(handle.registry)
+        self._forget: list[Callable[[], None]] = []
 
     def start(self) -> None:
         client = self._handle.client("system:apiserver", ("system:masters",))
         self._policies, self._bindings = (client.informer(name) for name in self._names)
-        self._bindings.add_index(
-            "policy", lambda binding: ((binding.get("spec") or {}).get("policyName", ""),)
-        )
+        self._forget = [informer.add_listener(self._changed) for informer in (self._policies, self._bindings)]
+
+    def stop(self) -> None:
+        for forget in self._forget:
+            forget()
+        self._forget = []
+
+    def _changed(self, type: str, obj: Obj, old: Obj | None) -> None:
+        self._bound = None
+
+    def _arranged(self) -> list[_Bound]:
+        """The bound policies, by name."""
+        if self._bound is None:
+            policies = {meta.name(policy): policy for policy in sorted(self._policies.list(), key=meta.name)}
+            bound: dict[str, _Bound] = {}
+            for binding in sorted(self._bindings.list(), key=meta.name):
+                name = binding["spec"].get("policyName", "")
+                if (policy := policies.get(name)) is None:
+                    continue
+                if name not in bound:
+                    matcher = MatchResources(policy["spec"].get("matchConstraints") or {})
+                    bound[name] = _Bound(policy, matcher, [])
+                matcher = MatchResources(binding["spec"].get("matchResources") or {})
+                bound[name].bindings.append((binding, matcher))
+            self._bound = [bound[name] for name in sorted(bound)]
+            self._compiled = {name: known for name, known in self._compiled.items() if name in bound}
+        return self._bound
 
     def compiled(self, policy: Obj) -> Compiled:
-        name, spec = meta.name(policy), policy.get("spec") or {}
+        name, spec = meta.name(policy), policy["spec"]
         known = self._compiled.get(name)
         if known is None or (known[0] is not spec and known[0] != spec):
-            if len(self._compiled) > 2 * len(self._policies) + 16:
-                self._compiled.clear()
             known = self._compiled[name] = (spec, self._compile(policy))
-        return known[1]
-
-    def _matcher(self, obj: Obj, field: str) -> MatchResources:
-        key = (field, meta.name(obj))
-        spec = (obj.get("spec") or {}).get(field) or {}
-        known = self._matchers.get(key)
-        if known is None or (known[0] is not spec and known[0] != spec):
-            if len(self._matchers) > 2 * (len(self._policies) + len(self._bindings)) + 16:
-                self._matchers.clear()
-            known = self._matchers[key] = (spec, MatchResources(spec))
         return known[1]
 
     def hooks(self, request: Request) -> list[Hook]:
         """The policies that are bound and about the request, by name. Raises NotFound for a missing namespace."""
-        if not len(self._policies) or not len(self._bindings):
+        bound = self._arranged()
+        if not bound or exempt(request):
             return []
-        return list(self._matching(request))
-
-    def _matching(self, request: Request) -> Iterator[Hook]:
-        for policy in sorted(self._policies.list(), key=meta.name):
-            bindings = self._bindings.by("policy", meta.name(policy))
-            if not bindings:
-                continue
-            type = self._matcher(policy, "matchConstraints").match(request, self._equivalents, self.namespace)
-            if type is None:
-                continue
-            for binding in sorted(bindings, key=meta.name):
-                bound = self._matcher(binding, "matchResources")
-                if bound.match(request, self._equivalents, self.namespace) is not None:
-                    yield Hook(policy, binding, type)
+        found: list[Hook] = []
+        for policy, matcher, bindings in bound:
+            type = matcher.match(request, self._equivalents, self.namespace)
+            if type is not None:
+                found += [
+                    Hook(policy, binding, type)
+                    for binding, narrower in bindings
+                    if narrower.match(request, self._equivalents, self.namespace) is not None
+                ]
+        return found
 
     def namespace(self, name: str) -> Obj | None:
         """The Namespace as it is stored now."""
-        registry = self._handle.registry
-        type = registry.lookup("", "v1", "namespaces")
-        if type is None:
-            return None
-        try:
-            return registry.get(type, "", name).obj
-        except NotFound:
-            return None
+        return stored_namespace(self._handle.registry, name)
 
     def namespace_of(self, request: Request) -> Obj | None:
         """``namespaceObject``. Raises NotFound."""

@@ -100,7 +100,7 @@ def test_any_text_is_answered(expression: str, value: Any) -> None:
     attempt(expression, value)
 
 
-@settings(max_examples=400)
+@settings(max_examples=300)
 @given(st.lists(WORDS, max_size=14).map(" ".join), JSON)
 def test_any_row_of_words_is_answered(expression: str, value: Any) -> None:
     attempt(expression, value)

@@ -180,3 +180,42 @@ def test_an_evaluation_stops_at_its_limit() -> None:
     program = cel.Environment({"l": cel.DYN}).compile("l.all(a, l.all(b, l.all(c, a + b + c >= 0))) || true")
     with pytest.raises(cel.CostExceeded, match="operation cancelled: actual cost limit exceeded"):
         program.evaluate({"l": list(range(1000))})
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        pytest.param("t.replace('a', t)", id="replace"),
+        pytest.param("l.map(x, t).join(t)", id="join"),
+        pytest.param("'%s%s%s%s%s%s%s%s%s%s%s'.format([t, t, t, t, t, t, t, t, t, t, t])", id="format"),
+        pytest.param("t + t + t + t + t + t + t + t + t + t + t + t", id="sum-of-texts"),
+        pytest.param("cel.bind(a, m + m, cel.bind(b, a + a, cel.bind(c, b + b, c + c)))", id="sum-of-lists"),
+    ],
+)
+def test_what_would_fill_the_memory_is_refused_before(expression: str) -> None:
+    environment = cel.Environment(dict.fromkeys(("t", "l", "m"), cel.DYN))
+    with pytest.raises(cel.EvaluationError, match=r"the result is too large|actual cost limit exceeded"):
+        environment.compile(expression).evaluate({"t": "a" * 1_000_000, "l": [1] * 50, "m": [1] * 500_000})
+
+
+def test_lists_that_hold_one_another_are_compared_once() -> None:
+    def nested(name: str) -> str:
+        text, inner = f"{name}59", "[1, 1]"
+        for level in range(59, 0, -1):
+            text = f"cel.bind({name}{level}, [{name}{level - 1}, {name}{level - 1}], {text})"
+        return f"cel.bind({name}0, {inner}, {text})"
+
+    assert run(f"{nested('a')} == {nested('b')}") is True
+
+
+def test_a_caller_that_stands_deep_gets_an_error_of_the_package() -> None:
+    nested = "true"
+    for level in range(70):
+        nested = f"[1].all(x{level}, {nested})"
+
+    def compiled(depth: int) -> cel.Program:
+        return compiled(depth - 1) if depth else ENVIRONMENT.compile(nested)
+
+    assert compiled(0).evaluate({}) is True
+    with pytest.raises(cel.CompileError, match="expression recursion limit exceeded"):
+        compiled(700)

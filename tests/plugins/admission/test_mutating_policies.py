@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from policy_kit import DEPLOYMENTS, bind, deployment, policy, rules
+from workload_kit import pod
 
 from kubernel.errors import Forbidden
 from kubernel.testing import Cluster
@@ -162,3 +163,19 @@ def test_validating_policies_see_what_mutating_ones_made(cluster: Cluster) -> No
     bind(cluster, policy("v", "object.spec.replicas <= 5"))
     with pytest.raises(Forbidden, match="ValidatingAdmissionPolicy 'v'"):
         cluster.create(deployment())
+
+
+def test_what_a_policy_adds_is_seen_by_the_plugins_before_it(cluster: Cluster) -> None:
+    sidecar = "Object.spec.containers{name: 'side', image: 'registry.example/side:1'}"
+    bind(
+        cluster,
+        mutating(
+            "p",
+            applied(f"Object{{spec: Object.spec{{containers: [{sidecar}]}}}}"),
+            matchConstraints=rules("pods", operations=("CREATE",)),
+        ),
+    )
+    made = cluster.create(pod("a"))
+    assert [volume["name"][:16] for volume in made["spec"]["volumes"]] == ["kube-api-access-"]
+    mounts = [container["volumeMounts"][0]["mountPath"] for container in made["spec"]["containers"]]
+    assert mounts == ["/var/run/secrets/kubernetes.io/serviceaccount"] * 2

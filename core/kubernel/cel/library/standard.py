@@ -22,7 +22,9 @@ from kubernel.cel.times import (
 from kubernel.cel.values import (
     INT_MAX,
     INT_MIN,
+    LONGEST,
     MISSING,
+    MOST_ITEMS,
     NONE,
     UINT_MAX,
     Duration,
@@ -34,6 +36,7 @@ from kubernel.cel.values import (
     lookup,
     runtime_type,
     size_of,
+    too_large,
 )
 
 from .declare import Table, function, member, traversal
@@ -208,6 +211,18 @@ def _read_duration(value: Any) -> Duration:
         raise EvaluationError(str(error)) from None
 
 
+def _concatenate(left: list[Any], right: list[Any]) -> list[Any]:
+    if len(left) + len(right) > MOST_ITEMS:
+        raise too_large()
+    return [*left, *right]
+
+
+def _joined(left: Any, right: Any) -> Any:
+    if len(left) + len(right) > LONGEST:
+        raise too_large()
+    return left + right
+
+
 def _contains(element: Any, container: Any) -> bool:
     if isinstance(container, dict):
         try:
@@ -277,8 +292,8 @@ def table() -> Table:
     ):
         add(function(name, "double;double", "double", real))
     for kind in ("string", "bytes"):
-        add(function("_+_", f"{kind};{kind}", kind, lambda a, b: a + b, _both))
-    add(function("_+_", "list(A);list(A)", "list(A)", lambda a, b: [*a, *b]))
+        add(function("_+_", f"{kind};{kind}", kind, _joined, _both))
+    add(function("_+_", "list(A);list(A)", "list(A)", _concatenate))
     add(function("_+_", "duration;duration", "duration", lambda a, b: checked_duration(a.nanos + b.nanos)))
     add(function("_+_", "timestamp;duration", "timestamp", lambda a, b: _timestamp(a.nanos + b.nanos)))
     add(function("_+_", "duration;timestamp", "timestamp", lambda a, b: _timestamp(a.nanos + b.nanos)))

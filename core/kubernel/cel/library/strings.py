@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from kubernel.cel.errors import EvaluationError
 from kubernel.cel.times import format_duration, format_timestamp
 from kubernel.cel.types import Type
-from kubernel.cel.values import Duration, Timestamp, key_text, runtime_type, size_of
+from kubernel.cel.values import LONGEST, Duration, Timestamp, key_text, runtime_type, size_of, too_large
 
 from .declare import Table, function, member, traversal, twice
 
@@ -30,6 +30,7 @@ _QUOTED = {
 }
 _SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 _MOST_DIGITS = 100
+_DIGITS = frozenset("0123456789")
 _TIMES = "\N{MULTIPLICATION SIGN}"
 _SUPERSCRIPT = str.maketrans("0123456789-+", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺")
 
@@ -72,6 +73,9 @@ def _substring(text: str, start: int, end: int | None = None) -> str:
 def _replace(text: str, old: str, new: str, limit: int = -1) -> str:
     if limit == 0:
         return text
+    times = text.count(old) if limit < 0 else min(text.count(old), limit)
+    if len(text) + times * (len(new) - len(old)) > LONGEST:
+        raise too_large()
     return text.replace(old, new, limit)
 
 
@@ -87,6 +91,8 @@ def _split(text: str, separator: str, limit: int = -1) -> list[str]:
 
 
 def _join(parts: list[Any], separator: str = "") -> str:
+    if sum(map(len, parts)) + len(separator) * len(parts) > LONGEST:
+        raise too_large()
     return separator.join(parts)
 
 
@@ -105,7 +111,7 @@ def _trim(text: str) -> str:
 
 def _format(text: str, values: list[Any]) -> str:
     made: list[str] = []
-    at = used = 0
+    at = used = length = 0
     while at < len(text):
         char = text[at]
         at += 1
@@ -119,7 +125,7 @@ def _format(text: str, values: list[Any]) -> str:
         precision = None
         if text[at : at + 1] == ".":
             start = at = at + 1
-            while text[at : at + 1].isdigit():
+            while text[at : at + 1] in _DIGITS:
                 at += 1
             precision = int(text[start:at] or "0") if at - start < 4 else _MOST_DIGITS + 1
             if precision > _MOST_DIGITS:
@@ -137,6 +143,9 @@ def _format(text: str, values: list[Any]) -> str:
         except EvaluationError as error:
             raise EvaluationError(f"error during formatting: {error}") from None
         used += 1
+        length += len(made[-1])
+        if length > LONGEST:
+            raise too_large()
     return "".join(made)
 
 
@@ -161,14 +170,25 @@ def _as_string(value: Any, precision: int | None) -> str:
     if isinstance(value, Type):
         return str(value)
     if isinstance(value, list):
-        return "[" + ", ".join(_as_string(item, None) for item in value) + "]"
+        return f"[{_listed(_as_string(item, None) for item in value)}]"
     if isinstance(value, dict):
         pairs = sorted((_as_string(key, None), _as_string(item, None)) for key, item in value.items())
-        return "{" + ", ".join(f"{key}: {item}" for key, item in pairs) + "}"
+        return f"{{{_listed(f'{key}: {item}' for key, item in pairs)}}}"
     raise EvaluationError(
         "string clause can only be used on strings, bools, bytes, ints, doubles, maps, lists, types, durations, and "
         f"timestamps, was given {runtime_type(value)}"
     )
+
+
+def _listed(texts: Iterable[str]) -> str:
+    parts: list[str] = []
+    length = 0
+    for text in texts:
+        length += len(text) + 2
+        if length > LONGEST:
+            raise too_large()
+        parts.append(text)
+    return ", ".join(parts)
 
 
 def _is_int(value: Any) -> bool:

@@ -6,12 +6,14 @@ Source: k8s.io/apiserver/pkg/admission/plugin/policy/mutating (v1.37).
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kubernel.plugin import Plugin as Base
 from kubernel.plugin import hookimpl
+from kubernel_plugins.admission.policies import Policies
 
 if TYPE_CHECKING:
+    from kubernel.plugin import Handle
     from kubernel.registry.request import Request
 
 __all__ = ["Plugin"]
@@ -20,16 +22,20 @@ __all__ = ["Plugin"]
 class Plugin(Base):
     """The ``mutating_policy`` admission plugin."""
 
-    async def start(self) -> None:
-        from kubernel_plugins.admission.policies import Policies
-
+    def __init__(self, settings: Any, handle: Handle) -> None:
+        super().__init__(settings, handle)
         self._policies = Policies(
             self.handle,
             "mutatingadmissionpolicies.v1.admissionregistration.k8s.io",
             "mutatingadmissionpolicybindings.v1.admissionregistration.k8s.io",
             _compile,
         )
+
+    async def start(self) -> None:
         self._policies.start()
+
+    async def stop(self) -> None:
+        self._policies.stop()
 
     @hookimpl
     def kubernel_admit(self, request: Request) -> Awaitable[None] | None:
@@ -37,10 +43,6 @@ class Plugin(Base):
             return None
         hooks = self._policies.hooks(request)
         if not hooks:
-            return None
-        from kubernel_plugins.admission.matching import exempt
-
-        if exempt(request):
             return None
         from kubernel_plugins.admission.mutating_policy.dispatch import mutate
 

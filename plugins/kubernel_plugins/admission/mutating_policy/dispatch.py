@@ -26,12 +26,24 @@ if TYPE_CHECKING:
 
 __all__ = ["mutate"]
 
+_AGAIN = "mutating_policy"
+"""The key in ``request.notes``: the invocations that may be repeated, with the object as each left it."""
+
 
 async def mutate(handle: Handle, policies: Policies[Any], request: Request, hooks: Sequence[Hook]) -> None:
-    """Changes ``request.obj``. A policy with reinvocationPolicy IfNeeded sees the object once more when others
-    changed it after it. Raises ApiError with what went wrong first."""
+    """Changes ``request.obj``. A policy with reinvocationPolicy IfNeeded sees the object once more when others,
+    policies or plugins, changed it after it. Raises ApiError with what went wrong first."""
     run = _Run(policies, request, authorizer(handle.hooks, request.user), policies.namespace_of(request))
-    again: list[tuple[Hook, Obj | None, bytes]] = []
+    if request.reinvoking:
+        again: list[tuple[Hook, Obj | None, bytes]] = request.notes.pop(_AGAIN, [])
+        for hook, param, left in again:
+            if orjson.dumps(request.obj) != left:
+                run.invoke(hook, param)
+        if run.errors:
+            raise run.refusal()
+        return
+    again = []
+    before = orjson.dumps(request.obj)
     for hook in hooks:
         try:
             params = await policies.params(hook, request)
@@ -44,11 +56,11 @@ async def mutate(handle: Handle, policies: Policies[Any], request: Request, hook
             for param in params
             if run.invoke(hook, param) and reinvoked
         ]
-    for hook, param, left in again:
-        if orjson.dumps(request.obj) != left:
-            run.invoke(hook, param)
     if run.errors:
         raise run.refusal()
+    request.notes[_AGAIN] = again
+    if orjson.dumps(request.obj) != before:
+        request.reinvoke = True
 
 
 class _Run:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["Policy", "Target"]
 
 
+_MOST_VALUES = 1_000_000
+
+
 class Target(NamedTuple):
     """What is changed: its schema (None for the view of a subresource) and what it says it is."""
 
@@ -67,8 +70,9 @@ def _applying(expression: Expression) -> Mutation:
         value = expression.evaluate(view, budget)
         if not isinstance(value, cel.Message):
             raise ExpressionError("unsupported return type from ApplyConfiguration expression")
+        written: Obj = _json(value)
         _check_names(value, "Object")
-        config: Obj = {**_json(value), "apiVersion": target.api_version, "kind": target.kind}
+        config: Obj = {**written, "apiVersion": target.api_version, "kind": target.kind}
         node = target.node
         try:
             check_applied(node, config, target.api_version)
@@ -96,10 +100,10 @@ def _patching(expression: Expression) -> Mutation:
                 raise ExpressionError(
                     "type mismatch: JSONPatchType.expression should evaluate to array of JSONPatch"
                 )
+            operations.append(_json(operation))
             value = operation.get("value")
             if isinstance(value, cel.Message):
-                _check_names(value, "Object" if value.name == "Object" else value.name)
-            operations.append(_json(operation))
+                _check_names(value, value.name)
         try:
             patched: Obj = json_patch(obj, operations)
         except PatchTestFailed:
@@ -130,13 +134,20 @@ def _check_names(value: Any, expected: str) -> None:
 
 
 def _json(value: Any) -> Any:
-    """A CEL value as JSON. Raises ExpressionError for what JSON does not have."""
+    """A CEL value as JSON. Raises ExpressionError for what JSON does not have, and for what no request could hold."""
+    return _as_json(value, [_MOST_VALUES])
+
+
+def _as_json(value: Any, left: list[int]) -> Any:
+    left[0] -= 1
+    if left[0] < 0:
+        raise ExpressionError(f"the result has more than {_MOST_VALUES} values")
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             raise ExpressionError("map keys must be strings")
-        return {key: _json(child) for key, child in value.items()}
+        return {key: _as_json(child, left) for key, child in value.items()}
     if isinstance(value, list):
-        return [_json(child) for child in value]
+        return [_as_json(child, left) for child in value]
     if value is None or isinstance(value, str | bool | float):
         return value
     if isinstance(value, int):
@@ -144,7 +155,7 @@ def _json(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, cel.Timestamp | cel.Duration):
-        return cel.Environment({"x": cel.DYN}).compile("string(x)").evaluate({"x": value})
+        return cel.to_text(value)
     raise ExpressionError(f"a value of type {cel.runtime_type(value)} cannot be written as JSON")
 
 

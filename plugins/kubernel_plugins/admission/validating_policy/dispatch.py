@@ -9,7 +9,7 @@ import orjson
 
 from kubernel.errors import ApiError, Cause, Forbidden
 from kubernel.objects import meta
-from kubernel_plugins.admission.matching import presented
+from kubernel_plugins.admission.matching import AUDIT_NOTES, presented
 from kubernel_plugins.admission.policies import ConfigurationError
 from kubernel_plugins.expressions import View, authorizer
 
@@ -20,10 +20,7 @@ if TYPE_CHECKING:
     from kubernel_plugins.admission.policies import Hook, Policies
     from kubernel_plugins.admission.validating_policy.policy import Denial, Findings
 
-__all__ = ["AUDIT_NOTES", "decide"]
-
-AUDIT_NOTES = "audit-annotations"
-"""The key in ``request.notes`` of the annotations for the audit log: a dict of texts."""
+__all__ = ["decide"]
 
 _FAILURE = "validation.policy.admission.k8s.io/validation_failure"
 _LONGEST_ANNOTATION = 10 * 1024

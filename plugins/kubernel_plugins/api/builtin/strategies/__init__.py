@@ -22,7 +22,6 @@ TRAITS: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
     "spec": {"generation": True},
     "conditional": {"generation": True, "unconditional_update": False},
-    "apiservice": {"unconditional_update": False},
     "controllerrevision": {"immutable": ("data",)},
     "csidriver": {"generation": True, "immutable": ("spec.attachRequired", "spec.volumeLifecycleModes")},
     "csinode": {},
@@ -41,11 +40,11 @@ TRAITS: Mapping[str, Mapping[str, Any]] = {
     "serviceaccount": {"returns": True},
     "storageversionmigration": {"generation": True, "immutable": ("spec",)},
     "volumeattachment": {"immutable": ("spec",)},
-    "webhooks": {"generation": True},
 }
 """Strategies that are ``Builtin`` with these traits."""
 
 CLASSES: Mapping[str, str] = {
+    "apiservice": "apiservices:APIServiceStrategy",
     "certificatesigningrequest": "certificates:CertificateSigningRequestStrategy",
     "clustertrustbundle": "certificates:ClusterTrustBundleStrategy",
     "configmap": "configs:ConfigMapStrategy",
@@ -82,6 +81,7 @@ CLASSES: Mapping[str, str] = {
     "storageclass": "storage:StorageClassStrategy",
     "validatingpolicy": "policies:ValidatingPolicyStrategy",
     "volumeattributesclass": "storage:VolumeAttributesClassStrategy",
+    "webhooks": "webhooks:WebhooksStrategy",
 }
 """``module:class`` for the others."""
 
