@@ -132,7 +132,8 @@ def _object(node: Node | None, obj: Obj, mode: int, ignored: Collection[str]) ->
             skipped = _skipped(ignored)
             fields = {name: each for name, each in value.items() if name not in skipped}
             below = _extract(child, fields, True, _APPLIED if mode == _APPLIED else _SKELETON)
-            below.pop(".", None)
+            if "." in below:
+                below = {name: each for name, each in below.items() if name != "."}
             if not fields or not below:
                 continue
             tree["f:metadata"] = below
@@ -157,7 +158,7 @@ def _walker(node: Node | None, named: bool, mode: int) -> _Walk:
     """``_extract`` for the dicts and lists of one place, kept with its node: what the schema says about the
     place is asked once."""
     if node is None:
-        return _made(None, named, mode)
+        return _free_field if named and mode == _APPLIED else _free
     plans = node.plans
     if plans is None:
         plans = node.plans = {}
@@ -168,9 +169,23 @@ def _walker(node: Node | None, named: bool, mode: int) -> _Walk:
     return walk
 
 
-def _made(node: Node | None, named: bool, mode: int) -> _Walk:
-    properties = node.properties if node is not None else None
-    additional = node.additional if node is not None else None
+def _free(value: Any) -> Tree:
+    """Without a schema every map is owned key by key, every list as a whole."""
+    if not value or isinstance(value, list):
+        return {}
+    tree: Tree = {".": {}}
+    for key, each in value.items():
+        tree[f"f:{key}"] = _free(each) if isinstance(each, _CONTAINERS) else {}
+    return tree
+
+
+def _free_field(value: Any) -> Tree:
+    tree = _free(value)
+    return {key: below for key, below in tree.items() if key != "."}
+
+
+def _made(node: Node, named: bool, mode: int) -> _Walk:
+    properties, additional = node.properties, node.additional
     granular, keyed = is_granular(node), is_keyed(node)
     below = mode if mode != _SKELETON or (named and properties is not None) else _WHOLE
     implied = named and (mode == _APPLIED or (mode == _SKELETON and properties is not None))
@@ -208,7 +223,6 @@ def _made(node: Node | None, named: bool, mode: int) -> _Walk:
         return tree
 
     def elements(value: list[Any]) -> Tree:
-        assert node is not None  # noqa: S101 - is_keyed
         step = _walker(node.items, False, _WHOLE if mode else _APPLIED)
         tree: Tree = {} if named and mode == _APPLIED else {".": {}}
         for item in value:
