@@ -13,6 +13,7 @@ import asyncio
 import json
 import os
 import resource
+import socket
 import ssl
 import subprocess
 import sys
@@ -382,57 +383,94 @@ async def bench_list(server: Server, context: ssl.SSLContext) -> None:
     )
 
 
+class Taker(asyncio.BufferedProtocol):
+    """The receiving end of a watch that counts bytes as they came over the wire. A client that deciphers what
+    100 watchers are sent needs more CPU than the server, and one that lags is measured instead of it."""
+
+    buffer = bytearray(1 << 20)
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.last = 0.0
+
+    @classmethod
+    async def open(cls, server: Server, context: ssl.SSLContext, ask: bytes) -> Taker:
+        sock = context.wrap_socket(
+            socket.create_connection(("127.0.0.1", server.port)), server_hostname="localhost"
+        )
+        sock.sendall(ask)
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += sock.recv(4096)
+        raw = socket.socket(fileno=sock.detach())
+        raw.setblocking(False)
+        _, taker = await asyncio.get_running_loop().create_connection(cls, sock=raw)
+        return taker
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.total += nbytes
+        self.last = time.perf_counter()
+
+    def close(self) -> None:
+        self._transport.abort()
+
+
 async def bench_watch(server: Server, context: ssl.SSLContext) -> None:
     events, watchers = 10_048, 100
     await fill(server, context, 0, 1)
-    seen = [0] * watchers
-    cut = [False] * watchers
-    done = asyncio.Event()
+    seen = bytearray()
 
-    def reader(number: int) -> Any:
-        # Each event ends with the only line break in it; a count of anything longer misses what is cut in two.
-        def on_data(data: bytes) -> None:
-            seen[number] += data.count(b"}\n") + (data[:1] == b"\n" and cut[number])
-            cut[number] = data[-1:] == b"}"
-            if seen[number] >= events and min(seen) >= events:
-                done.set()
-
-        return on_data
-
-    async def open_all(server: Server, ask: bytes) -> list[Client]:
-        clients = []
-        for number in range(watchers):
-            client = await Client.open(server, context)
-            client.on_data = reader(number)
-            client.send(ask)
-            clients.append(client)
+    async def open_all(server: Server, ask: bytes) -> tuple[Client, list[Taker]]:
+        checked = await Client.open(server, context)
+        checked.on_data = seen.extend
+        checked.send(ask)
+        takers = [await Taker.open(server, context, ask) for _ in range(watchers - 1)]
         await asyncio.sleep(1.0)
-        seen[:] = [0] * watchers
-        done.clear()
-        return clients
+        seen.clear()
+        for taker in takers:
+            taker.total = 0
+        return checked, takers
 
-    clients = await open_all(server, b"GET /api/v1/pods?watch=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    async def all_taken(takers: list[Taker], size: int) -> float:
+        """When the last byte came; ``size``: what one watcher is sent at least."""
+        while len(seen) < size or min(taker.total for taker in takers) < size:
+            await asyncio.sleep(0.02)
+        while time.perf_counter() - (last := max(taker.last for taker in takers)) < 0.3:
+            await asyncio.sleep(0.02)
+        return last
+
+    ask = await Client.open(server, context)
+    await server.burst(WAVE)
+    answer = await ask.ask(b"GET %b/burst-0 HTTP/1.1\r\nHost: localhost\r\n\r\n" % PODS.encode())
+    ask.close()
+    size = len(answer[1]) + len(b'{"type":"ADDED","object":}\n')
+    checked, takers = await open_all(server, b"GET /api/v1/pods?watch=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
     cpu, wall = server.cpu(), time.perf_counter()
     await server.burst(events)
-    await asyncio.wait_for(done.wait(), 120)
-    cpu, wall = server.cpu() - cpu, time.perf_counter() - wall
-    for client in clients:
+    wall = await all_taken(takers, events * size) - wall
+    cpu = server.cpu() - cpu
+    assert seen.count(b"}\n") == events, "the watcher that looks did not see every event once"
+    for client in (checked, *takers):
         client.close()
     await asyncio.sleep(0.5)
     alone = server.cpu()
     await server.burst(events)
     alone = server.cpu() - alone
-    ask = await Client.open(server, context)
-    size = len((await ask.ask(b"GET %b/burst-0 HTTP/1.1\r\nHost: localhost\r\n\r\n" % PODS.encode()))[1]) + 28
-    ask.close()
     with Server("stub", server.path, str(size * WAVE)) as stub:
-        clients = await open_all(stub, b"WATCH")
+        checked, takers = await open_all(stub, b"WATCH")
         sender = await Client.open(stub, context)
         least = stub.cpu()
         for _ in range(events // WAVE):
             await sender.ask(b"POST")
+        await all_taken(takers, events * size)
         least = stub.cpu() - least
-        for client in (*clients, sender):
+        for client in (checked, *takers, sender):
             client.close()
     total = events * watchers
     told(

@@ -14,6 +14,7 @@ import itertools
 import time as _time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Protocol
 
 __all__ = ["Clock", "RealClock", "Timer", "VirtualClock", "micro_time", "rfc3339"]
@@ -51,7 +52,13 @@ class Clock(Protocol):
 
 def rfc3339(seconds: float) -> str:
     """``2026-01-02T03:04:05Z``: metav1.Time."""
-    return datetime.fromtimestamp(int(seconds), UTC).isoformat(timespec="seconds")[:19] + "Z"
+    return _second(int(seconds))
+
+
+# Each write has several time stamps of the same second.
+@lru_cache(maxsize=8)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")[:19] + "Z"
 
 
 def micro_time(seconds: float) -> str:

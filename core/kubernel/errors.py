@@ -16,6 +16,7 @@
     │   ├── Invalid                   422  carries one Cause for each bad field
     │   ├── TooManyRequests           429
     │   ├── InternalError             500
+    │   ├── UnnamedError              500  without a reason
     │   ├── ServiceUnavailable        503
     │   └── ServerTimeout             504  reason Timeout
     ├── ConfigError                   the configuration file is wrong; names file and line
@@ -56,6 +57,7 @@ __all__ = [
     "StoreFull",
     "TooManyRequests",
     "Unauthorized",
+    "UnnamedError",
     "UnsupportedMediaType",
     "qualified_resource",
 ]
@@ -72,7 +74,7 @@ class Cause:
     ``reason`` is one of the upstream CauseTypes (``FieldValueRequired``, ``FieldValueInvalid``,
     ``FieldValueForbidden``, ``FieldValueNotSupported``, ``FieldValueDuplicate``,
     ``FieldValueTooLong``, ``FieldValueTypeInvalid``, ``FieldManagerConflict`` …), ``field`` a
-    path such as ``spec.containers[0].name``.
+    path such as ``spec.containers[0].name``. A policy's denial has a message only.
     """
 
     reason: str
@@ -80,7 +82,8 @@ class Cause:
     field: str = ""
 
     def as_dict(self) -> dict[str, str]:
-        entry = {"reason": self.reason, "message": self.message}
+        entry = {"reason": self.reason} if self.reason else {}
+        entry["message"] = self.message
         if self.field:
             entry["field"] = self.field
         return entry
@@ -132,9 +135,10 @@ class ApiError(KubernelError):
             "metadata": self.metadata,
             "status": "Failure",
             "message": self.message,
-            "reason": self.status_reason,
             "code": self.status_code,
         }
+        if self.status_reason:
+            status["reason"] = self.status_reason
         details: dict[str, Any] = {}
         for key in ("name", "group", "kind", "uid"):
             value = getattr(self, key)
@@ -154,9 +158,10 @@ class ApiError(KubernelError):
         reason = status.get("reason", "")
         code = int(status.get("code", 500))
         details = status.get("details") or {}
-        kind_of = next((sub for sub in _all_subclasses(ApiError) if sub.reason == reason), None)
+        known = _all_subclasses(ApiError)
+        kind_of = next((sub for sub in known if reason and sub.reason == reason), None)
         if kind_of is None:
-            kind_of = next((sub for sub in _all_subclasses(ApiError) if sub.code == code), ApiError)
+            kind_of = next((sub for sub in known if sub.code == code), ApiError)
         error = ApiError.__new__(kind_of)
         ApiError.__init__(
             error,
@@ -306,6 +311,12 @@ class TooManyRequests(ApiError):
 
 class InternalError(ApiError):
     code, reason = 500, "InternalError"
+
+
+class UnnamedError(ApiError):
+    """What upstream answers with an error of Go's that it has no Status for."""
+
+    code, reason = 500, ""
 
 
 class ServiceUnavailable(ApiError):

@@ -10,13 +10,31 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from compatibility import Results
 
+RESULTS = pytest.StashKey[Results]()
 SCRIPTS = Path(sysconfig.get_path("scripts"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[RESULTS] = Results()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    report = yield
+    item.config.stash[RESULTS].add(item, report)
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if path := os.environ.get("KUBERNEL_COMPATIBILITY"):
+        session.config.stash[RESULTS].write(Path(path))
 
 
 def _tool(name: str) -> str:

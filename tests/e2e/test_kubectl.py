@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+CLIENT = "kubectl 1.37"
 pytestmark = pytest.mark.kubectl
 
 SHOP = """

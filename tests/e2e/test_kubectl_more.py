@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+CLIENT = "kubectl 1.37"
 pytestmark = pytest.mark.kubectl
 
 ECHO = textwrap.dedent(

@@ -14,7 +14,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -24,6 +24,7 @@ from kubernel.cli.config import check_plugins
 from kubernel.config import DEFAULT_PLUGINS, camel_case
 from kubernel.config.configuration import load
 from kubernel.plugin.catalogue import Catalogue
+from kubernel_plugins.cli.history import Plugin as LookingBack
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -98,7 +99,9 @@ def commands(page: Path) -> list[str]:
 @pytest.mark.parametrize("page", EACH_PAGE)
 def test_commands_exist(page: Path) -> None:
     parser = argparse.ArgumentParser("kubernel")
-    add_commands(parser.add_subparsers(dest="command"))
+    words_of_plugins = parser.add_subparsers(dest="command")
+    add_commands(words_of_plugins)
+    cast("Any", LookingBack)({}, None).kubernel_cli(words_of_plugins)
     for command in commands(page):
         words = shlex.split(command)[1:]
         if words[0] == "hello":

@@ -5,6 +5,7 @@ The child is a fork and not a new interpreter: what was imported so far need not
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -19,10 +20,43 @@ from kubernel.errors import KubernelError
 if TYPE_CHECKING:
     from kubernel.config import Configuration
 
-__all__ = ["detach"]
+__all__ = ["LogFile", "detach"]
 
 
-def detach(config: Configuration, serve: Callable[[TextIO], int]) -> int:
+class LogFile:
+    """The file that a daemon's standard output and error go to. When a message takes it beyond ``limit`` bytes, or
+    it is found so at the start, it becomes ``<name>.1``; that and ``<name>.2`` are kept."""
+
+    def __init__(self, path: Path, limit: int = 10_000_000) -> None:
+        self.path = path
+        self.limit = limit
+
+    def attach(self) -> None:
+        """Let descriptors 1 and 2 be the file."""
+        with contextlib.suppress(FileNotFoundError):
+            if self.path.stat().st_size >= self.limit:
+                self._shift()
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        os.close(descriptor)
+
+    def write(self, message: str) -> None:
+        """For a log sink. What others write to the descriptors counts as well."""
+        sys.stderr.write(message)
+        sys.stderr.flush()
+        if os.fstat(2).st_size >= self.limit:
+            with contextlib.suppress(OSError):  # a full disk: better a long log than none
+                self.attach()
+
+    def _shift(self) -> None:
+        first, second = (self.path.with_name(f"{self.path.name}.{number}") for number in (1, 2))
+        if first.exists():
+            first.replace(second)
+        self.path.replace(first)
+
+
+def detach(config: Configuration, serve: Callable[[TextIO, LogFile], int]) -> int:
     """Run ``serve`` in a daemon; returns when it is ready. KubernelError with its words when it failed."""
     directory = config.cluster.data_dir
     # Taken and given back: what is wrong with the directory is told here, before there is a log in it.
@@ -38,8 +72,10 @@ def detach(config: Configuration, serve: Callable[[TextIO], int]) -> int:
     child = os.fork()
     if child == 0:
         os.close(reader)
-        _become_daemon(log)
-        _serve(serve, writer)
+        _become_daemon()
+        file = LogFile(log)
+        file.attach()
+        _serve(lambda report: serve(report, file), writer)
     os.close(writer)
     with os.fdopen(reader) as answers:
         answer = answers.readline()
@@ -57,16 +93,12 @@ def detach(config: Configuration, serve: Callable[[TextIO], int]) -> int:
     return 0
 
 
-def _become_daemon(log: Path) -> None:
+def _become_daemon() -> None:
     os.setsid()
     os.chdir("/")
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
     os.close(null)
-    os.close(descriptor)
 
 
 def _serve(serve: Callable[[TextIO], int], writer: int) -> None:
@@ -88,6 +120,9 @@ def _serve(serve: Callable[[TextIO], int], writer: int) -> None:
 
 def _tail(log: Path, start: int) -> str:
     with log.open("rb") as file:
-        file.seek(start)
+        if file.seek(0, os.SEEK_END) >= start:  # else it is a new one
+            file.seek(start)
+        else:
+            file.seek(0)
         lines = file.read()[-8192:].decode(errors="replace").splitlines()
     return "\n".join(f"  {line}" for line in lines[-20:]) or "  nothing"

@@ -18,6 +18,7 @@ from kubernel.errors import ConfigError, KubernelError
 if TYPE_CHECKING:
     import asyncio
 
+    from kubernel.cli.daemon import LogFile
     from kubernel.config import Configuration
     from kubernel.kernel import Kernel
 
@@ -33,11 +34,13 @@ def up(args: argparse.Namespace) -> int:
     if args.detach:
         from kubernel.cli.daemon import detach
 
-        return detach(config, lambda report: _serve(config, args, report))
-    return _serve(config, args, None)
+        return detach(config, lambda report, log: _serve(config, args, report, log))
+    return _serve(config, args, None, sys.stderr)
 
 
-def _serve(config: Configuration, args: argparse.Namespace, report: TextIO | None) -> int:
+def _serve(
+    config: Configuration, args: argparse.Namespace, report: TextIO | None, log: TextIO | LogFile
+) -> int:
     """Run until told to stop. ``report`` gets one line of JSON once the cluster is ready or has failed."""
     policy = CollectorPolicy()
     policy.loading()
@@ -51,7 +54,7 @@ def _serve(config: Configuration, args: argparse.Namespace, report: TextIO | Non
     kernel = Kernel(
         config,
         catalogue=Catalogue(default_cache_path()),
-        logs=Logs(args.log_level, lambda: _configure_log(args.log_level)),
+        logs=Logs(args.log_level, lambda: _configure_log(log, args.log_level)),
     )
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -180,12 +183,12 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-def _configure_log(level: str) -> None:
+def _configure_log(log: TextIO | LogFile, level: str) -> None:
     from loguru import logger
 
     logger.remove()
     logger.add(
-        sys.stderr,
+        log,
         level=level.upper(),
         format="{time:YYYY-MM-DDTHH:mm:ss.SSSZ} {level: <7} {extra[plugin]} {message}",
         backtrace=False,

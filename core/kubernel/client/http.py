@@ -70,8 +70,8 @@ class HttpClient:
 
     # --- reading
 
-    async def get(self, resource: str, name: str, namespace: str = "") -> Obj:
-        return await self._call("GET", _path(resource, namespace, name))
+    async def get(self, resource: str, name: str, namespace: str = "", *, at: str = "") -> Obj:
+        return await self._call("GET", _path(resource, namespace, name), _exactly(at))
 
     async def list(
         self,
@@ -82,8 +82,9 @@ class HttpClient:
         fields: str = "",
         limit: int = 0,
         continue_token: str = "",
+        at: str = "",
     ) -> ObjectList:
-        query = _selection(labels, fields)
+        query = _selection(labels, fields) | _exactly(at)
         if limit:
             query["limit"] = str(limit)
         if continue_token:
@@ -145,6 +146,8 @@ class HttpClient:
                             "version": version["version"],
                             "kind": resource["responseKind"]["kind"],
                             "resource": resource["resource"],
+                            "singular": resource.get("singularResource", ""),
+                            "short_names": list(resource.get("shortNames") or ()),
                             "namespaced": resource["scope"] == "Namespaced",
                             "verbs": sorted(resource["verbs"]),
                         }
@@ -296,6 +299,10 @@ def _path(resource: str, namespace: str = "", name: str = "", subresource: str =
 def _selection(labels: str, fields: str) -> dict[str, str]:
     query = {"labelSelector": labels, "fieldSelector": fields}
     return {key: value for key, value in query.items() if value}
+
+
+def _exactly(revision: str) -> dict[str, str]:
+    return {"resourceVersion": revision, "resourceVersionMatch": "Exact"} if revision else {}
 
 
 def _delete_options(grace_period: int | None, propagation: Propagation | None) -> Obj:

@@ -33,7 +33,10 @@ class ObjectList:
 class Client(Protocol):
     """The API as one user sees it."""
 
-    async def get(self, resource: str, name: str, namespace: str = "") -> Obj: ...
+    async def get(self, resource: str, name: str, namespace: str = "", *, at: str = "") -> Obj:
+        """``at`` is a resourceVersion: the object as it was then (NotFound: it was not there; Expired: that is
+        forgotten). An extension: other servers may give the present."""
+        ...
 
     async def list(
         self,
@@ -44,8 +47,9 @@ class Client(Protocol):
         fields: str = "",
         limit: int = 0,
         continue_token: str = "",
+        at: str = "",
     ) -> ObjectList:
-        """``namespace`` empty is all namespaces."""
+        """``namespace`` empty is all namespaces; ``at`` is a resourceVersion: what there was then."""
         ...
 
     async def create(
@@ -116,7 +120,8 @@ class Client(Protocol):
         ...
 
     async def discover(self) -> builtins.list[dict[str, Any]]:
-        """All served resources: dicts with group, version, kind, resource, namespaced, verbs."""
+        """All served resources: dicts with group, version, kind, resource, singular, short_names, namespaced,
+        verbs."""
         ...
 
     async def close(self) -> None: ...

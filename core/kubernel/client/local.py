@@ -83,9 +83,11 @@ class LocalClient:
 
     # --- reading
 
-    async def get(self, resource: str, name: str, namespace: str = "") -> Obj:
+    async def get(self, resource: str, name: str, namespace: str = "", *, at: str = "") -> Obj:
         type = self._resolve(resource)
         self._check("get", type, namespace, name)
+        if at:
+            return self._view(await self._registry.get_at(type, namespace, name, at), type)
         return self._view(self._registry.get(type, namespace, name), type)
 
     async def list(
@@ -97,10 +99,12 @@ class LocalClient:
         fields: str = "",
         limit: int = 0,
         continue_token: str = "",
+        at: str = "",
     ) -> ObjectList:
         type = self._resolve(resource)
         self._check("list", type, namespace, labels=labels, fields=fields)
-        page = await self._registry.list(type, namespace, ListOptions(labels, fields, limit, continue_token))
+        options = ListOptions(labels, fields, limit, continue_token, at, "Exact" if at else "")
+        page = await self._registry.list(type, namespace, options)
         if self._stored(type):
             items = [record.obj for record in page.records]
         else:
@@ -152,6 +156,8 @@ class LocalClient:
                 "version": type.version,
                 "kind": type.kind,
                 "resource": type.plural,
+                "singular": type.singular,
+                "short_names": list(type.short_names),
                 "namespaced": type.namespaced,
                 "verbs": sorted(type.verbs),
             }

@@ -92,6 +92,12 @@ class Reconciler(Plugin):
     async def setup(self) -> None:
         """Called once when all informers have synced, before the first ``reconcile``."""
 
+    def primary_changed(self, type: EventType, obj: Obj, old: Obj | None) -> None:
+        """Told of every change of a primary object; queues its key. ``old`` is what it replaces. Override it to
+        leave out changes that mean nothing, or to notice what is gone."""
+        metadata = obj["metadata"]
+        self.queue.add((metadata.get("namespace", ""), metadata["name"]))
+
     def informer(self, resource: str) -> Informer:
         """The shared view of a resource in all namespaces."""
         return self.client.informer(resource)
@@ -105,7 +111,7 @@ class Reconciler(Plugin):
         self.recorder = EventRecorder(self.client, self.clock, component_name(self.user), log=self.log)
         self.primary = self.informer(self.resource)
         informers = [self.primary]
-        self._listen(self.primary, self._on_primary)
+        self._listen(self.primary, self.primary_changed)
         for resource in self.owns:
             informers.append(informer := self.informer(resource))
             self._listen(informer, self._on_owned)
@@ -192,10 +198,6 @@ class Reconciler(Plugin):
 
     def _listen(self, informer: Informer, listener: Callable[[EventType, Obj, Obj | None], object]) -> None:
         self._unlisten.append(informer.add_listener(listener))
-
-    def _on_primary(self, type: EventType, obj: Obj, old: Obj | None) -> None:
-        metadata = obj["metadata"]
-        self.queue.add((metadata.get("namespace", ""), metadata["name"]))
 
     def _on_owned(self, type: EventType, obj: Obj, old: Obj | None) -> None:
         for version in (obj, old):

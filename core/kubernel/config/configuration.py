@@ -41,11 +41,17 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "serviceaccount",
         "priority",
         "default_tolerations",
+        "mutating_policy",
+        "mutating_webhook",
+        "validating_policy",
+        "validating_webhook",
         "resourcequota",
     ),
     "api": ("http",),
     "controller": (
         "bootstrap",
+        "apiregistration",
+        "flowcontrol",
         "namespace",
         "serviceaccount",
         "rootca",
@@ -65,6 +71,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "podgc",
         "disruption",
         "resourcequota",
+        "validating_policy_status",
     ),
     "scheduler_policy": (
         "scheduling_gates",
@@ -87,7 +94,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "runtime": ("process",),
     "node": ("kubelet",),
     "proxy": ("userspace",),
-    "cli": ("cluster",),
+    "cli": ("cluster", "history"),
 }
 """What runs when the configuration does not name a role: parts of kubernel's own distribution. The
 order is the one in which plugins start and hooks are called."""

@@ -52,6 +52,7 @@ _qualified = re.compile(_QUALIFIED)
 _config_key = re.compile(_CONFIG_KEY)
 _env_name = re.compile(r"[ -<>-~]+")
 _port_characters = re.compile("[-a-z0-9]+")
+_port = re.compile("(?=[0-9-]*[a-z])[a-z0-9]+(?:-[a-z0-9]+)*")
 
 _QUALIFIED_TEXT = (
     "must consist of alphanumeric characters, '-', '_' or '.', "
@@ -74,6 +75,8 @@ def _size(value: str) -> int:
 
 def check_dns1123_label(value: str) -> list[str]:
     """Names that become one part of a host name: at most 63 of ``[a-z0-9-]``."""
+    if len(value) <= 63 and _label.fullmatch(value):
+        return []
     problems = [_too_long(63)] if _size(value) > 63 else []
     if not _label.fullmatch(value):
         if _subdomain.fullmatch(value):
@@ -93,6 +96,8 @@ def check_dns1123_label(value: str) -> list[str]:
 
 def check_dns1123_subdomain(value: str) -> list[str]:
     """Most object names: at most 253 bytes of dotted labels."""
+    if len(value) <= 253 and _subdomain.fullmatch(value):
+        return []
     problems = [_too_long(253)] if _size(value) > 253 else []
     if not _subdomain.fullmatch(value):
         problems.append(
@@ -124,6 +129,8 @@ def check_dns1035_label(value: str) -> list[str]:
 
 def check_qualified_name(value: str) -> list[str]:
     """``name`` or ``dns.prefix/name``: keys of labels and annotations, finalizers, extended resources."""
+    if len(value) <= 63 and _qualified.fullmatch(value):
+        return []
     parts = value.split("/")
     problems = []
     if len(parts) == 2:
@@ -204,6 +211,8 @@ def check_env_name(value: str) -> list[str]:
 
 def check_port_name(value: str) -> list[str]:
     """Names of container and service ports (RFC 6335 service names)."""
+    if len(value) <= 15 and _port.fullmatch(value):
+        return []
     problems = [_too_long(15)] if _size(value) > 15 else []
     if not _port_characters.fullmatch(value):
         problems.append("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)")

@@ -31,7 +31,9 @@ class HookSpecs:
         """Change or refuse a write. Called for each write and for connects, after defaulting, in
         configuration order, before ``kubernel_validate``. May change ``request.obj``. Refuse by raising
         an ApiError (usually ``Forbidden.for_object``); any other exception is a 500. An awaitable is
-        awaited before the next plugin is called. Deletions come with ``request.obj`` None."""
+        awaited before the next plugin is called. Deletions come with ``request.obj`` None. A plugin that
+        changed what others have looked at sets ``request.reinvoke``: then all are called once more, with
+        ``request.reinvoking`` set. So what is called twice must do no more than once."""
 
     @hookspec
     def kubernel_validate(self, request: Request) -> Awaitable[None] | None:

@@ -100,6 +100,14 @@ class Hooks:
                 ) from error
 
     async def admit(self, request: Request) -> None:
+        # A write that is tried again comes here again, with the same request.
+        request.reinvoke = request.reinvoking = False
+        await self._admit_once(request)
+        if request.reinvoke:
+            request.reinvoking = True
+            await self._admit_once(request)
+
+    async def _admit_once(self, request: Request) -> None:
         for method in self._admit:
             waiting = method(request)
             if waiting is not None:

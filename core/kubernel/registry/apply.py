@@ -71,6 +71,8 @@ def track_update(
     if not changed and not removed:
         return entries
     identity = _identity(manager or "unknown", "Update", api_version, subresource)
+    if not entries:
+        return [_entry(identity, changed, now)]
     mine: Entry | None = None
     result: list[Entry] = []
     for entry in entries:

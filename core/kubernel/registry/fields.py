@@ -58,6 +58,8 @@ UNTRACKED_METADATA = frozenset(
 
 _ABSENT: Any = object()
 _CONTAINERS = (dict, list)
+_SHAPES = 64
+"""Shapes (names and types of members) that each place remembers with their trees."""
 
 
 # --- what the schema says about a place ----------------------------------------------------------
@@ -127,19 +129,23 @@ def _object(node: Node | None, obj: Obj, mode: int, ignored: Collection[str]) ->
             continue
         child = properties.get(key)
         if key == "metadata" and isinstance(value, dict):
-            fields = {
-                name: each
-                for name, each in value.items()
-                if name not in UNTRACKED_METADATA and f"metadata.{name}" not in ignored
-            }
+            skipped = _skipped(ignored)
+            fields = {name: each for name, each in value.items() if name not in skipped}
             below = _extract(child, fields, True, _APPLIED if mode == _APPLIED else _SKELETON)
-            below.pop(".", None)
+            if "." in below:
+                below = {name: each for name, each in below.items() if name != "."}
             if not fields or not below:
                 continue
             tree["f:metadata"] = below
         else:
             tree[f"f:{key}"] = _extract(child, value, child is not None, mode)
     return tree
+
+
+def _skipped(ignored: Collection[str]) -> Collection[str]:
+    """The fields of metadata that belong to nobody or that this endpoint may not write."""
+    more = {name[9:] for name in ignored if name.startswith("metadata.")}
+    return UNTRACKED_METADATA | more if more else UNTRACKED_METADATA
 
 
 def _extract(node: Node | None, value: Any, named: bool, mode: int) -> Tree:
@@ -152,7 +158,7 @@ def _walker(node: Node | None, named: bool, mode: int) -> _Walk:
     """``_extract`` for the dicts and lists of one place, kept with its node: what the schema says about the
     place is asked once."""
     if node is None:
-        return _made(None, named, mode)
+        return _free_field if named and mode == _APPLIED else _free
     plans = node.plans
     if plans is None:
         plans = node.plans = {}
@@ -163,41 +169,60 @@ def _walker(node: Node | None, named: bool, mode: int) -> _Walk:
     return walk
 
 
-def _made(node: Node | None, named: bool, mode: int) -> _Walk:
-    properties = node.properties if node is not None else None
-    additional = node.additional if node is not None else None
+def _free(value: Any) -> Tree:
+    """Without a schema every map is owned key by key, every list as a whole."""
+    if not value or isinstance(value, list):
+        return {}
+    tree: Tree = {".": {}}
+    for key, each in value.items():
+        tree[f"f:{key}"] = _free(each) if isinstance(each, _CONTAINERS) else {}
+    return tree
+
+
+def _free_field(value: Any) -> Tree:
+    tree = _free(value)
+    return {key: below for key, below in tree.items() if key != "."}
+
+
+def _made(node: Node, named: bool, mode: int) -> _Walk:
+    properties, additional = node.properties, node.additional
     granular, keyed = is_granular(node), is_keyed(node)
     below = mode if mode != _SKELETON or (named and properties is not None) else _WHOLE
     implied = named and (mode == _APPLIED or (mode == _SKELETON and properties is not None))
-    keys = {name: f"f:{name}" for name in properties or ()}
-    steps: dict[str, _Walk] = {}
-    rest: _Walk | None = None
+    shapes: dict[Any, tuple[Tree, list[tuple[str, str, _Walk]]]] = {}
+
+    def shaped(value: Obj, shape: Any) -> tuple[Tree, list[tuple[str, str, _Walk]]]:
+        tree: Tree = {} if implied else {".": {}}
+        containers = []
+        for key, each in value.items():
+            name = f"f:{key}"
+            tree[name] = {}
+            if isinstance(each, _CONTAINERS):
+                if properties is not None and key in properties:
+                    containers.append((key, name, _walker(properties[key], True, below)))
+                else:
+                    containers.append((key, name, _walker(additional, False, below)))
+        if len(shapes) >= _SHAPES:
+            shapes.clear()
+        found = shapes[shape] = tree, containers
+        return found
 
     def walk(value: Any) -> Tree:
-        nonlocal rest
         if not value:
             return {}
         if isinstance(value, list):
             return elements(value) if keyed else {}
         if not granular:
             return {}
-        tree: Tree = {} if implied else {".": {}}
-        for key, each in value.items():
-            if not isinstance(each, _CONTAINERS):
-                tree[keys.get(key) or f"f:{key}"] = {}
-                continue
-            step = steps.get(key)
-            if step is None:
-                # Not before the first use: trees may be recursive.
-                if key in keys:
-                    step = steps[key] = _walker(properties[key], True, below)  # type: ignore[index]
-                else:
-                    step = rest = rest or _walker(additional, False, below)
-            tree[keys.get(key) or f"f:{key}"] = step(each)
+        shape = (*value, *map(type, value.values()))
+        tree, containers = shapes.get(shape) or shaped(value, shape)
+        if containers:
+            tree = tree.copy()
+            for key, name, step in containers:
+                tree[name] = step(value[key])
         return tree
 
     def elements(value: list[Any]) -> Tree:
-        assert node is not None  # noqa: S101 - is_keyed
         step = _walker(node.items, False, _WHOLE if mode else _APPLIED)
         tree: Tree = {} if named and mode == _APPLIED else {".": {}}
         for item in value:
@@ -225,10 +250,7 @@ def compare(node: Node | None, old: Obj, new: Obj, ignored: Collection[str] = ()
             continue
         child = properties.get(key)
         if key == "metadata" and isinstance(before, dict) and isinstance(after, dict):
-            skipped = UNTRACKED_METADATA
-            if ignored:
-                skipped = skipped | {name[9:] for name in ignored if name.startswith("metadata.")}
-            more, less = _compare_maps(child, before, after, skipped)
+            more, less = _compare_maps(child, before, after, _skipped(ignored))
             if more:
                 changed["f:metadata"] = more
             if less:

@@ -7,7 +7,6 @@ k8s.io/apiserver/pkg/registry/rest/{create,update}.go (v1.37).
 from __future__ import annotations
 
 import re
-import uuid
 from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
@@ -38,6 +37,9 @@ _PLAIN_KEY = re.compile(
     r"^(?:[a-z0-9](?:[-a-z0-9.]{0,200}[a-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 )
 _PLAIN_VALUE = re.compile(r"^(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$")
+_UUID_RANDOM = ~(0xC000 << 48 | 0xF000 << 64)
+_UUID_4 = 0x8000 << 48 | 4 << 76
+"""Variant and version of a random UUID (RFC 9562, 5.4)."""
 _SERVER_OWNED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 
 
@@ -103,7 +105,9 @@ def stamp_new(meta: dict[str, Any], clock: Clock, rng: random.Random) -> None:
         "resourceVersion",
     ):
         meta.pop(key, None)
-    meta["uid"] = str(uuid.UUID(int=rng.getrandbits(128), version=4))
+    number = rng.getrandbits(128) & _UUID_RANDOM | _UUID_4
+    text = f"{number:032x}"
+    meta["uid"] = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
     meta["creationTimestamp"] = rfc3339(clock.time())
 
 

@@ -28,6 +28,10 @@ _BAD_ESCAPE = re.compile("~(?![01])")
 _OPERATIONS = frozenset(["add", "remove", "replace", "move", "copy", "test"])
 
 
+class PatchTestFailed(Invalid):
+    """A ``test`` operation found something else."""
+
+
 def json_patch(obj: Any, ops: Any) -> Any:
     """``obj`` with the operations applied, all or none.
 
@@ -87,7 +91,7 @@ class _Document:
         match kind:
             case "test":
                 if not _same(self._at(path), value):
-                    raise Invalid(_REJECTED)
+                    raise PatchTestFailed(_REJECTED)
             case "add":
                 self._add(path, value)
             case "remove":

@@ -67,12 +67,15 @@ class Reader:
             raise NotFound.for_object(type.plural, type.group, name)
         return record
 
-    async def get_at(self, type: ResourceType, namespace: str, name: str, revision: str) -> Record:
-        """The object as it was at ``revision``; at least as new as that is what a plain GET wants,
-        so only the caller who asks for the past comes here."""
+    async def get_at(
+        self, type: ResourceType, namespace: str, name: str, revision: str, *, exact: bool
+    ) -> Record:
+        """The object as it was at ``revision``, or when not ``exact`` as it is, once there was that revision."""
         wanted = parse_resource_version(revision)
         if wanted > self.store.revision:
             raise _too_large(wanted, self.store.revision)
+        if not exact:
+            return self.get(type, namespace, name)
         try:
             record = await self.store.get_at(Key(type.resource, namespace, name), wanted)
         except Compacted:

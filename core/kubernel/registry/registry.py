@@ -67,9 +67,12 @@ class Registry(TypeTable):
     def get(self, type: ResourceType, namespace: str, name: str) -> Record:
         return self._reader.get(type, namespace, name)
 
-    async def get_at(self, type: ResourceType, namespace: str, name: str, revision: str) -> Record:
-        """The object as it was at ``revision``, within the store's retention."""
-        return await self._reader.get_at(type, namespace, name, revision)
+    async def get_at(
+        self, type: ResourceType, namespace: str, name: str, revision: str, *, exact: bool = True
+    ) -> Record:
+        """The object as it was at ``revision``, within the store's retention; not ``exact``: as it was then
+        or later."""
+        return await self._reader.get_at(type, namespace, name, revision, exact=exact)
 
     async def list(self, type: ResourceType, namespace: str, options: ListOptions) -> Page:
         return await self._reader.list(type, namespace, options)

@@ -78,6 +78,11 @@ class Request:
     old: Obj | None = None
     warnings: list[str] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
+    reinvoke: bool = False
+    """An admission plugin changed the object in a way that those before it may have something to say to: all are
+    asked a second time, once."""
+    reinvoking: bool = False
+    """This is the second time."""
 
     @property
     def operation(self) -> Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]:

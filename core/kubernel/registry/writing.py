@@ -26,6 +26,7 @@ from kubernel.errors import (
     Invalid,
     MethodNotSupported,
     NotFound,
+    UnnamedError,
     UnsupportedMediaType,
 )
 from kubernel.objects import names
@@ -103,8 +104,9 @@ class Writer:
         metadata.check_kind(type, obj)
         decode(request, type.schema(), obj, raw)
         meta = metadata.check_name_and_namespace(type, obj, namespace, name)
-        if meta.get("resourceVersion"):
-            raise BadRequest("resourceVersion should not be set on objects to be created")
+        if meta.get("resourceVersion") not in (None, "", "0"):
+            # Upstream's store refuses it, in an error that has no reason.
+            raise UnnamedError("resourceVersion should not be set on objects to be created")
         if type.namespaced and not namespace:
             raise BadRequest("an empty namespace may not be set during creation")
         return await self._create(request, obj)
@@ -139,21 +141,25 @@ class Writer:
                 try:
                     record = await self._insert(request, obj)
                     break
-                except AlreadyExistsInStore:
+                except AlreadyExistsInStore as there:
                     if not generated or attempt == GENERATE_NAME_TRIES - 1:
-                        raise self._exists(request, generated) from None
+                        raise self._exists(request, generated, there.key) from None
                     obj["metadata"]["name"] = request.name = names.generate(base, self.rng)
             committed = not request.dry_run
         finally:
             type.strategy.finish(request, obj, committed=committed)
         return Result(record, True, warnings=tuple(request.warnings))
 
-    def _exists(self, request: Request, generated: bool) -> AlreadyExists:
+    def _exists(self, request: Request, generated: bool, key: Key) -> AlreadyExists:
         type = request.type
         error = AlreadyExists.for_object(type.plural, type.group, request.name)
+        there = self.store.get(key)
+        going = there is not None and "deletionTimestamp" in there.obj["metadata"]
         if generated:
             error.message += ", the server was not able to generate a unique name for the object"
             error.retry_after = 1
+        if going:
+            error.message = f"object is being deleted: {error.message}"
         return error
 
     async def _insert(self, request: Request, obj: Obj) -> Record:
@@ -232,7 +238,8 @@ class Writer:
                     "Invalid value: 0: must be specified for an update",
                     "metadata.resourceVersion",
                 )
-                raise Invalid.for_object(type.kind, type.group, name, [cause])
+                # The one refusal in which upstream names the resource instead of the kind.
+                raise Invalid.for_object(type.plural, type.group, name, [cause])
         elif told != str(current.revision):
             if not told.isdigit():
                 cause = Cause(

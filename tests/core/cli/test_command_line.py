@@ -163,6 +163,38 @@ def test_nothing_is_readable_by_others(kubernel: Shell) -> None:
     assert (kubernel.data / "logs" / "kubernel.log").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_long_log_is_put_aside_at_the_start(kubernel: Shell) -> None:
+    log = kubernel.data / "logs" / "kubernel.log"
+    kubernel("up", "-d")
+    kubernel("down")
+    os.truncate(log, 20_000_000)
+    assert kubernel("up", "-d").returncode == 0
+    assert log.with_name("kubernel.log.1").stat().st_size == 20_000_000
+    assert log.stat().st_size < 10_000
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_log_that_grows_is_rotated_while_the_cluster_runs(tmp_path: Path) -> None:
+    log = tmp_path / "kubernel.log"
+    write = f"""
+        from pathlib import Path
+        from kubernel.cli.daemon import LogFile
+
+        log = LogFile(Path({str(log)!r}), limit=100)
+        log.attach()
+        for number in range(6):
+            log.write(f"message {{number}} {{'x' * 50}}\\n")
+        print("told by somebody else", flush=True)
+    """
+    subprocess.run([sys.executable, "-c", dedent(write)], check=True)
+    texts = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert {name: [line[:9] for line in text.splitlines()] for name, text in texts.items()} == {
+        "kubernel.log": ["told by s"],
+        "kubernel.log.1": ["message 4", "message 5"],
+        "kubernel.log.2": ["message 2", "message 3"],
+    }
+
+
 def test_a_second_up_on_the_same_data_directory_is_refused(kubernel: Shell) -> None:
     kubernel("up", "-d")
     for words in (["up"], ["up", "--detach"]):

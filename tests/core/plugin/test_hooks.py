@@ -31,6 +31,12 @@ def ask(decision: Decision | None) -> Plugin:
     return plugin(kubernel_authorize=lambda self, attributes: decision)
 
 
+class Seen(list[str]):
+    """Stands for a request and remembers who was asked."""
+
+    reinvoke = reinvoking = False
+
+
 ATTRIBUTES = Attributes(ANONYMOUS, "get", resource="pods")
 
 
@@ -62,13 +68,28 @@ def test_kubernel_admit_and_kubernel_validate_go_in_order_whether_they_wait_or_n
         plugin(**{f"kubernel_{hook}": slowly}),
         plugin(**{f"kubernel_{hook}": lambda self, request: request.append("quick")}),
     ]
-    seen: Any = []
+    seen = Seen()
     asyncio.run(getattr(registered(*plugins), hook)(seen))
     assert seen == ["slow", "quick"]
 
 
+def test_all_are_asked_a_second_time_when_one_wants_it_and_no_third_time() -> None:
+    def again(self: Any, request: Any) -> None:
+        request.append("second" if request.reinvoking else "first")
+        request.reinvoke = True
+
+    seen = Seen()
+    hooks = registered(
+        plugin(kubernel_admit=lambda self, request: request.append("quick")), plugin(kubernel_admit=again)
+    )
+    asyncio.run(hooks.admit(seen))  # type: ignore[arg-type]
+    assert seen == ["quick", "first", "quick", "second"]
+    asyncio.run(hooks.admit(seen))  # type: ignore[arg-type]
+    assert seen[4:] == ["quick", "first", "quick", "second"], "a write that is tried again begins anew"
+
+
 def test_a_refusal_keeps_the_next_from_being_asked() -> None:
-    seen: Any = []
+    seen = Seen()
 
     def refuse(self: Any, request: Any) -> None:
         raise Forbidden("no")
@@ -192,7 +213,7 @@ def test_first_and_last_wishes_are_respected() -> None:
             request.append("last")
 
     middle = plugin(kubernel_admit=lambda self, request: request.append("middle"))
-    seen: Any = []
+    seen = Seen()
     hooks = registered(Last(None, None), middle, First(None, None))  # type: ignore[arg-type]
     asyncio.run(hooks.admit(seen))
     assert seen == ["first", "middle", "last"]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from node_trees import deployment
 
 from kubernel.registry import fields
+from kubernel.registry.schema import Node
 
 NODE = deployment()
 
@@ -144,3 +145,40 @@ def test_operations_without_effect_return_their_argument(a: Any, b: Any) -> None
     joined = fields.union(a, b)
     if a:
         assert fields.union(joined, b) is joined
+
+
+def open_spec() -> Node:
+    """A type with a map of anything below ``spec``."""
+    node, spec = Node("object"), Node("object")
+    node.properties, spec.additional = {"spec": spec}, Node("any")
+    return node
+
+
+def test_the_same_names_with_other_types_are_other_fields() -> None:
+    """What is remembered of one object's shape must not be told of another's."""
+    node = open_spec()
+    for _ in range(2):
+        for value, below in (
+            ({"b": 1}, {".": {}, "f:b": {}}),
+            ("text", {}),
+            (freeze({"b": 1}), {".": {}, "f:b": {}}),
+            (["b"], {}),
+        ):
+            assert fields.created(node, {"spec": {"a": value}}) == {"f:spec": {".": {}, "f:a": below}}
+
+
+def test_trees_of_objects_of_one_shape_are_told_apart_below() -> None:
+    node = deployment()
+
+    def containers(name: str, image: str) -> Any:
+        spec = {"containers": [{"name": name, "image": image}]}
+        return fields.created(node, {"spec": {"template": {"spec": spec}}})
+
+    assert containers("web", "i") == containers("web", "j") != containers("log", "i")
+
+
+def test_more_shapes_than_are_remembered() -> None:
+    node = open_spec()
+    for number in range(3 * fields._SHAPES):
+        name = f"key-{number}"
+        assert fields.created(node, {"spec": {name: "x"}}) == {"f:spec": {".": {}, f"f:{name}": {}}}

@@ -15,6 +15,7 @@ from kubernel.errors import (
     Forbidden,
     Invalid,
     NotFound,
+    UnnamedError,
 )
 from kubernel.registry.registry import ListOptions
 from kubernel.registry.request import DeleteOptions, Request, WriteOptions
@@ -112,7 +113,7 @@ def test_generate_name_makes_distinct_names_from_the_alphabet() -> None:
         pytest.param({"spec": {"size": "big"}}, Invalid, "must be of type integer", id="wrong type"),
         pytest.param(
             {"metadata": {"name": "x", "resourceVersion": "3"}},
-            BadRequest,
+            UnnamedError,
             "resourceVersion should not be set",
             id="resourceVersion at creation",
         ),
@@ -176,7 +177,9 @@ def test_a_type_may_demand_the_resource_version() -> None:
     async def test(kit: Kit) -> None:
         kit.type.strategy.unconditional_update = False
         await kit.create("one")
-        with pytest.raises(Invalid, match=r"metadata.resourceVersion: .*must be specified for an update"):
+        with pytest.raises(
+            Invalid, match=r'^widgets\S* "one" is invalid: metadata.resourceVersion: .*must be specified'
+        ):
             await kit.update(widget("one"))
 
     with_kit(test)
@@ -408,6 +411,9 @@ def test_a_finalizer_holds_the_object_until_it_is_taken_off() -> None:
         await kit.registry.delete(USER, kit.type, "shop", "one", DeleteOptions())
         assert kit.store.revision == revision, "a second deletion changes nothing"
         more = {**obj, "metadata": {**obj["metadata"], "finalizers": ["example.com/hold", "example.com/x"]}}
+        with pytest.raises(AlreadyExists) as taken:
+            await kit.create("one")
+        assert taken.value.message == 'object is being deleted: widgets.example.com "one" already exists'
         with pytest.raises(Invalid, match="no new finalizers can be added if the object is being deleted"):
             await kit.update(more)
         await kit.update({**obj, "metadata": {**obj["metadata"], "finalizers": []}})

@@ -26,7 +26,7 @@ __all__ = ["resource_types"]
 
 _SCALE = GroupVersionKind("autoscaling", "v1", "Scale")
 
-_PATH_NAMES = ("role", "rolebinding")
+_PATH_NAMES = ("apiservice", "role", "rolebinding")
 _LABEL_NAMES = ("namespace", "service")
 _EVENT_SOURCE = "source"
 

@@ -11,11 +11,14 @@ from kubernel.plugin import Plugin as BasePlugin
 if TYPE_CHECKING:
     from kubernel.plugin import Handle
 
+    from .aggregation import Aggregator
     from .aio import HttpServer
 
 __all__ = ["Plugin", "Settings"]
 
 _ADMIN, _ADMIN_GROUP = "kubernetes-admin", "system:masters"
+_FRONT_PROXY = "front-proxy-client"
+"""Under this name extension servers trust this one: the ConfigMap extension-apiserver-authentication has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Plugin(BasePlugin):
         super().__init__(settings, handle)
         self._server: HttpServer | None = None
         self._api: Any = None
+        self._aggregator: Aggregator | None = None
         self.url = ""
         """Where it listens, once started."""
 
@@ -47,6 +51,7 @@ class Plugin(BasePlugin):
         from . import lean
 
         lean.install()
+        from .aggregation import Aggregator
         from .aio import HttpServer
         from .server import Api
         from .tls import KeyFiles, server_context, serving_names, write_kubeconfig
@@ -63,7 +68,10 @@ class Plugin(BasePlugin):
         )
         certificate, key = files.pair("apiserver", "kube-apiserver", names=names, usage="server")
         context = server_context(authority, certificate, key)
-        api = self._api = Api(handle, self.settings)
+        aggregator = self._aggregator = Aggregator(
+            handle, lambda: files.pair(_FRONT_PROXY, _FRONT_PROXY, usage="client")
+        )
+        api = self._api = Api(handle, self.settings, aggregator)
         server = self._server = HttpServer(api.handle, handle.clock, self.settings.drain_timeout, api.at_once)
         try:
             port = await server.listen(cluster.bind_address, cluster.port, context)
@@ -80,6 +88,7 @@ class Plugin(BasePlugin):
                 handle.data_dir / "kubeconfig", cluster.name, self.url, authority.ca_certificate, *admin
             )
         handle.spawn(server.sweep(), "half-open connections")
+        aggregator.start()
         api.endpoints.ready = True
 
     async def stop(self) -> None:
@@ -88,3 +97,6 @@ class Plugin(BasePlugin):
         if self._server is not None:
             await self._server.close(self.settings.shutdown_grace)
             self._server = None
+        if self._aggregator is not None:
+            self._aggregator.stop()
+            self._aggregator = None

@@ -10,6 +10,7 @@ from kubernel.registry.discovery import Discovery
 from kubernel.registry.gnostic import MEDIA_TYPES as SWAGGER_PROTOBUF
 
 from .negotiate import first_accepted
+from .remote import RemoteGroups
 from .responses import JSON
 from .transport import Reply, header_block
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from kubernel.registry.documents import Document
     from kubernel.registry.openapi import OpenAPI
 
+    from .aggregation import Aggregator
     from .negotiate import Negotiator
     from .transport import Exchange
 
@@ -29,10 +31,11 @@ _AGGREGATED = f"{JSON};g=apidiscovery.k8s.io;v=%s;as=APIGroupDiscoveryList"
 class Documents:
     """Serves what the registry says about itself."""
 
-    def __init__(self, handle: Handle, negotiator: Negotiator) -> None:
+    def __init__(self, handle: Handle, negotiator: Negotiator, aggregator: Aggregator) -> None:
         self._registry = handle.registry
         self._negotiator = negotiator
         self._handle = handle
+        self._remote = RemoteGroups(aggregator)
         self._version = handle.cluster.kubernetes_version
         self._openapi: OpenAPI | None = None
 
@@ -56,6 +59,8 @@ class Documents:
         else:
             found = self._discovery.classic(path)
             content_type = JSON
+        if path.startswith("/apis"):
+            found = self._remote.joined(path, form.version if form.shape == "discovery" else "", found)
         return _reply(exchange, found, content_type)
 
     def _serve_openapi(self, exchange: Exchange, path: str) -> Reply:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kubernel.plugin.lifecycle import PluginState
     from kubernel.registry.request import UserInfo
 
+    from .aggregation import Aggregator
     from .metrics import Metrics
     from .negotiate import Negotiator
     from .transport import Exchange
@@ -42,11 +43,13 @@ _INDEX = (
 class Endpoints:
     """Serves GET on paths that are no resources; the caller has authorized them."""
 
-    def __init__(self, handle: Handle, metrics: Metrics, negotiator: Negotiator) -> None:
+    def __init__(
+        self, handle: Handle, metrics: Metrics, negotiator: Negotiator, aggregator: Aggregator
+    ) -> None:
         self.handle = handle
         self.metrics = metrics
         self.negotiator = negotiator
-        self.documents = Documents(handle, negotiator)
+        self.documents = Documents(handle, negotiator, aggregator)
         self.ready = False
         self._own = f"{handle.role}/{handle.name}"
 

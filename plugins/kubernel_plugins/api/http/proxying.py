@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import ipaddress
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from .paths import Target
     from .transport import Exchange
 
-__all__ = ["Proxy", "split_name"]
+__all__ = ["KEPT_HERE", "Proxy", "passed_on", "split_name"]
 
 _BODY_LIMIT = 64 * 1024 * 1024
 _WHOLE = 256 * 1024
 """Bodies up to so many bytes are answered in one piece, with their length."""
-_KEPT_HERE = frozenset(
+KEPT_HERE = frozenset(
     {
         "authorization", "connection", "content-length", "expect", "host", "keep-alive", "proxy-authenticate",
         "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
@@ -212,18 +212,30 @@ def _trusting() -> ssl.SSLContext:
 
 
 def _request(exchange: Exchange, path: str, body: bytes, port: int) -> bytes:
-    wanted = f"{path or '/'}?{exchange.query}" if exchange.query else path or "/"
+    # The host is where the client asked, so that the pod can make links that lead back here.
+    host = exchange.headers.get("Host", f"localhost:{port}")
+    return passed_on(exchange, path or "/", body, ("impersonate-",), [("Host", host)])
+
+
+def passed_on(
+    exchange: Exchange,
+    path: str,
+    body: bytes,
+    dropped: tuple[str, ...],
+    added: Sequence[tuple[str, str]],
+) -> bytes:
+    """The client's request as another server is sent it, without headers that begin with one of ``dropped``."""
+    wanted = f"{path}?{exchange.query}" if exchange.query else path
     if any(character <= " " or character == "\x7f" for character in wanted):
         raise BadRequest("the path is no URL")
     sent = [
         (name, value)
         for name in dict.fromkeys(name.lower() for name in exchange.headers.keys())  # noqa: SIM118
-        if name not in _KEPT_HERE and not name.startswith("impersonate-")
+        if name not in KEPT_HERE and not name.startswith(dropped)
         for value in exchange.headers.getall(name)
     ]
-    # Where the client asked, so that the pod can make links that lead back here.
     sent += [
-        ("Host", exchange.headers.get("Host", f"localhost:{port}")),
+        *added,
         ("X-Forwarded-Uri", exchange.path),
         ("X-Forwarded-Host", exchange.headers.get("Host", "")),
         ("X-Forwarded-Proto", "https"),
@@ -245,6 +257,6 @@ def _answer_head(answer: Answer, exchange: Exchange, path: str) -> bytes:
             if not split.netloc or split.netloc == exchange.headers.get("Host", ""):
                 value = split._replace(scheme="", netloc="").geturl()
                 value = prefix + value if value.startswith("/") else value
-        if lower not in _KEPT_HERE and lower != "date":
+        if lower not in KEPT_HERE and lower != "date":
             headers.append((name, value))
     return header_block(headers)

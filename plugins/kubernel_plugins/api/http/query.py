@@ -13,6 +13,7 @@ __all__ = [
     "Query",
     "delete_options",
     "flag",
+    "get_version",
     "integer",
     "list_options",
     "parse",
@@ -23,6 +24,8 @@ __all__ = [
 Query = dict[str, list[str]]
 _META = "meta.k8s.io"
 _MATCHES = ("Exact", "NotOlderThan")
+_MATCH_ALONE = "resourceVersionMatch is forbidden unless resourceVersion is provided"
+_EXACT_ZERO = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
 _POLICIES = ("Background", "Foreground", "Orphan")
 _MANAGER_LENGTH = 128
 
@@ -78,6 +81,21 @@ def resource_version(query: Query) -> str:
     return version
 
 
+def get_version(query: Query) -> tuple[str, bool]:
+    """The resourceVersion that a GET wants, and whether it wants exactly that one. The second is an extension:
+    upstream's GET knows no resourceVersionMatch and takes any version that is not older."""
+    version, match = resource_version(query), one(query, "resourceVersionMatch")
+    causes: list[Cause] = []
+    if match and not version:
+        causes.append(_forbidden("resourceVersionMatch", _MATCH_ALONE))
+    if match and match not in _MATCHES:
+        causes.append(_unsupported("resourceVersionMatch", match, (*_MATCHES, "")))
+    if match == "Exact" and version == "0":
+        causes.append(_forbidden("resourceVersionMatch", _EXACT_ZERO))
+    _refuse("GetOptions", causes)
+    return version, match == "Exact"
+
+
 def list_options(query: Query) -> ListOptions:
     version, match, token = (
         resource_version(query),
@@ -87,12 +105,7 @@ def list_options(query: Query) -> ListOptions:
     causes: list[Cause] = []
     if match:
         if not version:
-            causes.append(
-                _forbidden(
-                    "resourceVersionMatch",
-                    "resourceVersionMatch is forbidden unless resourceVersion is provided",
-                )
-            )
+            causes.append(_forbidden("resourceVersionMatch", _MATCH_ALONE))
         if token:
             causes.append(
                 _forbidden(
@@ -102,12 +115,7 @@ def list_options(query: Query) -> ListOptions:
         if match not in _MATCHES:
             causes.append(_unsupported("resourceVersionMatch", match, (*_MATCHES, "")))
         if match == "Exact" and version == "0":
-            causes.append(
-                _forbidden(
-                    "resourceVersionMatch",
-                    'resourceVersionMatch "exact" is forbidden for resourceVersion "0"',
-                )
-            )
+            causes.append(_forbidden("resourceVersionMatch", _EXACT_ZERO))
     if "sendInitialEvents" in query:
         causes.append(_forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"))
     _refuse("ListOptions", causes)

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from kubernel.plugin import Handle
     from kubernel.registry.request import UserInfo
     from kubernel.registry.types import ResourceType
+    from kubernel.store.records import Obj
 
+    from .aggregation import Aggregator
     from .transport import Exchange
 
 __all__ = ["Api"]
@@ -48,7 +50,7 @@ _TARGETS = 4096
 class Api:
     """``handle`` answers an exchange; it never raises for what a client can cause."""
 
-    def __init__(self, handle: Handle, settings: Any) -> None:
+    def __init__(self, handle: Handle, settings: Any, aggregator: Aggregator) -> None:
         self.handle_ = handle
         self.registry = handle.registry
         self.clock = handle.clock
@@ -60,7 +62,8 @@ class Api:
         self.watcher = Watcher(handle.registry, handle.clock, handle.rng)
         self.changer = Changer(handle.registry)
         self.connector = Connector(handle.registry, handle.hooks, self.gate, handle.rng.choice)
-        self.endpoints = Endpoints(handle, self.metrics, self.negotiator)
+        self.aggregator = aggregator
+        self.endpoints = Endpoints(handle, self.metrics, self.negotiator, aggregator)
         self._targets: dict[str, Target | None] = {}
         self._random = handle.rng.getrandbits
 
@@ -138,7 +141,11 @@ class Api:
             user = await self.gate.user(exchange)
             if target is None or not target.resource:
                 self.gate.authorize(Attributes(user, exchange.method.lower(), path=_plain(path)))
-                reply = await self.endpoints.serve(exchange, user, stamp)
+                remote = self._remote(target)
+                if remote is not None:
+                    reply = await self.aggregator.serve(exchange, user, remote, stamp)
+                else:
+                    reply = await self.endpoints.serve(exchange, user, stamp)
             else:
                 reply = await self._resource(exchange, user, target, verb, stamp)
         except ApiError as error:
@@ -178,6 +185,12 @@ class Api:
         target = self._targets[path] = parse(path)
         return target
 
+    def _remote(self, target: Target | None) -> Obj | None:
+        """The APIService of what another server serves."""
+        if target is None or not target.group:
+            return None
+        return self.aggregator.find(target.group, target.version)
+
     def _known(self, target: Target) -> bool:
         return self.registry.lookup(target.group, target.version, target.resource) is not None
 
@@ -200,7 +213,10 @@ class Api:
         query = q.parse(exchange.query)
         self._authorize(exchange, user, target, verb, query)
         if type is None:
-            raise NotFound.for_path()
+            remote = self._remote(target)
+            if remote is None:
+                raise NotFound.for_path()
+            return await self.aggregator.serve(exchange, user, remote, stamp)
         if not verb:
             raise MethodNotSupported.for_verb(type.plural, type.group, exchange.method)
         if type.namespaced:
@@ -238,11 +254,14 @@ class Api:
     ) -> Reply | None:
         namespace = target.namespace if type.namespaced else ""
         if verb == "get":
-            if query:
-                q.resource_version(query)
             if verb not in type.verbs:
                 raise MethodNotSupported.for_verb(type.plural, type.group, verb)
-            body = shape.one(self.registry.get(type, namespace, target.name))
+            version, exact = q.get_version(query) if query else ("", False)
+            if version in ("", "0"):
+                record = self.registry.get(type, namespace, target.name)
+            else:
+                record = await self.registry.get_at(type, namespace, target.name, version, exact=exact)
+            body = shape.one(record)
             return Reply(
                 200, body, JSON_HEAD + warning_head((type.deprecation,)) if type.deprecation else JSON_HEAD
             )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kubernel.registry.registry import Registry
     from kubernel.registry.request import UserInfo, WriteOptions
     from kubernel.registry.types import ResourceType
+    from kubernel.store.records import Obj
 
     from .paths import Target
     from .shapes import Shape
@@ -42,10 +43,7 @@ class Changer:
         query: q.Query,
         shape: Shape,
     ) -> Reply:
-        body = await self._read(exchange, type)
-        options = q.write_options(query, "CreateOptions", exchange.headers.get("User-Agent", ""))
-        warnings = _repeated(body, type, options)
-        obj = _object(body, type)
+        obj, raw, options, warnings = await self._object(exchange, type, query, "CreateOptions")
         result = await self.registry.create(
             user,
             type,
@@ -54,7 +52,7 @@ class Changer:
             options,
             name=target.name,
             subresource=target.subresource,
-            raw=body.raw,
+            raw=raw,
         )
         return self._reply(201, result, shape, warnings)
 
@@ -67,10 +65,7 @@ class Changer:
         query: q.Query,
         shape: Shape,
     ) -> Reply:
-        body = await self._read(exchange, type)
-        options = q.write_options(query, "UpdateOptions", exchange.headers.get("User-Agent", ""))
-        warnings = _repeated(body, type, options)
-        obj = _object(body, type)
+        obj, raw, options, warnings = await self._object(exchange, type, query, "UpdateOptions")
         result = await self.registry.update(
             user,
             type,
@@ -79,7 +74,7 @@ class Changer:
             obj,
             options,
             subresource=target.subresource,
-            raw=body.raw,
+            raw=raw,
         )
         return self._reply(201 if result.created else 200, result, shape, warnings)
 
@@ -162,6 +157,15 @@ class Changer:
         if result.obj is not None:
             return Reply(status, orjson.dumps(result.obj), head)
         return Reply(status, shape.one(result.record), head)
+
+    async def _object(
+        self, exchange: Exchange, type: ResourceType, query: q.Query, kind: str
+    ) -> tuple[Obj, bytes, WriteOptions, tuple[str, ...]]:
+        """(object, its JSON, options of this ``kind``, warnings) of a create or an update."""
+        body = await self._read(exchange, type)
+        options = q.write_options(query, kind, exchange.headers.get("User-Agent", ""))
+        warnings = _repeated(body, type, options)
+        return _object(body, type), body.raw, options, warnings
 
     async def _read(self, exchange: Exchange, type: ResourceType) -> Body:
         kind = self._format(exchange, custom=type.custom)

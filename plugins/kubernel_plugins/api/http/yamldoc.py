@@ -43,22 +43,7 @@ def load(data: bytes, max_depth: int, max_expanded: int) -> tuple[Any, tuple[str
     ValueError when it is nested deeper than ``max_depth``, when its aliases expand to more than
     ``max_expanded`` values, or when there is a second document. yaml.YAMLError when it is not YAML.
     """
-    depth = documents = 0
-    aliases = False
-    # Composing recurses in C: the depth is checked on the flat event stream first.
-    for event in yaml.parse(data, Loader=_Base):
-        if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
-            depth += 1
-            if depth > max_depth:
-                raise ValueError(f"the body is nested more than {max_depth} levels deep")
-        elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
-            depth -= 1
-        elif isinstance(event, yaml.AliasEvent):
-            aliases = True
-        elif isinstance(event, yaml.DocumentStartEvent):
-            documents += 1
-            if documents > 1:
-                raise ValueError("yaml: a request body holds one document")
+    aliases = _survey(data, max_depth)
     loader = _Loader(data)
     try:
         node = loader.get_single_node()
@@ -68,6 +53,36 @@ def load(data: bytes, max_depth: int, max_expanded: int) -> tuple[Any, tuple[str
         return value, tuple(loader.duplicates)
     finally:
         loader.dispose()
+
+
+def _survey(data: bytes, max_depth: int) -> bool:
+    """Whether there are aliases. Composing recurses in C: the depth is checked on the flat event stream first."""
+    depth = documents = 0
+    aliases = False
+    try:
+        for event in yaml.parse(data, Loader=_Base):
+            if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+                depth += 1
+                if depth > max_depth:
+                    raise _too_deep(max_depth)
+            elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
+                depth -= 1
+            elif isinstance(event, yaml.AliasEvent):
+                aliases = True
+            elif isinstance(event, yaml.DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    raise ValueError("yaml: a request body holds one document")
+    except yaml.scanner.ScannerError as wrong:
+        # The scanner reads ahead of the events, and newer versions of libyaml limit what they have open.
+        if "nesting depth" in (wrong.problem or ""):
+            raise _too_deep(max_depth) from None
+        raise
+    return aliases
+
+
+def _too_deep(max_depth: int) -> ValueError:
+    return ValueError(f"the body is nested more than {max_depth} levels deep")
 
 
 def _check_aliases(node: Any, max_expanded: int) -> None:

@@ -302,6 +302,10 @@ _CONTROLLERS: dict[str, tuple[str, ...]] = {
         "update | : pods/finalizers",
     ),
     "ttl-after-finished-controller": (f"delete {_R} | batch: jobs",),
+    "validatingadmissionpolicy-status-controller": (
+        f"{_R} | admissionregistration.k8s.io: validatingadmissionpolicies",
+        "get patch update | admissionregistration.k8s.io: validatingadmissionpolicies/status",
+    ),
 }
 
 _INFORMERS = "kubernel:controller-informers"

@@ -60,7 +60,7 @@ class Plugin(Reconciler):
         await super().start()
         self._jobs = self.informer(_JOBS)
 
-    def _on_primary(self, type: EventType, obj: Obj, old: Obj | None) -> None:
+    def primary_changed(self, type: EventType, obj: Obj, old: Obj | None) -> None:
         """A new schedule begins with its next time: what it would have named before is not made up for."""
         if type == "MODIFIED" and old is not None and _timing(obj) != _timing(old):
             from kubernel_plugins.controller.cronjob.timing import schedule_of, wait
@@ -72,7 +72,7 @@ class Plugin(Reconciler):
             if delay is not None:
                 self.queue.add(meta.key(obj), delay)
             return
-        super()._on_primary(type, obj, old)
+        super().primary_changed(type, obj, old)
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
         cronjob = self.primary.get(name, namespace)

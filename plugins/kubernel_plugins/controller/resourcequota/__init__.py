@@ -39,10 +39,10 @@ class Plugin(Reconciler):
         self._followed.clear()
         await super().start()
 
-    def _on_primary(self, type: EventType, obj: Obj, old: Obj | None) -> None:
+    def primary_changed(self, type: EventType, obj: Obj, old: Obj | None) -> None:
         # Each creation in the namespace changes the status: no reason to count.
         if old is None or (old.get("spec") or {}) != (obj.get("spec") or {}):
-            super()._on_primary(type, obj, old)
+            super().primary_changed(type, obj, old)
 
     async def reconcile(self, namespace: str, name: str) -> None:
         quota = self.primary.get(name, namespace)

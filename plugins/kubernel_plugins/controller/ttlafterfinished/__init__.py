@@ -22,9 +22,9 @@ class Plugin(Reconciler):
     resource = "jobs.v1.batch"
     user = "system:serviceaccount:kube-system:ttl-after-finished-controller"
 
-    def _on_primary(self, type: EventType, obj: Obj, old: Obj | None) -> None:
+    def primary_changed(self, type: EventType, obj: Obj, old: Obj | None) -> None:
         if type != "DELETED" and _expiry(obj) is not None:
-            super()._on_primary(type, obj, old)
+            super().primary_changed(type, obj, old)
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
         job = self.primary.get(name, namespace)

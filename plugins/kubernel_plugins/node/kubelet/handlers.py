@@ -75,12 +75,15 @@ async def _http(request: Mapping[str, Any], container: Mapping[str, Any], addres
     host = request.get("host") or address
     path = request.get("path") or "/"
     headers = [(header["name"], header["value"]) for header in request.get("httpHeaders") or ()]
-    url = f"{scheme}://{host}:{request['port']}{path}"
     try:
         port = httpget.named_port(container, request["port"])
+    except ValueError as error:
+        return False, str(error)
+    url = f"{scheme}://{host}:{port}{path}"
+    try:
         status, _body = await httpget.get(scheme, host, port, path, headers)
     except OSError as error:
-        return False, f'Get "{url}": dial tcp {host}:{request["port"]}: {_reason(error)}'
+        return False, f'Get "{url}": dial tcp {host}:{port}: {_reason(error)}'
     except ValueError as error:
         return False, f'Get "{url}": {error}'
     return 200 <= status < 400, f"HTTP probe failed with statuscode: {status}"
@@ -90,11 +93,12 @@ async def _tcp(target: Mapping[str, Any], container: Mapping[str, Any], address:
     host = target.get("host") or address
     try:
         port = httpget.named_port(container, target["port"])
-        _reader, writer = await asyncio.open_connection(host, port)
-    except OSError as error:
-        return False, f"dial tcp {host}:{target['port']}: {_reason(error)}"
     except ValueError as error:
         return False, str(error)
+    try:
+        _reader, writer = await asyncio.open_connection(host, port)
+    except OSError as error:
+        return False, f"dial tcp {host}:{port}: {_reason(error)}"
     writer.close()
     with contextlib.suppress(OSError):
         await writer.wait_closed()

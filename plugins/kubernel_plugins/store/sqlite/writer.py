@@ -28,13 +28,17 @@ _T = TypeVar("_T")
 _Job = tuple[Callable[[sqlite3.Connection], Any], "asyncio.Future[Any]"]
 _Item = tuple[Write, "asyncio.Future[int]"]
 _Outcome = tuple["asyncio.Future[Any]", Any]
+_Row = tuple[int, str, int, int, bytes]
 
 _GROUP = 512
 _PAGE = 16384
-_BLOCK = 32
+_BLOCK = 64
 _ROW = "(?,?,?,?,?)"
-_INSERT = f"INSERT INTO revisions VALUES {_ROW}"  # noqa: S608 - constant
-_INSERT_BLOCK = f"INSERT INTO revisions VALUES {','.join([_ROW] * _BLOCK)}"  # noqa: S608 - constant
+# By the number of rows: what a connection has prepared it keeps, so most groups are one known statement.
+_INSERTS = tuple(
+    f"INSERT INTO revisions VALUES {','.join([_ROW] * count)}"  # noqa: S608 - constant
+    for count in range(_BLOCK + 1)
+)
 
 # A write that failed before anything was made durable can be refused alone; after any other failure
 # nobody knows what the disk holds, and nothing may be acknowledged until the file was opened again.
@@ -71,6 +75,7 @@ class Writer:
         self._signal.acquire()
         self._broken: StoreError | None = None
         self._stopping = False
+        self._waking = False
         self._thread = threading.Thread(target=self._run, name="kubernel-store", daemon=True)
         self._thread.start()
 
@@ -109,9 +114,14 @@ class Writer:
             item[1].set_exception(StoreError(f"{self._path} is closed"))
             return
         self._queue.append(item)
-        self._wake()
+        if not self._waking:
+            # What the loop's turn brings is one group: a thread woken by the first write would fight for the
+            # interpreter with those who are about to make the others.
+            self._waking = True
+            self._loop.call_soon(self._wake)
 
     def _wake(self) -> None:
+        self._waking = False
         # Only this side opens the lock, so it cannot be opened twice.
         if self._signal.locked():
             self._signal.release()
@@ -157,7 +167,7 @@ class Writer:
             return [], [(future, _again(self._broken)) for _, future in group]
         ledger = self._ledger
         changes: list[Change] = []
-        rows: list[tuple[int, str, int, int, bytes]] = []
+        rows: list[_Row] = []
         outcomes: list[_Outcome] = []
         size = 0
         for write, future in group:
@@ -176,16 +186,7 @@ class Writer:
         if not rows:
             return changes, outcomes
         try:
-            connection = self._connection
-            connection.execute("BEGIN IMMEDIATE")
-            # Each statement hands the interpreter lock over and back: the fewer the better.
-            at = 0
-            while len(rows) - at >= _BLOCK:
-                connection.execute(_INSERT_BLOCK, [*chain.from_iterable(rows[at : at + _BLOCK])])
-                at += _BLOCK
-            if at < len(rows):
-                connection.executemany(_INSERT, rows[at:])
-            connection.execute("COMMIT")
+            self._insert(rows)
         except Exception as error:  # whatever it is: these writers must hear of it
             ledger.undo()
             reason = self._refused(error)
@@ -194,6 +195,19 @@ class Writer:
         ledger.keep()
         self._pages += size // _PAGE + 2
         return changes, outcomes
+
+    def _insert(self, rows: list[_Row]) -> None:
+        """One transaction. Each statement hands the interpreter lock over and back: a single one, which is a
+        transaction by itself, does that once, and the disk's work is part of it."""
+        execute = self._connection.execute
+        if len(rows) <= _BLOCK:
+            execute(_INSERTS[len(rows)], [*chain.from_iterable(rows)])
+            return
+        execute("BEGIN IMMEDIATE")
+        for at in range(0, len(rows), _BLOCK):
+            block = rows[at : at + _BLOCK]
+            execute(_INSERTS[len(block)], [*chain.from_iterable(block)])
+        execute("COMMIT")
 
     def _checkpoint(self) -> None:
         """Copy the write-ahead log into the database. Done here and not by SQLite itself, which would

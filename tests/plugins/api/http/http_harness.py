@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import random
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
@@ -142,6 +143,7 @@ class World:
         self.states: list[PluginState] = []
         self.tasks: list[asyncio.Task[Any]] = []
         self.plugins: list[tuple[str, Plugin]] = []
+        self.connections = contextlib.AsyncExitStack()
         self.store = ObjectStore(MemoryBackend(), self.clock, freeze=freeze)
         self.bus = WatchBus(self.store)
         self.registry = Registry(self.store, self.bus, self.clock, self.rng, self.hooks)
@@ -169,6 +171,7 @@ class World:
             self.states.append(PluginState(role, name, phase="running"))
 
     async def stop(self) -> None:
+        await self.connections.aclose()
         for _, plugin in reversed(self.plugins):
             await plugin.stop()
         for task in self.tasks:
@@ -179,6 +182,16 @@ class World:
 
     def plugin(self, label: str) -> Any:
         return dict(self.plugins)[label]
+
+    async def connect(
+        self, *, ssl: ssl.SSLContext | None = None, sock: socket.socket | None = None, limit: int = 2**16
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection, in plain text without ``ssl``; whatever becomes of the test, it is closed with the world."""
+        name = {} if ssl is None else {"server_hostname": "localhost"}
+        place = {"sock": sock} if sock is not None else {"host": "127.0.0.1", "port": self.port}
+        reader, writer = await asyncio.open_connection(ssl=ssl, limit=limit, **place, **name)  # type: ignore[arg-type]
+        self.connections.push_async_callback(hang_up, writer)
+        return reader, writer
 
     @property
     def port(self) -> int:
@@ -231,6 +244,12 @@ class Answer:
         return json.loads(self.body)
 
 
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError, ssl.SSLError):
+        await writer.wait_closed()
+
+
 class Raw:
     """One keep-alive connection that speaks HTTP/1.1 byte by byte."""
 
@@ -240,10 +259,7 @@ class Raw:
 
     @classmethod
     async def open(cls, world: World, context: ssl.SSLContext | None = None) -> Raw:
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1", world.port, ssl=context or world.context(), server_hostname="localhost", limit=2**24
-        )
-        return cls(reader, writer)
+        return cls(*await world.connect(ssl=context or world.context(), limit=2**24))
 
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
@@ -293,9 +309,7 @@ class Raw:
         return await asyncio.wait_for(self.reader.read(), 20)
 
     async def close(self) -> None:
-        self.writer.close()
-        with contextlib.suppress(OSError, ssl.SSLError):
-            await self.writer.wait_closed()
+        await hang_up(self.writer)
 
 
 def check(body: Callable[[World, Raw], Coroutine[Any, Any, None]], data_dir: Path, **options: Any) -> None:
@@ -303,11 +317,7 @@ def check(body: Callable[[World, Raw], Coroutine[Any, Any, None]], data_dir: Pat
 
     async def main() -> None:
         async with serving(data_dir, **options) as world:
-            raw = await Raw.open(world)
-            try:
-                await body(world, raw)
-            finally:
-                await raw.close()
+            await body(world, await Raw.open(world))
 
     run(main())
 

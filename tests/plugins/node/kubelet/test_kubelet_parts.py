@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from kubernel.clock import RealClock
+from kubernel.plugin.contract import Runtime
 from kubernel_plugins.node.kubelet.atomic import write_payload
 from kubernel_plugins.node.kubelet.environment import (
     ConfigProblem,
@@ -18,6 +20,7 @@ from kubernel_plugins.node.kubelet.environment import (
     resource_value,
     service_variables,
 )
+from kubernel_plugins.node.kubelet.handlers import handle
 from kubernel_plugins.node.kubelet.logs import LogOptions, read_log, tail_of
 
 
@@ -168,3 +171,34 @@ def test_message_from_the_log_is_its_end_only(tmp_path: Path) -> None:
     text = tail_of(log)
     assert text.endswith("line 39\n")
     assert text.count("\n") <= 80
+
+
+@pytest.mark.parametrize(
+    ("handler", "told"),
+    [
+        pytest.param({"tcpSocket": {"port": "http"}}, "dial tcp {at}: connect: connection refused", id="tcp"),
+        pytest.param(
+            {"httpGet": {"port": "http", "path": "/up"}},
+            'Get "http://{at}/up": dial tcp {at}: connect: connection refused',
+            id="http",
+        ),
+    ],
+)
+def test_a_probe_that_nobody_answers_tells_the_number_of_a_named_port(
+    handler: dict[str, Any], told: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    container = {"name": "web", "ports": [{"name": "http", "containerPort": port}]}
+    answer = asyncio.run(
+        handle(
+            handler,
+            container=container,
+            container_id="c",
+            address="127.0.0.1",
+            runtime=cast(Runtime, None),  # only ``exec`` asks it
+            clock=RealClock(),
+            timeout=5,
+        )
+    )
+    assert answer == (False, told.format(at=f"127.0.0.1:{port}"))

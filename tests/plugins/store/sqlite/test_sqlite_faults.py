@@ -285,12 +285,12 @@ def test_a_full_file_system_refuses_and_keeps_nothing_and_goes_on_later(small_di
 
 
 class _FailingDisk(sqlite3.Connection):
-    """Its fsync fails from a given commit on."""
+    """Its fsync fails from a given moment on: in a commit, or in a statement that is a transaction of its own."""
 
     failing = False
 
     def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
-        if sql == "COMMIT" and self.failing:
+        if self.failing and (sql == "COMMIT" or not self.in_transaction):
             error = sqlite3.OperationalError("disk I/O error")
             error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
             raise error

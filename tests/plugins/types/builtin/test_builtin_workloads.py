@@ -27,6 +27,31 @@ def job(name: str = "sum", **spec: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        pytest.param("Deployment", {}, id="Deployment"),
+        pytest.param("ReplicaSet", {"replicas": 0}, id="ReplicaSet"),
+        pytest.param(
+            "DaemonSet",
+            {
+                "currentNumberScheduled": 0,
+                "numberMisscheduled": 0,
+                "desiredNumberScheduled": 0,
+                "numberReady": 0,
+            },
+            id="DaemonSet",
+        ),
+    ],
+)
+def test_the_status_is_there_before_its_controller_writes(kind: str, status: dict[str, Any]) -> None:
+    async def test(cluster: Cluster) -> None:
+        sent = {**workload(kind), "status": {"replicas": 7}}
+        assert (await cluster.create(sent))["status"] == status
+
+    run(test)
+
+
+@pytest.mark.parametrize(
     ("kind", "expected"),
     [
         pytest.param(

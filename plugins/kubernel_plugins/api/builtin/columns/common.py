@@ -61,24 +61,25 @@ def human_duration(duration: float) -> str:
         return f"{whole}s"
     minutes = whole // 60
     if minutes < 10:
-        rest = whole % 60
-        return f"{minutes}m{rest}s" if rest else f"{minutes}m"
+        return _pair(minutes, "m", whole % 60, "s")
     if minutes < 180:
         return f"{minutes}m"
     hours = whole // 3600
     if hours < 8:
-        rest = minutes % 60
-        return f"{hours}h{rest}m" if rest else f"{hours}h"
+        return _pair(hours, "h", minutes % 60, "m")
     if hours < 48:
         return f"{hours}h"
     days = hours // 24
     if hours < 192:
-        rest = hours % 24
-        return f"{days}d{rest}h" if rest else f"{days}d"
+        return _pair(days, "d", hours % 24, "h")
     if days < 365 * 2:
         return f"{days}d"
     years, rest = divmod(days, 365)
-    return f"{years}y{rest}d" if years < 8 and rest else f"{years}y"
+    return _pair(years, "y", rest if years < 8 else 0, "d")
+
+
+def _pair(number: int, unit: str, rest: int, smaller: str) -> str:
+    return f"{number}{unit}{rest}{smaller}" if rest else f"{number}{unit}"
 
 
 def since(timestamp: str | None, now: float) -> str:

@@ -22,7 +22,6 @@ TRAITS: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
     "spec": {"generation": True},
     "conditional": {"generation": True, "unconditional_update": False},
-    "apiservice": {"unconditional_update": False},
     "controllerrevision": {"immutable": ("data",)},
     "csidriver": {"generation": True, "immutable": ("spec.attachRequired", "spec.volumeLifecycleModes")},
     "csinode": {},
@@ -41,11 +40,11 @@ TRAITS: Mapping[str, Mapping[str, Any]] = {
     "serviceaccount": {"returns": True},
     "storageversionmigration": {"generation": True, "immutable": ("spec",)},
     "volumeattachment": {"immutable": ("spec",)},
-    "webhooks": {"generation": True},
 }
 """Strategies that are ``Builtin`` with these traits."""
 
 CLASSES: Mapping[str, str] = {
+    "apiservice": "apiservices:APIServiceStrategy",
     "certificatesigningrequest": "certificates:CertificateSigningRequestStrategy",
     "clustertrustbundle": "certificates:ClusterTrustBundleStrategy",
     "configmap": "configs:ConfigMapStrategy",
@@ -59,6 +58,7 @@ CLASSES: Mapping[str, str] = {
     "job": "jobs:JobStrategy",
     "lease": "cluster:LeaseStrategy",
     "limitrange": "cluster:LimitRangeStrategy",
+    "mutatingpolicy": "policies:MutatingPolicyStrategy",
     "namespace": "namespaces:NamespaceStrategy",
     "networkpolicy": "cluster:NetworkPolicyStrategy",
     "node": "cluster:NodeStrategy",
@@ -67,6 +67,7 @@ CLASSES: Mapping[str, str] = {
     "pod": "pods:PodStrategy",
     "podcertificaterequest": "certificates:PodCertificateRequestStrategy",
     "poddisruptionbudget": "cluster:DisruptionBudgetStrategy",
+    "policybinding": "policies:BindingStrategy",
     "podtemplate": "workloads:PodTemplateStrategy",
     "priorityclass": "cluster:PriorityClassStrategy",
     "replicaset": "workloads:ReplicaSetStrategy",
@@ -78,7 +79,9 @@ CLASSES: Mapping[str, str] = {
     "servicecidr": "cluster:ServiceCIDRStrategy",
     "statefulset": "workloads:StatefulSetStrategy",
     "storageclass": "storage:StorageClassStrategy",
+    "validatingpolicy": "policies:ValidatingPolicyStrategy",
     "volumeattributesclass": "storage:VolumeAttributesClassStrategy",
+    "webhooks": "webhooks:WebhooksStrategy",
 }
 """``module:class`` for the others."""
 

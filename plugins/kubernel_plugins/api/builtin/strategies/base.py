@@ -37,6 +37,9 @@ def immutable(obj: Obj, old: Obj, *paths: str) -> list[Cause]:
     return found
 
 
+_ZERO = {"integer": 0, "boolean": False}
+
+
 class Builtin(Strategy):
     """``generation``: whether the type counts changes of its desired state. ``immutable``: paths of fields
     that may never change. ``returns``: immediate deletion answers with the object."""
@@ -59,8 +62,19 @@ class Builtin(Strategy):
         self.default_propagation = propagation
 
     def initial_status(self, request: Request, obj: Obj) -> Obj | None:
-        """The status of a new object, whatever the client sent; None is no status."""
-        return None
+        """The status of a new object, whatever the client sent; None is no status.
+
+        In Go it is a struct: never absent, and fields without ``omitempty``, which the schema calls required,
+        have their zero value from the beginning.
+        """
+        node = (request.type.schema().properties or {}).get("status")
+        if node is None or not node.properties:
+            return None
+        return {
+            name: zero
+            for name in node.required
+            if (zero := _ZERO.get(node.properties[name].type)) is not None
+        }
 
     def prepare_for_create(self, request: Request, obj: Obj) -> None:
         if self.has_status(request):

@@ -74,21 +74,18 @@ def _validate_terms(spec: Obj, path: str) -> list[Cause]:
         if value:
             found += [causes.invalid(f"{path}.{key}", value, problem) for problem in check(value)]
     for key, value in (spec.get("nodeSelector") or {}).items():
-        found += [
-            causes.invalid(f"{path}.nodeSelector", key, problem)
-            for problem in names.check_qualified_name(key)
-        ]
-        found += [
-            causes.invalid(f"{path}.nodeSelector", value, problem)
-            for problem in names.check_label_value(value)
-        ]
+        if problems := names.check_qualified_name(key):
+            found += [causes.invalid(f"{path}.nodeSelector", key, problem) for problem in problems]
+        if problems := names.check_label_value(value):
+            found += [causes.invalid(f"{path}.nodeSelector", value, problem) for problem in problems]
     for index, toleration in enumerate(spec.get("tolerations") or ()):
         found += _validate_toleration(toleration, f"{path}.tolerations[{index}]")
     gates: set[str] = set()
     for index, gate in enumerate(spec.get("schedulingGates") or ()):
         field = f"{path}.schedulingGates[{index}]"
         name = gate.get("name") or ""
-        found += [causes.invalid(field, name, problem) for problem in names.check_qualified_name(name)]
+        if problems := names.check_qualified_name(name):
+            found += [causes.invalid(field, name, problem) for problem in problems]
         if name in gates:
             found.append(causes.duplicate(field, name))
         gates.add(name)
@@ -145,9 +142,8 @@ def validate_container_list(
         if not name:
             found.append(causes.required(f"{field}.name"))
         else:
-            found += [
-                causes.invalid(f"{field}.name", name, problem) for problem in names.check_dns1123_label(name)
-            ]
+            if problems := names.check_dns1123_label(name):
+                found += [causes.invalid(f"{field}.name", name, problem) for problem in problems]
             if name in taken:
                 found.append(causes.duplicate(f"{field}.name", name))
             taken.add(name)
@@ -195,9 +191,9 @@ def _validate_ports(ports: list[Obj], path: str, host_network: bool) -> list[Cau
         field = f"{path}[{index}]"
         name = port.get("name")
         if name:
-            problems = names.check_port_name(name)
-            found += [causes.invalid(f"{field}.name", name, problem) for problem in problems]
-            if not problems:
+            if problems := names.check_port_name(name):
+                found += [causes.invalid(f"{field}.name", name, problem) for problem in problems]
+            else:
                 if name in named:
                     found.append(causes.duplicate(f"{field}.name", name))
                 named.add(name)
@@ -226,10 +222,8 @@ def _validate_env(env: list[Obj], path: str) -> list[Cause]:
         name = variable.get("name") or ""
         if not name:
             found.append(causes.required(f"{field}.name"))
-        else:
-            found += [
-                causes.invalid(f"{field}.name", name, problem) for problem in names.check_env_name(name)
-            ]
+        elif problems := names.check_env_name(name):
+            found += [causes.invalid(f"{field}.name", name, problem) for problem in problems]
         source = variable.get("valueFrom")
         if source is None:
             continue
@@ -259,10 +253,10 @@ def _validate_env(env: list[Obj], path: str) -> list[Cause]:
                 wanted = reference.get("key") or ""
                 if not wanted:
                     found.append(causes.required(f"{field}.valueFrom.{key}.key"))
-                else:
+                elif problems := names.check_config_key(wanted):
                     found += [
                         causes.invalid(f"{field}.valueFrom.{key}.key", wanted, problem)
-                        for problem in names.check_config_key(wanted)
+                        for problem in problems
                     ]
     return found
 
@@ -271,11 +265,8 @@ def _validate_env_from(sources: list[Obj], path: str) -> list[Cause]:
     found: list[Cause] = []
     for index, source in enumerate(sources):
         field = f"{path}[{index}]"
-        if source.get("prefix"):
-            found += [
-                causes.invalid(f"{field}.prefix", source["prefix"], problem)
-                for problem in names.check_env_name(source["prefix"])
-            ]
+        if source.get("prefix") and (problems := names.check_env_name(source["prefix"])):
+            found += [causes.invalid(f"{field}.prefix", source["prefix"], problem) for problem in problems]
         given = [key for key in ("configMapRef", "secretRef") if source.get(key) is not None]
         if not given:
             found.append(causes.invalid(field, "", "must specify one of: `configMapRef` or `secretRef`"))
@@ -293,17 +284,15 @@ def validate_resources(resources: Obj, path: str) -> list[Cause]:
     values: dict[str, dict[str, Any]] = {"limits": {}, "requests": {}}
     for kind, amounts in values.items():
         for name, text in (resources.get(kind) or {}).items():
-            field = f"{path}.{kind}[{name}]" if "/" in name else f"{path}.{kind}.{name}"
-            found += [
-                causes.invalid(f"{path}.{kind}", name, problem)
-                for problem in names.check_qualified_name(name)
-            ]
+            if problems := names.check_qualified_name(name):
+                found += [causes.invalid(f"{path}.{kind}", name, problem) for problem in problems]
             try:
                 amount = quantity.parse(text)
             except ValueError:
                 continue  # the schema says so
             amounts[name] = amount
             if amount < 0:
+                field = f"{path}.{kind}[{name}]" if "/" in name else f"{path}.{kind}.{name}"
                 found.append(causes.invalid(field, text, "must be greater than or equal to 0"))
     for name, request in values["requests"].items():
         limit = values["limits"].get(name)

@@ -41,13 +41,15 @@ def _source(volume: Obj) -> dict[str, Any]:
     return {key: value for key, value in (volume.get("spec") or {}).items() if key not in _NOT_A_SOURCE}
 
 
-class PersistentVolumeStrategy(Builtin):
+class _Bindable(Builtin):
     def __init__(self) -> None:
         super().__init__(returns=True)
 
     def initial_status(self, request: Request, obj: Obj) -> Obj:
         return {"phase": "Pending"}
 
+
+class PersistentVolumeStrategy(_Bindable):
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         spec = obj.get("spec") or {}
         found = []
@@ -94,13 +96,7 @@ def _requested(obj: Obj) -> Any:
         return None
 
 
-class PersistentVolumeClaimStrategy(Builtin):
-    def __init__(self) -> None:
-        super().__init__(returns=True)
-
-    def initial_status(self, request: Request, obj: Obj) -> Obj:
-        return {"phase": "Pending"}
-
+class PersistentVolumeClaimStrategy(_Bindable):
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         spec = obj.get("spec") or {}
         found = []

@@ -31,7 +31,8 @@ def validate_volumes(volumes: list[Obj], path: str) -> tuple[set[str], list[Caus
             found.append(causes.required(f"{field}.name"))
         else:
             problems = names.check_dns1123_label(name)
-            found += [causes.invalid(f"{field}.name", name, problem) for problem in problems]
+            if problems:
+                found += [causes.invalid(f"{field}.name", name, problem) for problem in problems]
             if name in known:
                 found.append(causes.duplicate(f"{field}.name", name))
             known.add(name)

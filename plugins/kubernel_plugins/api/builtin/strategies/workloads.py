@@ -150,6 +150,19 @@ class ReplicaSetStrategy(_Templated):
         return {"replicas": 0}
 
 
+def _default_update_strategy(spec: Obj, rolling: dict[str, int]) -> None:
+    update = spec.setdefault("updateStrategy", {})
+    if not isinstance(update, dict):
+        return
+    if not update.get("type"):
+        update["type"] = "RollingUpdate"
+    if update["type"] == "RollingUpdate":
+        given = update.setdefault("rollingUpdate", {})
+        if isinstance(given, dict):
+            for name, value in rolling.items():
+                given.setdefault(name, value)
+
+
 class StatefulSetStrategy(_Templated):
     noun = "statefulset"
 
@@ -158,14 +171,7 @@ class StatefulSetStrategy(_Templated):
         spec = obj.get("spec")
         if not isinstance(spec, dict):
             return
-        update = spec.setdefault("updateStrategy", {})
-        if isinstance(update, dict):
-            if not update.get("type"):
-                update["type"] = "RollingUpdate"
-            if update["type"] == "RollingUpdate":
-                rolling = update.setdefault("rollingUpdate", {})
-                if isinstance(rolling, dict):
-                    rolling.setdefault("partition", 0)
+        _default_update_strategy(spec, {"partition": 0})
         for claim in spec.get("volumeClaimTemplates") or ():
             if isinstance(claim, dict):
                 claim.setdefault("kind", "PersistentVolumeClaim")
@@ -205,15 +211,7 @@ class DaemonSetStrategy(_Templated):
         spec = obj.get("spec")
         if not isinstance(spec, dict):
             return
-        update = spec.setdefault("updateStrategy", {})
-        if isinstance(update, dict):
-            if not update.get("type"):
-                update["type"] = "RollingUpdate"
-            if update["type"] == "RollingUpdate":
-                rolling = update.setdefault("rollingUpdate", {})
-                if isinstance(rolling, dict):
-                    rolling.setdefault("maxUnavailable", 1)
-                    rolling.setdefault("maxSurge", 0)
+        _default_update_strategy(spec, {"maxUnavailable": 1, "maxSurge": 0})
 
     def initial_status(self, request: Request, obj: Obj) -> Obj:
         return dict.fromkeys(

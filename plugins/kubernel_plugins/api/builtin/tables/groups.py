@@ -36,6 +36,7 @@ GROUPS: dict[tuple[str, str], tuple[Row, ...]] = {
             categories=_EXTENSIONS,
             namespaced=False,
             columns="extension:MUTATING_ADMISSION_POLICY",
+            strategy="mutatingpolicy",
         ),
         Row(
             "MutatingAdmissionPolicyBinding",
@@ -43,6 +44,7 @@ GROUPS: dict[tuple[str, str], tuple[Row, ...]] = {
             categories=_EXTENSIONS,
             namespaced=False,
             columns="extension:POLICY_BINDING",
+            strategy="policybinding",
         ),
         Row(
             "MutatingWebhookConfiguration",
@@ -59,6 +61,7 @@ GROUPS: dict[tuple[str, str], tuple[Row, ...]] = {
             namespaced=False,
             subresources=_STATUS,
             columns="extension:VALIDATING_ADMISSION_POLICY",
+            strategy="validatingpolicy",
         ),
         Row(
             "ValidatingAdmissionPolicyBinding",
@@ -66,6 +69,7 @@ GROUPS: dict[tuple[str, str], tuple[Row, ...]] = {
             categories=_EXTENSIONS,
             namespaced=False,
             columns="extension:POLICY_BINDING",
+            strategy="policybinding",
         ),
         Row(
             "ValidatingWebhookConfiguration",

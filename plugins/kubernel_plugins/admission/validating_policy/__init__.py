@@ -1,0 +1,54 @@
+"""ValidatingAdmissionPolicy: what the policies of the cluster refuse.
+
+Source: k8s.io/apiserver/pkg/admission/plugin/policy/validating (v1.37).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
+
+from kubernel.plugin import Plugin as Base
+from kubernel.plugin import hookimpl
+from kubernel_plugins.admission.policies import Policies
+
+if TYPE_CHECKING:
+    from kubernel.plugin import Handle
+    from kubernel.registry.request import Request
+
+__all__ = ["Plugin"]
+
+
+class Plugin(Base):
+    """The ``validating_policy`` admission plugin."""
+
+    def __init__(self, settings: Any, handle: Handle) -> None:
+        super().__init__(settings, handle)
+        self._policies = Policies(
+            self.handle,
+            "validatingadmissionpolicies.v1.admissionregistration.k8s.io",
+            "validatingadmissionpolicybindings.v1.admissionregistration.k8s.io",
+            _compile,
+        )
+
+    async def start(self) -> None:
+        self._policies.start()
+
+    async def stop(self) -> None:
+        self._policies.stop()
+
+    @hookimpl
+    def kubernel_validate(self, request: Request) -> Awaitable[None] | None:
+        hooks = self._policies.hooks(request)
+        if not hooks:
+            return None
+        from kubernel_plugins.admission.validating_policy.dispatch import decide
+
+        return decide(self.handle, self._policies, request, hooks)
+
+
+def _compile(policy: dict[str, object]) -> object:
+    # CEL is loaded with the first policy: a cluster without one starts without it.
+    from kubernel_plugins.admission.validating_policy.policy import Policy
+
+    return Policy(policy)

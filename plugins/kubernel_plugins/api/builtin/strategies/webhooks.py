@@ -1,0 +1,165 @@
+"""Configurations of admission webhooks.
+
+Source: pkg/apis/admissionregistration/validation, k8s.io/apiserver/pkg/util/webhook/validation.go (v1.37).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from kubernel.errors import Cause
+from kubernel.objects import names
+from kubernel.objects.selectors import check_label_selector
+from kubernel_plugins.api.builtin import causes
+from kubernel_plugins.api.builtin.strategies.base import Builtin
+from kubernel_plugins.api.builtin.strategies.rules import check_rule
+
+if TYPE_CHECKING:
+    from kubernel.registry.request import Request
+
+__all__ = ["WebhooksStrategy"]
+
+Obj = dict[str, Any]
+
+_VERSIONS = ("v1", "v1beta1")
+_LONGEST_TIMEOUT = 30
+_FORM = "; desired format: https://host[/path]"
+
+
+class WebhooksStrategy(Builtin):
+    """Of validating and of mutating ones."""
+
+    def __init__(self) -> None:
+        super().__init__(generation=True)
+
+    def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
+        return _problems(obj, None)
+
+    def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
+        return _problems(obj, old)
+
+
+def _problems(obj: Obj, old: Obj | None) -> list[Cause]:
+    found: list[Cause] = []
+    seen: set[str] = set()
+    for index, webhook in enumerate(obj.get("webhooks") or ()):
+        path = f"webhooks[{index}]"
+        name = webhook.get("name") or ""
+        found += _check(webhook, path)
+        if name in seen:
+            found.append(causes.duplicate(f"{path}.name", name))
+        seen.add(name)
+    # What compiled under older rules stays allowed as long as nobody touches it.
+    if old is None or _conditions(obj) != _conditions(old):
+        found += _check_conditions(obj)
+    return found
+
+
+def _conditions(obj: Obj) -> list[Any]:
+    return [webhook.get("matchConditions") for webhook in obj.get("webhooks") or ()]
+
+
+def _check_conditions(obj: Obj) -> list[Cause]:
+    if not any(_conditions(obj)):
+        return []
+    # CEL is loaded only where there is something to compile.
+    from kubernel_plugins.api.builtin.strategies.policies import check_match_conditions
+
+    return [
+        cause
+        for index, conditions in enumerate(_conditions(obj))
+        for cause in check_match_conditions(conditions, f"webhooks[{index}].matchConditions")
+    ]
+
+
+def _check(webhook: Obj, path: str) -> list[Cause]:
+    found = _check_name(webhook.get("name") or "", f"{path}.name")
+    versions = webhook.get("admissionReviewVersions") or []
+    if not versions:
+        found.append(
+            causes.required(f"{path}.admissionReviewVersions", f"must specify one of {', '.join(_VERSIONS)}")
+        )
+    elif not set(versions) & set(_VERSIONS):
+        text = f"must include at least one of {', '.join(_VERSIONS)}"
+        found.append(causes.invalid(f"{path}.admissionReviewVersions", versions, text))
+    for index, rule in enumerate(webhook.get("rules") or ()):
+        found += check_rule(rule, f"{path}.rules[{index}]")
+    if not webhook.get("sideEffects"):
+        found.append(causes.required(f"{path}.sideEffects", "must specify one of None, NoneOnDryRun"))
+    timeout = webhook.get("timeoutSeconds")
+    if timeout is not None and not 0 < timeout <= _LONGEST_TIMEOUT:
+        text = "the timeout value must be between 1 and 30 seconds"
+        found.append(causes.invalid(f"{path}.timeoutSeconds", timeout, text))
+    for field in ("namespaceSelector", "objectSelector"):
+        found += [Cause(*problem) for problem in check_label_selector(webhook.get(field), f"{path}.{field}")]
+    return found + _check_client(webhook.get("clientConfig") or {}, f"{path}.clientConfig")
+
+
+def _check_name(name: str, path: str) -> list[Cause]:
+    if not name:
+        return [causes.required(path)]
+    wrong = names.check_dns1123_subdomain(name)
+    if wrong:
+        return [causes.invalid(path, name, text) for text in wrong]
+    if name.count(".") < 2:
+        text = "should be a domain with at least three segments separated by dots"
+        return [causes.invalid(path, name, text)]
+    return []
+
+
+def _check_client(config: Obj, path: str) -> list[Cause]:
+    url, service = config.get("url"), config.get("service")
+    if url is not None and service is None:
+        return _check_url(url, f"{path}.url")
+    if url is not None or service is None:
+        return [causes.required(path, "exactly one of url or service is required")]
+    found = [
+        causes.required(f"{path}.service.{field}", f"service {field} is required")
+        for field in ("name", "namespace")
+        if not service.get(field)
+    ]
+    port = service.get("port", 443)
+    if not 0 < port < 65536:
+        text = "port is not valid: must be between 1 and 65535, inclusive"
+        found.append(causes.invalid(f"{path}.service.port", port, text))
+    return found + _check_path(service.get("path") or "/", f"{path}.service.path")
+
+
+def _check_path(path: str, where: str) -> list[Cause]:
+    if path == "/":
+        return []
+    found = []
+    if not path.startswith("/"):
+        found.append(causes.invalid(where, path, "must start with a '/'"))
+    for index, step in enumerate(path[1:].removesuffix("/").split("/")):
+        if not step:
+            found.append(causes.invalid(where, path, f"segment[{index}] may not be empty"))
+            continue
+        found += [
+            causes.invalid(where, path, f"segment[{index}]: {text}")
+            for text in names.check_dns1123_subdomain(step)
+        ]
+    return found
+
+
+def _check_url(url: str, path: str) -> list[Cause]:
+    try:
+        split = urlsplit(url)
+        split.port  # noqa: B018 - raises for one that is no port
+    except ValueError as error:
+        return [causes.required(path, f"url must be a valid URL: {error}{_FORM}")]
+    found = []
+    if split.scheme != "https":
+        text = f"'https' is the only allowed URL scheme{_FORM}"
+        found.append(causes.invalid(path, split.scheme, text))
+    if not split.hostname:
+        found.append(causes.invalid(path, split.netloc, f"host must be provided{_FORM}"))
+    if split.username is not None:
+        text = "user information is not permitted in the URL"
+        found.append(causes.invalid(path, split.username, text))
+    if split.fragment:
+        found.append(causes.invalid(path, split.fragment, "fragments are not permitted in the URL"))
+    if split.query:
+        found.append(causes.invalid(path, split.query, "query parameters are not permitted in the URL"))
+    return found

@@ -1,0 +1,1 @@
+"""Subcommands of `kubernel` beyond those that run a cluster."""

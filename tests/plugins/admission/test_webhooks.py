@@ -1,0 +1,455 @@
+"""What webhooks are asked, and what their answers do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from webhook_kit import WebhookServer, config_map, configure, deny, patching, reviewed, webhook
+
+from kubernel.errors import ApiError
+from kubernel.registry.request import UserInfo, WriteOptions
+from kubernel.testing import Cluster
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with Cluster(
+        {"plugins": {"controller": ["bootstrap", "serviceaccount"], "scheduler": [], "node": []}},
+        real_time=True,
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebhookServer]:
+    server = WebhookServer(tmp_path_factory.mktemp("hook"), "127.0.0.1", "hook.default.svc")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def server(running: WebhookServer, cluster: Cluster) -> Iterator[WebhookServer]:
+    yield running
+    for kind in ("mutating", "validating"):
+        resource = f"{kind}webhookconfigurations.v1.admissionregistration.k8s.io"
+        for one in cluster.list(resource):
+            cluster.delete(resource, one["metadata"]["name"])
+    cluster.settle()
+    for one in cluster.list("configmaps", "default"):
+        cluster.delete("configmaps", one["metadata"]["name"], "default")
+    running.answers.clear()
+    running.raw.clear()
+    running.asked.clear()
+    running.held.clear()
+
+
+def refused(cluster: Cluster, obj: dict[str, Any]) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        cluster.create(obj)
+    return caught.value
+
+
+def test_a_review_says_who_does_what_to_which_object(cluster: Cluster, server: WebhookServer) -> None:
+    configure(cluster, "Validating", "v", webhook("a.example.com", server.url("/v"), timeoutSeconds=7))
+    cluster.create(config_map(key="1"))
+    cluster.delete("configmaps", "c", "default")
+    (path, review), (_, deletion) = server.asked
+    assert path == "/v?timeout=7s"
+    assert (review["apiVersion"], review["kind"]) == ("admission.k8s.io/v1", "AdmissionReview")
+    request = review["request"]
+    assert request["operation"] == "CREATE"
+    assert request["kind"] == {"group": "", "version": "v1", "kind": "ConfigMap"}
+    assert request["resource"] == {"group": "", "version": "v1", "resource": "configmaps"}
+    assert (request["name"], request["namespace"], request["dryRun"]) == ("c", "default", False)
+    assert request["userInfo"]["username"] == "kubernetes-admin"
+    assert request["object"]["data"] == {"key": "1"}
+    assert request["oldObject"] is None
+    assert deletion["request"]["operation"] == "DELETE"
+    assert deletion["request"]["object"] is None
+    assert deletion["request"]["oldObject"]["data"] == {"key": "1"}
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "code"),
+    [
+        pytest.param({"message": "no"}, ": no", 400, id="message"),
+        pytest.param({"message": "no", "code": 403, "reason": "Forbidden"}, ": no", 403, id="code"),
+        pytest.param({"reason": "Because", "code": 200}, ": Because", 400, id="reason-and-a-success-code"),
+        pytest.param(None, " without explanation", 400, id="nothing"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["Mutating", "Validating"])
+def test_a_denial_names_the_webhook_and_its_words(
+    cluster: Cluster, server: WebhookServer, kind: str, status: Any, message: str, code: int
+) -> None:
+    server.answers["/d"] = lambda request: {"allowed": False, "status": status}
+    configure(cluster, kind, "d", webhook("d.example.com", server.url("/d")))
+    error = refused(cluster, config_map())
+    assert error.message == f'admission webhook "d.example.com" denied the request{message}'
+    assert error.status_code == code
+
+
+def test_patches_are_applied_in_the_order_of_the_configurations_names(
+    cluster: Cluster, server: WebhookServer
+) -> None:
+    server.answers["/one"] = patching({"op": "add", "path": "/data/one", "value": "1"})
+    server.answers["/two"] = patching({"op": "copy", "from": "/data/one", "path": "/data/two"})
+    configure(cluster, "Mutating", "b", webhook("two.example.com", server.url("/two")))
+    configure(cluster, "Mutating", "a", webhook("one.example.com", server.url("/one")))
+    assert cluster.create(config_map(zero="0"))["data"] == {"zero": "0", "one": "1", "two": "1"}
+
+
+def test_a_webhook_that_wants_it_is_asked_again_when_another_changed_the_object(
+    cluster: Cluster, server: WebhookServer
+) -> None:
+    server.answers["/late"] = patching({"op": "add", "path": "/data/late", "value": "1"})
+    configure(
+        cluster,
+        "Mutating",
+        "m",
+        webhook("again.example.com", server.url("/again"), reinvocationPolicy="IfNeeded"),
+        webhook("once.example.com", server.url("/once")),
+        webhook("late.example.com", server.url("/late")),
+    )
+    cluster.create(config_map(zero="0"))
+    seen = [request["object"]["data"] for request in server.requests("/again")]
+    assert seen == [{"zero": "0"}, {"zero": "0", "late": "1"}]
+    assert len(server.requests("/once")) == len(server.requests("/late")) == 1
+
+
+def test_a_patched_object_gets_defaults_and_loses_what_nobody_knows(
+    cluster: Cluster, server: WebhookServer
+) -> None:
+    server.answers["/p"] = patching(
+        {"op": "add", "path": "/spec/containers/-", "value": {"name": "two", "image": "i:1", "nonsense": 1}}
+    )
+    configure(
+        cluster, "Mutating", "p", webhook("p.example.com", server.url("/p"), "pods", operations=("CREATE",))
+    )
+    made = cluster.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "p", "namespace": "default"},
+            "spec": {"containers": [{"name": "one", "image": "i:1"}]},
+        }
+    )
+    second = made["spec"]["containers"][1]
+    assert second["imagePullPolicy"] == "IfNotPresent"
+    assert "nonsense" not in second
+    cluster.delete("pods", "p", "default", grace_period=0)
+
+
+def test_a_deletion_cannot_be_changed(cluster: Cluster, server: WebhookServer) -> None:
+    server.answers["/m"] = patching({"op": "add", "path": "/data", "value": {}})
+    cluster.create(config_map())
+    configure(cluster, "Mutating", "m", webhook("m.example.com", server.url("/m"), operations=("DELETE",)))
+    with pytest.raises(ApiError) as caught:
+        cluster.delete("configmaps", "c", "default")
+    assert caught.value.message == (
+        'Internal error occurred: admission webhook "m.example.com" attempted to modify the object, which is not '
+        "supported for this operation"
+    )
+
+
+def test_a_service_is_called_by_its_name_at_one_of_its_endpoints(
+    cluster: Cluster, server: WebhookServer
+) -> None:
+    server.answers["/s"] = deny
+    cluster.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "hook", "namespace": "default"},
+            "spec": {"ports": [{"port": 8443, "targetPort": server.port}]},
+        }
+    )
+    service = {"name": "hook", "namespace": "default", "port": 8443, "path": "/s"}
+    configure(
+        cluster, "Validating", "s", webhook("s.example.com", {"service": service, "caBundle": server.ca})
+    )
+    assert refused(cluster, config_map()).message == (
+        'Internal error occurred: failed calling webhook "s.example.com": failed to call webhook: Post '
+        '"https://hook.default.svc:8443/s?timeout=10s": no endpoints available for service "hook"'
+    )
+    cluster.create(
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": "hook",
+                "namespace": "default",
+                "labels": {"kubernetes.io/service-name": "hook"},
+            },
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": ["127.0.0.1"]}],
+            "ports": [{"port": server.port}],
+        }
+    )
+    assert (
+        refused(cluster, config_map()).message == 'admission webhook "s.example.com" denied the request: no'
+    )
+    cluster.delete("services", "hook", "default")
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "why"),
+    [
+        pytest.param(
+            "/hang", None, 'failed to call webhook: Post "{url}": context deadline exceeded', id="late"
+        ),
+        pytest.param(
+            "/r",
+            lambda review: (500, b"oops"),
+            'failed to call webhook: an error on the server ("oops") has prevented the request from succeeding',
+            id="500",
+        ),
+        pytest.param(
+            "/r",
+            lambda review: (404, b""),
+            "failed to call webhook: the server could not find the requested resource",
+            id="404",
+        ),
+        pytest.param(
+            "/r",
+            lambda review: (200, b"{}"),
+            "received invalid webhook response: webhook response was absent",
+            id="no-response",
+        ),
+        pytest.param(
+            "/r",
+            lambda review: (
+                200,
+                json.dumps(reviewed(review, {"uid": "x", "allowed": True})).encode(),
+            ),
+            'received invalid webhook response: expected response.uid="{uid}", got "x"',
+            id="other-uid",
+        ),
+        pytest.param(
+            "/r",
+            lambda review: (
+                200,
+                json.dumps(reviewed(review, {"allowed": True, "patchType": "JSONPatch"})).encode(),
+            ),
+            "received invalid webhook response: validating webhook may not return response.patchType",
+            id="patch-of-a-validating-one",
+        ),
+    ],
+)
+def test_what_is_no_answer_is_what_the_failure_policy_is_about(
+    cluster: Cluster, server: WebhookServer, path: str, answer: Any, why: str
+) -> None:
+    if answer is not None:
+        server.raw[path] = answer
+    client = server.url(path)
+    configure(cluster, "Validating", "f", webhook("f.example.com", client, timeoutSeconds=1))
+    error = refused(cluster, config_map())
+    why = why.format(url=f"{client['url']}?timeout=1s", uid=server.asked[-1][1]["request"]["uid"])
+    text = f'failed calling webhook "f.example.com": {why}'
+    assert error.to_status()["details"]["causes"] == [{"message": text}]
+    assert error.message == f"Internal error occurred: {text}"
+    assert (error.status_code, error.status_reason) == (500, "InternalError")
+    resource = "validatingwebhookconfigurations.v1.admissionregistration.k8s.io"
+    cluster.patch(
+        resource, "f", [{"op": "add", "path": "/webhooks/0/failurePolicy", "value": "Ignore"}], type="json"
+    )
+    cluster.settle()
+    cluster.create(config_map())
+
+
+def test_nobody_listening_and_strange_certificates_are_told_as_go_tells_them(
+    cluster: Cluster, server: WebhookServer, tmp_path: Path
+) -> None:
+    other = WebhookServer(tmp_path, "elsewhere.example")
+    try:
+        unknown = {**server.url("/x"), "caBundle": other.ca}
+        misnamed = other.url("/x")
+    finally:
+        other.stop()
+    closed = {"url": f"https://127.0.0.1:{other.port}/x", "caBundle": other.ca}
+    words = {
+        "unknown": "tls: failed to verify certificate: x509: certificate signed by unknown authority",
+        "closed": f"dial tcp 127.0.0.1:{other.port}: connect: connection refused",
+    }
+    assert misnamed["url"] == closed["url"]
+    for name, client in (("unknown", unknown), ("closed", closed)):
+        configure(cluster, "Validating", name, webhook(f"{name}.example.com", client))
+        message = refused(cluster, config_map()).message
+        assert message.endswith(f'Post "{client["url"]}?timeout=10s": {words[name]}')
+        cluster.delete("validatingwebhookconfigurations.v1.admissionregistration.k8s.io", name)
+        cluster.settle()
+
+
+def test_a_certificate_for_another_name_is_refused(
+    cluster: Cluster, server: WebhookServer, tmp_path: Path
+) -> None:
+    other = WebhookServer(tmp_path, "elsewhere.example")
+    try:
+        configure(cluster, "Validating", "n", webhook("n.example.com", other.url("/x")))
+        assert "but wanted to match 127.0.0.1" in refused(cluster, config_map()).message
+    finally:
+        other.stop()
+
+
+def test_only_what_rules_selectors_and_conditions_mean_is_asked(
+    cluster: Cluster, server: WebhookServer
+) -> None:
+    server.answers["/d"] = deny
+    configure(
+        cluster,
+        "Validating",
+        "sel",
+        webhook(
+            "sel.example.com",
+            server.url("/d"),
+            "*/*",
+            operations=("CREATE",),
+            objectSelector={"matchLabels": {"watched": "yes"}},
+            namespaceSelector={
+                "matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "Exists"}]
+            },
+            matchConditions=[{"name": "named", "expression": "object.metadata.name != 'free'"}],
+        ),
+    )
+    cluster.create(config_map())
+    cluster.create(
+        {**config_map(), "metadata": {"name": "free", "namespace": "default", "labels": {"watched": "yes"}}}
+    )
+    error = refused(
+        cluster,
+        {**config_map(), "metadata": {"name": "held", "namespace": "default", "labels": {"watched": "yes"}}},
+    )
+    assert error.message.startswith('admission webhook "sel.example.com" denied')
+
+
+def test_configurations_themselves_are_never_reviewed(cluster: Cluster, server: WebhookServer) -> None:
+    server.answers["/d"] = deny
+    configure(cluster, "Validating", "all", webhook("all.example.com", server.url("/d"), "*/*"))
+    cluster.delete("validatingwebhookconfigurations.v1.admissionregistration.k8s.io", "all")
+    cluster.settle()
+    cluster.create(config_map())
+
+
+def test_a_webhook_is_told_of_a_dry_run(cluster: Cluster, server: WebhookServer) -> None:
+    registry = cluster.kernel.registry
+    type = registry.lookup("", "v1", "configmaps")
+    assert type is not None
+    options = WriteOptions(dry_run=True)
+
+    def write() -> Any:
+        return registry.create(UserInfo("u"), type, "default", config_map(), options)
+
+    configure(
+        cluster, "Validating", "e", webhook("e.example.com", server.url("/e"), sideEffects="NoneOnDryRun")
+    )
+    cluster.run(write())
+    assert server.requests("/e")[0]["dryRun"] is True
+
+
+def test_warnings_reach_the_client_and_connections_are_used_again(
+    cluster: Cluster, server: WebhookServer
+) -> None:
+    server.answers["/w"] = lambda request: {"allowed": True, "warnings": ["mind the gap"]}
+    configure(cluster, "Validating", "w", webhook("w.example.com", server.url("/w")))
+    registry = cluster.kernel.registry
+    type = registry.lookup("", "v1", "configmaps")
+    assert type is not None
+    before = server.connections
+    for number in range(5):
+        result = cluster.run(
+            registry.create(UserInfo("u"), type, "default", config_map(f"c{number}"), WriteOptions())
+        )
+        assert result.warnings == ("mind the gap",)
+    assert server.connections <= before + 1
+
+
+def test_a_connect_is_reviewed_under_its_subresource(cluster: Cluster, server: WebhookServer) -> None:
+    server.answers["/c"] = deny
+    cluster.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "p", "namespace": "default"},
+            "spec": {"containers": [{"name": "one", "image": "i:1"}]},
+        }
+    )
+    configure(
+        cluster,
+        "Validating",
+        "c",
+        webhook("c.example.com", server.url("/c"), "pods/attach", operations=("CONNECT",)),
+    )
+    registry = cluster.kernel.registry
+    type = registry.lookup("", "v1", "pods")
+    assert type is not None
+    options = {"kind": "PodAttachOptions", "apiVersion": "v1", "stdin": True}
+    cluster.run(registry.connect(UserInfo("u"), type, "default", "p", "exec", dict(options)))
+    with pytest.raises(ApiError) as caught:
+        cluster.run(registry.connect(UserInfo("u"), type, "default", "p", "attach", options))
+    assert caught.value.message == 'admission webhook "c.example.com" denied the request: no'
+    assert server.requests("/c")[0]["subResource"] == "attach"
+    assert server.requests("/c")[0]["object"] == options
+    cluster.delete("pods", "p", "default", grace_period=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "text"),
+    [
+        pytest.param(
+            {"name": "short.example"},
+            "name",
+            'Invalid value: "short.example": should be a domain with at least three segments separated by dots',
+            id="name",
+        ),
+        pytest.param(
+            {"clientConfig": {}},
+            "clientConfig",
+            "Required value: exactly one of url or service is required",
+            id="nowhere",
+        ),
+        pytest.param(
+            {"clientConfig": {"url": "http://h/x"}},
+            "clientConfig.url",
+            "Invalid value: \"http\": 'https' is the only allowed URL scheme; desired format: https://host[/path]",
+            id="http",
+        ),
+        pytest.param(
+            {"clientConfig": {"service": {"name": "s", "namespace": "n", "path": "/a//b"}}},
+            "clientConfig.service.path",
+            'Invalid value: "/a//b": segment[1] may not be empty',
+            id="path",
+        ),
+        pytest.param(
+            {"timeoutSeconds": 31},
+            "timeoutSeconds",
+            "Invalid value: 31: the timeout value must be between 1 and 30 seconds",
+            id="timeout",
+        ),
+        pytest.param(
+            {"admissionReviewVersions": ["v7"]},
+            "admissionReviewVersions",
+            'Invalid value: ["v7"]: must include at least one of v1, v1beta1',
+            id="review-versions",
+        ),
+        pytest.param(
+            {"matchConditions": [{"name": "c", "expression": "object.("}]},
+            "matchConditions[0].expression",
+            "compilation failed",
+            id="condition",
+        ),
+    ],
+)
+def test_a_wrong_configuration_is_refused(
+    cluster: Cluster, change: dict[str, Any], field: str, text: str
+) -> None:
+    wrong = {**webhook("w.example.com", {"url": "https://h.example/x"}), **change}
+    with pytest.raises(ApiError) as caught:
+        configure(cluster, "Validating", "wrong", wrong)
+    assert caught.value.status_code == 422
+    (cause,) = caught.value.causes
+    assert cause.field == f"webhooks[0].{field}"
+    assert text in cause.message
