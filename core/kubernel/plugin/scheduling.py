@@ -372,8 +372,8 @@ class Policy:
 
     def sign(self, pod: PodState) -> Any:
         """All of the pod that this policy looks at, as JSON values: pods with equal signatures get equal
-        answers. ``None`` is for policies that do not know: nothing is shared between pods then."""
-        return None
+        answers. ``NotImplemented`` is for policies that do not know: nothing is shared between pods then."""
+        return NotImplemented
 
     def pre_enqueue(self, pod: PodState) -> str:
         """Why the pod is not to be looked at yet; empty when it may enter the queue."""

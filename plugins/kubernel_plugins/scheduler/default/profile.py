@@ -68,7 +68,7 @@ class Profile:
         parts = []
         for policy in self._signing:
             part = policy.sign(pod)
-            if part is None:
+            if part is NotImplemented:
                 return pod.uid
             parts.append(part)
         return self.scheduler_name, pod.priority, orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)
