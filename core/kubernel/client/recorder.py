@@ -83,7 +83,7 @@ class EventRecorder:
     ) -> None:
         self._client = client
         self._clock = clock
-        self._component = component
+        self.component = component
         self._host = host
         self._log = log
         self._queue: deque[tuple[Obj, str, str, str, float]] = deque(maxlen=_QUEUED)
@@ -116,7 +116,7 @@ class EventRecorder:
         self._queue.append((about, type, reason, message[:_MESSAGE_LIMIT], self._clock.time()))
         if self._writer is None:
             self._writer = asyncio.get_running_loop().create_task(
-                self._drain(), name=f"events of {self._component}"
+                self._drain(), name=f"events of {self.component}"
             )
 
     async def close(self) -> None:
@@ -207,13 +207,13 @@ class EventRecorder:
             "involvedObject": about,
             "reason": reason,
             "message": message,
-            "source": {"component": self._component, **({"host": self._host} if self._host else {})},
+            "source": {"component": self.component, **({"host": self._host} if self._host else {})},
             "firstTimestamp": rfc3339(entry.first),
             "lastTimestamp": rfc3339(now),
             "count": entry.count,
             "type": type,
             "eventTime": None,
-            "reportingComponent": self._component,
+            "reportingComponent": self.component,
             "reportingInstance": self._host,
         }
         await self._client.create("events", event, namespace)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import argparse
 
     from kubernel.plugin.contract import CertificateAuthority, NodeStreams
-    from kubernel.plugin.scheduling import SchedulerPolicy
+    from kubernel.plugin.scheduling import PolicyFactory
     from kubernel.registry.attributes import Attributes, Credentials, Decision
     from kubernel.registry.registry import Registry
     from kubernel.registry.request import Request, UserInfo
@@ -68,9 +68,9 @@ class HookSpecs:
         and body. Called for each authorized GET of a path that the API server itself does not know."""
 
     @hookspec
-    def kubernel_scheduler_policy(self) -> SchedulerPolicy | None:
-        """A scheduling policy. Asked once, when the scheduler starts; the policies are applied in
-        configuration order. An exception stops the scheduler's start."""
+    def kubernel_scheduler_policy(self) -> PolicyFactory | None:
+        """How to make a scheduling policy. Asked once, when the scheduler has its first pod; policies are applied
+        in configuration order unless a scheduler profile says otherwise. An exception stops the scheduler."""
 
     @hookspec
     def kubernel_metrics(self) -> str | None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import argparse
 
     from kubernel.plugin.contract import CertificateAuthority, NodeStreams
-    from kubernel.plugin.scheduling import SchedulerPolicy
+    from kubernel.plugin.scheduling import PolicyFactory
     from kubernel.registry.attributes import Attributes, Credentials
     from kubernel.registry.registry import Registry
     from kubernel.registry.request import Request, UserInfo
@@ -158,7 +158,7 @@ class Hooks:
     def node_streams(self, node: str) -> NodeStreams | None:
         return cast("NodeStreams | None", self._first("kubernel_node_streams", node))
 
-    def scheduler_policies(self) -> list[SchedulerPolicy]:
+    def scheduler_policies(self) -> list[PolicyFactory]:
         """The scheduling policies, in configuration order."""
         answers = [method() for _, method in self._methods.get("kubernel_scheduler_policy", ())]
         return [answer for answer in answers if answer is not None]

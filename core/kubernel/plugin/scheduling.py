@@ -1,92 +1,462 @@
 """The contract of scheduling policies: a pod, all nodes at once, verdicts and scores.
 
-A policy looks at every node in one call, so that it may work on arrays. Node and pod are given in
-the form the scheduler computed once: amounts as integers (``cpu`` in millicores, everything else in its
-unit), selectors and tolerations as in the API.
+Nodes are rows of a table (``Nodes``): what they offer and carry stands in arrays, so that a policy looks at all
+of them in one vectorised pass. A policy subclasses ``Policy``, says which extension points of Kubernetes'
+scheduling framework it takes part in by overriding their methods, and is found through the hook
+``kubernel_scheduler_policy``:
+
+    class Fewest(Policy):
+        name, scope = "FewestPods", "node"
+
+        def sign(self, pod: PodState) -> object:
+            return ()                       # all pods are alike to it
+
+        def score(self, pod, state, nodes, rows):
+            return 100 - numpy.minimum(nodes.pods[rows], 100)
+
+``rows`` is an index array, or ``ALL``. Results have one element for each row, in that order; of rows without
+a node they are not looked at. Amounts are int64: ``cpu`` in millicores, everything else in its unit.
+
+Source of the framework: k8s.io/kube-scheduler/framework (v1.37).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
-    from kubernel.store.records import Obj
+    from contextlib import AbstractContextManager
 
-__all__ = ["FITS", "UNREQUESTED", "NodeState", "PodState", "Refusal", "SchedulerPolicy", "Verdict"]
+    import numpy
+    from numpy.typing import NDArray
+
+    from kubernel.client import Client
+    from kubernel.clock import Clock
+    from kubernel.objects.selectors import Selector
+    from kubernel.store.records import EventType, Obj
+
+    Rows = slice | NDArray[numpy.intp]
+    Mask = NDArray[numpy.bool_]
+    Amounts = NDArray[numpy.int64]
+    Ids = NDArray[numpy.int32]
+
+__all__ = [
+    "ALL",
+    "MAX_SCORE",
+    "SKIP",
+    "UNREQUESTED",
+    "Change",
+    "Context",
+    "Cycle",
+    "Narrowed",
+    "Nodes",
+    "Nomination",
+    "PodMatcher",
+    "PodState",
+    "Policy",
+    "PolicyFactory",
+    "Refusal",
+    "Skip",
+    "Supposition",
+    "Term",
+    "TermKind",
+    "Wait",
+    "overrides",
+]
+
+ALL = slice(None)
+"""Every row."""
+
+MAX_SCORE = 100
+
+UNREQUESTED: Mapping[str, int] = {"cpu": 100, "memory": 200 * 1024 * 1024}
+"""What a container that requests nothing counts as when nodes are compared, so that such pods spread too
+(k8s.io/kubernetes/pkg/scheduler/util/pod_resources.go)."""
+
+
+class Skip:
+    """Type of ``SKIP``."""
+
+
+SKIP = Skip()
+"""Answer of ``pre_filter`` and ``pre_score``: nothing to say about this pod."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why a pod cannot go to a node, in upstream's words (``Insufficient cpu``).
 
-    ``lasting``: removing pods from the node would not help.
+    ``lasting``: removing pods from the node would not help (UnschedulableAndUnresolvable).
     """
 
     text: str
     lasting: bool = False
 
 
-Verdict = tuple[Refusal, ...]
-"""Of one policy about one node; empty when the pod fits."""
+@dataclass(frozen=True, slots=True)
+class Narrowed:
+    """Answer of ``pre_filter``: only these nodes come into question, whatever other policies say of the rest."""
 
-FITS: Verdict = ()
-
-UNREQUESTED: Mapping[str, int] = {"cpu": 100, "memory": 200 * 1024 * 1024}
-"""What a pod that requests nothing counts as when nodes are compared, so that such pods spread too
-(k8s.io/kubernetes/pkg/scheduler/util/pod_resources.go)."""
+    nodes: Mask
+    state: Any = None
 
 
-@dataclass(slots=True)
-class NodeState:
-    """A node and what is on it. Only the scheduler changes it.
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Answer of ``permit``: hold the pod until ``Context.allow`` is called for it, at most ``seconds``."""
 
-    ``requested`` is the sum of its pods' requests; ``nonzero`` the same with pods that request nothing
-    counted as ``UNREQUESTED``.
+    seconds: float
+
+
+TermKind = Literal["affinity", "anti-affinity", "preferred-affinity", "preferred-anti-affinity"]
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A pod affinity term. Equal terms are one: the table counts them.
+
+    ``namespaces`` are names, the pod's own when the term names none; ``namespace_selector`` selects more by
+    their labels, None selects none.
     """
 
-    name: str
-    node: Obj
-    labels: Mapping[str, str]
-    taints: Sequence[Mapping[str, Any]]
-    unschedulable: bool
-    allocatable: dict[str, int]
-    requested: dict[str, int] = field(default_factory=dict)
-    nonzero: dict[str, int] = field(default_factory=dict)
-    pods: int = 0
+    namespaces: frozenset[str]
+    namespace_selector: Selector | None
+    selector: Selector
+    topology_key: str
+
+    def matches(self, pod: PodState, namespace_labels: Mapping[str, str]) -> bool:
+        there = pod.namespace in self.namespaces or (
+            self.namespace_selector is not None and self.namespace_selector.matches(namespace_labels)
+        )
+        return there and self.selector.matches(pod.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class PodMatcher:
+    """Which pods to count: those in one of ``namespaces`` that all ``selectors`` select.
+
+    ``leaving``: count pods that are being deleted, too.
+    """
+
+    namespaces: frozenset[str]
+    selectors: tuple[Selector, ...]
+    leaving: bool = True
+
+    def matches(self, pod: PodState) -> bool:
+        return (
+            pod.namespace in self.namespaces
+            and (self.leaving or not pod.leaving)
+            and all(selector.matches(pod.labels) for selector in self.selectors)
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class PodState:
-    """A pod to place. ``requests`` holds only what is greater than zero."""
+    """A pod in the form the scheduler computed once.
 
-    key: tuple[str, str]
-    uid: str
-    pod: Obj
-    requests: Mapping[str, int]
-    priority: int
-
-
-class SchedulerPolicy(Protocol):
-    """What the hook ``kubernel_scheduler_policy`` answers with.
-
-    ``weight`` multiplies the policy's scores; 0 for policies that only filter. Both methods are
-    called once for each pod, synchronously; they must not keep or change what they are given.
+    ``requests`` holds only what is greater than zero; ``nonzero`` is (cpu, memory) with containers that
+    request nothing counted as ``UNREQUESTED``. ``ports`` are its host ports as (IP, protocol, port).
     """
 
-    @property
-    def name(self) -> str:
-        """Upstream's name of the policy, as in events: ``NodeResourcesFit``."""
-        ...
+    pod: Obj
+    uid: str
+    namespace: str
+    name: str
+    labels: Mapping[str, str]
+    requests: Mapping[str, int]
+    nonzero: tuple[int, int]
+    priority: int
+    ports: tuple[tuple[str, str, int], ...] = ()
+    terms: tuple[tuple[TermKind, Term, int], ...] = ()
+    """(kind, term, weight) of its pod affinity; the weight of a required term is 0."""
+    leaving: bool = False
 
     @property
-    def weight(self) -> float: ...
+    def key(self) -> tuple[str, str]:
+        return self.namespace, self.name
 
-    def filter(self, pod: PodState, nodes: Sequence[NodeState]) -> Sequence[Verdict]:
-        """One verdict for each of ``nodes``, which passed the policies before this one."""
+
+class Nodes(Protocol):
+    """The node table. Arrays have one element for each row, ``live`` tells which rows hold a node.
+
+    Arrays may be replaced when the table grows: ask for them anew in each call. Read only.
+    """
+
+    live: Mask
+    unschedulable: Mask
+    pods: Amounts
+    """How many pods are on the node."""
+    nonzero: Amounts
+    """Of shape (2, rows): cpu and memory with ``UNREQUESTED`` counted."""
+
+    def __len__(self) -> int:
+        """Rows, with and without a node."""
         ...
 
-    def score(self, pod: PodState, nodes: Sequence[NodeState]) -> Sequence[float]:
-        """0 (worst) to 100 for each of ``nodes``, all of which fit."""
+    @property
+    def count(self) -> int:
+        """Nodes."""
         ...
+
+    def row(self, name: str) -> int | None: ...
+    def name(self, row: int) -> str: ...
+    def node(self, row: int) -> Obj: ...
+
+    def allocatable(self, resource: str) -> Amounts:
+        """All zero for a resource no node has."""
+        ...
+
+    def requested(self, resource: str) -> Amounts:
+        """The sum of the pods' requests."""
+        ...
+
+    def label(self, key: str) -> Ids:
+        """Which value each node has for a label: an id that ``label_values`` translates, -1 for none."""
+        ...
+
+    def label_values(self, key: str) -> Mapping[str, int]:
+        """Value -> id; ids count from 0, values that no node has any more among them."""
+        ...
+
+    def taint_sets(self) -> tuple[Ids, Sequence[tuple[Mapping[str, Any], ...]]]:
+        """Which set of taints each node has, and the sets: there are few, so decide for each set."""
+        ...
+
+    def image(self, name: str) -> Amounts:
+        """Size of an image (``nginx:1.25``) where a node has it, 0 elsewhere."""
+        ...
+
+    def ports_in_use(self, ports: Collection[tuple[str, str, int]]) -> Mask:
+        """Where one of these host ports is taken: same protocol and port, and equal addresses or one of
+        them 0.0.0.0."""
+        ...
+
+    def pods_on(self, row: int) -> Iterable[PodState]: ...
+
+    def matching(self, matcher: PodMatcher) -> Amounts:
+        """How many pods of each node match. The array is kept current from then on; counting costs once."""
+        ...
+
+    def terms(self, *kinds: TermKind) -> Iterator[tuple[TermKind, Term, int, Amounts]]:
+        """Affinity terms of the pods on nodes: (kind, term, weight, how many pods of each node have it)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something happened in the cluster that may let a waiting pod go: an object of ``resource``
+    (``pods`` for those with a node, ``nodes``, ``persistentvolumes.v1``, …) came, changed or went."""
+
+    resource: str
+    type: EventType
+    obj: Obj
+    old: Obj | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Nomination:
+    """Answer of ``post_filter``: the pod will fit on ``node`` once what the policy set going is done."""
+
+    node: str
+
+
+class Supposition(Protocol):
+    """One node as it would be without some of its pods."""
+
+    def take_off(self, pod: PodState) -> None: ...
+
+    def put_back(self, pod: PodState) -> None:
+        """One that was taken off."""
+        ...
+
+    def fits(self) -> bool:
+        """Whether all filters would let the pod of the cycle go there, pods of at least its priority that were
+        promised the node counted."""
+        ...
+
+
+class Cycle(Protocol):
+    """One pod that fits nowhere, as ``post_filter`` sees it."""
+
+    @property
+    def pod(self) -> PodState: ...
+
+    @property
+    def lasting(self) -> Mask:
+        """Nodes that were refused for good."""
+        ...
+
+    def suppose(self, row: int) -> AbstractContextManager[Supposition]:
+        """Inside, pods may be taken off the node; afterwards all is as it was."""
+        ...
+
+
+class Context(Protocol):
+    """What a policy may reach; the same for all policies of a scheduler."""
+
+    @property
+    def client(self) -> Client:
+        """As ``system:kube-scheduler``."""
+        ...
+
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def rng(self) -> Any: ...
+    @property
+    def nodes(self) -> Nodes: ...
+    @property
+    def scheduler_name(self) -> str: ...
+    @property
+    def log(self) -> Any: ...
+
+    def nominated(self, node: str) -> Collection[PodState]:
+        """Pods that were promised this node and are not on it yet."""
+        ...
+
+    async def withdraw(self, pod: PodState) -> None:
+        """Take a promise back and clear ``status.nominatedNodeName``."""
+        ...
+
+    def waiting(self) -> Collection[PodState]:
+        """Pods held by ``permit``."""
+        ...
+
+    def allow(self, uid: str) -> None:
+        """Let a pod go on that ``permit`` holds."""
+        ...
+
+    def reject(self, uid: str, text: str) -> None:
+        """Refuse a pod that ``permit`` holds."""
+        ...
+
+    def changed(self, change: Change) -> None:
+        """Tell the queue that something happened: who watches more than pods and nodes calls this."""
+        ...
+
+    async def event(
+        self, obj: Obj, type: Literal["Normal", "Warning"], reason: str, message: str
+    ) -> None: ...
+
+
+class Policy:
+    """Base of all policies: takes part in no extension point.
+
+    Methods that decide are synchronous and must be quick; they must not keep or change what they are given.
+    ``state`` is what the policy's own ``pre_filter`` or ``pre_score`` answered for this pod.
+    """
+
+    name: ClassVar[str] = ""
+    """Upstream's name of the policy, as in events and configuration: ``NodeResourcesFit``."""
+
+    scope: ClassVar[Literal["node object", "node", "cluster"]] = "cluster"
+    """What an answer about one node depends on beside the pod: the node object alone, also the pods on that
+    node, or anything. The narrower, the less is computed again after each placement."""
+
+    refusal: ClassVar[Refusal] = Refusal("node(s) were refused")
+    """For policies that have just one reason."""
+
+    def __init__(self, args: Mapping[str, Any], context: Context) -> None:
+        """``args`` as in ``PolicyFactory.build``; this one is for policies without arguments."""
+        self.context = context
+        if args:
+            raise ValueError(f"{self.name} takes no arguments: {', '.join(sorted(args))}")
+
+    async def start(self) -> None:
+        """Begin to watch what it needs beside pods and nodes; synced when this returns."""
+
+    async def stop(self) -> None:
+        """Release it."""
+
+    def sign(self, pod: PodState) -> Any:
+        """All of the pod that this policy looks at, as JSON values: pods with equal signatures get equal
+        answers. ``NotImplemented`` is for policies that do not know: nothing is shared between pods then."""
+        return NotImplemented
+
+    def pre_enqueue(self, pod: PodState) -> str:
+        """Why the pod is not to be looked at yet; empty when it may enter the queue."""
+        return ""
+
+    def sort_key(self, pod: PodState) -> tuple[Any, ...]:
+        """Order of the queue, smallest first. Of one policy only, the profile's first that overrides it."""
+        raise NotImplementedError
+
+    def pre_filter(self, pod: PodState, nodes: Nodes) -> Any:
+        """State for ``filter`` (depends on no more than ``sign`` and ``scope`` say), ``SKIP``, ``Narrowed``, or a
+        ``Refusal`` of all nodes."""
+        return None
+
+    def filter(self, pod: PodState, state: Any, nodes: Nodes, rows: Rows) -> Mask:
+        """Where the pod may go."""
+        raise NotImplementedError
+
+    def reasons(self, pod: PodState, state: Any, nodes: Nodes, rows: Rows) -> Iterable[tuple[Mask, Refusal]]:
+        """Why not: each reason with the nodes that it holds for. Together they are where ``filter`` is false."""
+        yield ~self.filter(pod, state, nodes, rows), self.refusal
+
+    async def post_filter(self, cycle: Cycle) -> Nomination | str:
+        """No node fits: make room (preemption). A text says why that cannot be."""
+        return ""
+
+    def pre_score(self, pod: PodState, nodes: Nodes) -> Any:
+        """State for ``score``, or ``SKIP``; like ``pre_filter``."""
+        return None
+
+    def score(self, pod: PodState, state: Any, nodes: Nodes, rows: Rows) -> Amounts:
+        """The more the better; 0 to 100 unless ``normalize`` makes it so."""
+        raise NotImplementedError
+
+    def normalize(self, pod: PodState, state: Any, nodes: Nodes, scores: Amounts, fits: Mask) -> Amounts:
+        """Scores of all rows brought to 0 to 100 by comparing the nodes that fit (there is at least one). Equal
+        scores stay equal."""
+        return scores
+
+    def reserve(self, pod: PodState, node: str) -> str:
+        """A node was chosen: keep what the pod needs there. A text is a refusal: all is given back."""
+        return ""
+
+    def unreserve(self, pod: PodState, node: str) -> None:
+        """Give back; called when anything after ``reserve`` failed, tolerates having nothing."""
+
+    def permit(self, pod: PodState, node: str) -> Wait | str | None:
+        """Last word before binding: None goes on, a text refuses."""
+        return None
+
+    def pre_bind(self, pod: PodState, node: str) -> Awaitable[None] | None:
+        """What must be done before the pod is bound (volumes); raises ApiError."""
+        return None
+
+    def bind(self, pod: PodState, node: str) -> Awaitable[bool] | None:
+        """Bind the pod; of the first policy that does not answer None (or False)."""
+        return None
+
+    def post_bind(self, pod: PodState, node: str) -> None:
+        """The pod is bound."""
+
+    def helps(self, pod: PodState, change: Change) -> bool:
+        """Whether this change may let a pod go that this policy refused (a queueing hint)."""
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFactory:
+    """Answer of the hook ``kubernel_scheduler_policy``: how to make a policy for one profile.
+
+    ``build`` is a subclass of ``Policy``: ``build(args, context)`` gets the profile's arguments (a mapping, as in
+    ``pluginConfig`` of a KubeSchedulerConfiguration, empty for the defaults) and raises ValueError for wrong
+    ones. ``weight`` multiplies the scores unless the profile says otherwise; ``default`` is whether profiles
+    that say nothing have it.
+    """
+
+    name: str
+    build: type[Policy]
+    weight: int = 1
+    default: bool = True
+
+
+def overrides(policy: Policy | type[Policy], point: str) -> bool:
+    """Whether the policy takes part in an extension point: ``filter``, ``score``, ``permit``, …."""
+    cls = policy if isinstance(policy, type) else type(policy)
+    return getattr(cls, point) is not getattr(Policy, point)

@@ -257,14 +257,14 @@ def test_subcommands_of_plugins_run_when_configured(kubernel: Shell) -> None:
     off = kubernel("greet", "Jo")
     assert off.returncode == 2
     assert 'the plugin "greet" of role cli is installed and off; write `cli: ["*", greet]`' in off.stderr
-    kubernel.configure(cli=["*", "greet"])
+    kubernel.configure(cli=["cluster", "greet"])
     on = kubernel("greet", "Jo")
     assert (on.returncode, on.stdout) == (4, "Hello Jo from kubernel\n")
     assert "say hello" in kubernel("--help").stdout
 
 
 def test_a_broken_command_plugin_does_not_keep_the_others_from_working(kubernel: Shell) -> None:
-    kubernel.configure(cli=["*", "rude"])
+    kubernel.configure(cli=["cluster", "rude"])
     assert kubernel("version").returncode == 0
     help = kubernel("--help")
     assert "up " in help.stdout

@@ -145,7 +145,13 @@ def test_heartbeats_do_not_try_again(start: Start) -> None:
 
 def test_pauses_between_attempts_grow(start: Start) -> None:
     cluster = start()
-    cluster.create(asking("a", "64"))
+    company = {"labelSelector": {"matchLabels": {"app": "nobody"}}, "topologyKey": "n"}
+    cluster.create(
+        asking(
+            "a",
+            affinity={"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [company]}},
+        )
+    )
 
     def poke(number: int) -> None:
         cluster.patch("nodes", "node-1", {"metadata": {"labels": {"n": str(number)}}})

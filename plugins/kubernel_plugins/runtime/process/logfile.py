@@ -47,19 +47,18 @@ class LogFile:
         pending = self._partial.pop(stream, b"") + data
         head = f"{nano_time(self._now())} {stream} ".encode()
         *lines, rest = pending.split(b"\n")
-        parts: list[bytes] = []
+        records: list[bytes] = []
         for line in lines:
             while len(line) > _LONGEST:
-                parts += (head, b"P ", line[:_LONGEST], b"\n")
+                records.append(b"%bP %b\n" % (head, line[:_LONGEST]))
                 line = line[_LONGEST:]
-            parts += (head, b"F ", line, b"\n")
+            records.append(b"%bF %b\n" % (head, line))
         while len(rest) > _LONGEST:
-            parts += (head, b"P ", rest[:_LONGEST], b"\n")
+            records.append(b"%bP %b\n" % (head, rest[:_LONGEST]))
             rest = rest[_LONGEST:]
         if rest:
             self._partial[stream] = rest
-        if parts:
-            self._append(b"".join(parts))
+        self._append_all(records)
 
     def close(self) -> None:
         """Write unfinished lines as partial records and close; further writes are ignored."""
@@ -70,6 +69,19 @@ class LogFile:
         self._partial.clear()
         os.close(self._fd)
         self._fd = -1
+
+    def _append_all(self, records: list[bytes]) -> None:
+        """In pieces no larger than a file may be: a chunk of short lines becomes much more text."""
+        piece: list[bytes] = []
+        size = 0
+        for record in records:
+            if piece and size + len(record) > max(self._max_bytes - self._size, 0):
+                self._append(b"".join(piece))
+                piece, size = [], 0
+            piece.append(record)
+            size += len(record)
+        if piece:
+            self._append(b"".join(piece))
 
     def _append(self, data: bytes) -> None:
         if self._fd < 0:
@@ -88,10 +100,10 @@ class LogFile:
     def _rotate(self) -> None:
         stamp = datetime.fromtimestamp(int(self._now()), UTC).strftime("%Y%m%d-%H%M%S")
         target = self.path.with_name(f"{self.path.name}.{stamp}")
-        number = 0
-        while target.exists():
-            number += 1
-            target = self.path.with_name(f"{self.path.name}.{stamp}.{number:04d}")
+        # After all of the same second, those that are gone among them, so that names stay in order.
+        if same := sorted(self.path.parent.glob(f"{target.name}*")):
+            number = int(same[-1].suffix[1:]) + 1 if same[-1] != target else 1
+            target = target.with_name(f"{target.name}.{number:04d}")
         try:
             os.rename(self.path, target)
             fresh = self._open()

@@ -1,4 +1,4 @@
-"""Pods that wait for a node: active, backing off, or unschedulable until something changes.
+"""Pods that wait for a node: gated, active, backing off, or unschedulable until something changes that may help.
 
 Source: k8s.io/kubernetes/pkg/scheduler/backend/queue (v1.37).
 """
@@ -8,121 +8,241 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kubernel.clock import Clock, Timer
-    from kubernel.plugin.scheduling import PodState
+    from kubernel.plugin.scheduling import Change, PodState, Policy
 
 __all__ = ["SchedulingQueue"]
 
-_BACKOFF_FIRST, _BACKOFF_LAST = 1.0, 10.0
 _UNSCHEDULABLE_LIMIT = 300.0
 """Seconds after which an unschedulable pod is tried again even when nothing changed."""
 
 
-class SchedulingQueue:
-    """Highest priority first, then first come, first served.
+@dataclass(slots=True)
+class _Waiting:
+    pod: PodState
+    order: tuple[Any, ...]
+    signature: object
+    attempts: int = 0
+    since: float = 0.0
+    """When it became unschedulable, on the monotonic clock."""
+    refused_by: tuple[Policy, ...] = ()
+    place: str = "active"
+    """``gated``, ``active``, ``backoff``, ``unschedulable``, ``out`` (popped) or ``placed``."""
+    missed: list[Change] = field(default_factory=list)
+    """What happened while it was out."""
+    timer: Timer | None = None
 
-    A pod is in exactly one part; ``pop`` takes it out, and whoever popped it puts it back with ``fail`` when
-    no node was found.
+
+@dataclass(slots=True)
+class _Alike:
+    """Unschedulable or gated pods of one signature, refused by the same policies: one hint serves all."""
+
+    refused_by: tuple[Policy, ...]
+    uids: dict[str, None] = field(default_factory=dict)
+
+
+class SchedulingQueue:
+    """A pod is in exactly one part; ``pop`` takes it out, and whoever popped it ends with ``fail`` or ``remove``.
+
+    ``order(pod)`` is the queue's order, ``gate(pod)`` the policies that do not let it in yet and ``sign(pod)``
+    its signature (unique for pods that share nothing).
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        order: Callable[[PodState], tuple[Any, ...]],
+        gate: Callable[[PodState], Sequence[Policy]] = lambda pod: (),
+        sign: Callable[[PodState], object] = lambda pod: pod.uid,
+        backoff: tuple[float, float] = (1.0, 10.0),
+    ) -> None:
         self._clock = clock
+        self._order, self._gate, self._sign = order, gate, sign
+        self._first_backoff, self._last_backoff = backoff
         self._sequence = itertools.count()
-        self._active: list[tuple[int, int, str]] = []
-        self._waiting: dict[str, PodState] = {}
-        self._unschedulable: dict[str, float] = {}
-        self._backoff: dict[str, Timer] = {}
-        self._attempts: dict[str, int] = {}
-        self._changes = 0
+        self._active: list[tuple[tuple[Any, ...], int, str]] = []
+        self._pods: dict[str, _Waiting] = {}
+        self._stuck: dict[object, _Alike] = {}
+        self._out: dict[str, _Waiting] = {}
         self._wakeup = asyncio.Event()
         self._closed = False
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._pods)
 
-    @property
-    def changes(self) -> int:
-        """Grows with every change of the cluster: what was popped before one may fit after it."""
-        return self._changes
+    def counts(self) -> Mapping[str, int]:
+        """Pods in each part."""
+        found = dict.fromkeys(("active", "backoff", "unschedulable", "gated"), 0)
+        for waiting in self._pods.values():
+            if waiting.place in found:
+                found[waiting.place] += 1
+        return found
+
+    def pods(self) -> list[PodState]:
+        return [waiting.pod for waiting in self._pods.values()]
+
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._pods
+
+    # --- in and out
 
     def add(self, pod: PodState) -> None:
         """A new pod, or a new version of one that waits."""
-        known = self._waiting.get(pod.uid)
-        self._waiting[pod.uid] = pod
+        known = self._pods.get(pod.uid)
         if known is None:
-            self._activate(pod)
-        elif pod.uid in self._unschedulable and known.pod["spec"] != pod.pod["spec"]:
-            del self._unschedulable[pod.uid]
-            self._activate(pod)
+            waiting = self._pods[pod.uid] = _Waiting(pod, self._order(pod), self._sign(pod))
+            self._enter(waiting)
+            return
+        spec_changed = known.pod.pod["spec"] != pod.pod["spec"] or known.pod.labels != pod.labels
+        known.pod = pod
+        if spec_changed:
+            place = known.place
+            self._unstick(known)
+            known.signature, known.order = self._sign(pod), self._order(pod)
+            if place in ("unschedulable", "gated"):
+                # What the user changed may be what was missing.
+                self._enter(known)
 
     def remove(self, uid: str) -> None:
         """Deleted, or placed."""
-        self._waiting.pop(uid, None)
-        self._unschedulable.pop(uid, None)
-        self._attempts.pop(uid, None)
-        if timer := self._backoff.pop(uid, None):
-            timer.cancel()
+        waiting = self._pods.pop(uid, None)
+        if waiting is not None:
+            self._unstick(waiting)
+            self._out.pop(uid, None)
+            if waiting.timer is not None:
+                waiting.timer.cancel()
 
     async def pop(self) -> PodState:
-        while True:
-            while self._active:
-                _, _, uid = heapq.heappop(self._active)
-                pod = self._waiting.get(uid)
-                if pod is not None and uid not in self._unschedulable and uid not in self._backoff:
-                    return pod
+        """The first active pod; waits for one."""
+        while (pod := self.pop_now()) is None:
             self._wakeup.clear()
             await self._wakeup.wait()
+        return pod
 
-    def fail(self, pod: PodState, seen: int) -> None:
-        """No node for it. ``seen`` is ``changes`` as it was when the attempt began."""
-        uid = pod.uid
-        if uid not in self._waiting:
+    def pop_now(self) -> PodState | None:
+        while self._active:
+            _, _, uid = heapq.heappop(self._active)
+            waiting = self._pods.get(uid)
+            if waiting is not None and waiting.place == "active":
+                waiting.place = "out"
+                waiting.attempts += 1
+                waiting.missed.clear()
+                self._out[uid] = waiting
+                return waiting.pod
+        return None
+
+    def placed(self, uid: str) -> None:
+        """A node was found; binding begins."""
+        waiting = self._out.pop(uid, None)
+        if waiting is not None:
+            waiting.place = "placed"
+
+    def fail(self, pod: PodState, refused_by: Iterable[Policy] = (), *, retry: bool = False) -> None:
+        """No node for a popped pod. ``retry``: for a reason that may be gone by itself, so try again after the
+        backoff; otherwise when something happens that one of ``refused_by`` says may help."""
+        waiting = self._pods.get(pod.uid)
+        if waiting is None:
             return
-        self._attempts[uid] = self._attempts.get(uid, 0) + 1
-        if seen != self._changes:
-            self._back_off(uid)
+        self._out.pop(pod.uid, None)
+        waiting.since = self._clock.monotonic()
+        waiting.refused_by = tuple(refused_by)
+        if retry or any(self._helps(waiting.refused_by, waiting.pod, change) for change in waiting.missed):
+            self._back_off(waiting)
         else:
-            self._unschedulable[uid] = self._clock.monotonic()
+            self._stick(waiting, "unschedulable")
 
-    def cluster_changed(self) -> None:
-        """Something happened that may make room: pods that found none are tried again."""
-        self._changes += 1
-        for uid in list(self._unschedulable):
-            self._back_off(uid)
+    # --- what may help
+
+    def changed(self, change: Change) -> None:
+        """Try again the pods that one of the policies which refused them thinks this may help."""
+        for waiting in self._out.values():
+            waiting.missed.append(change)
+        for alike in list(self._stuck.values()):
+            sample = self._pods[next(iter(alike.uids))].pod
+            if self._helps(alike.refused_by, sample, change):
+                for uid in list(alike.uids):
+                    waiting = self._pods[uid]
+                    gated = waiting.place == "gated"
+                    self._unstick(waiting)
+                    if gated:
+                        self._enter(waiting)
+                    else:
+                        self._back_off(waiting)
+
+    @staticmethod
+    def _helps(refused_by: Sequence[Policy], pod: PodState, change: Change) -> bool:
+        return not refused_by or any(policy.helps(pod, change) for policy in refused_by)
+
+    def activate(self, uid: str) -> None:
+        """Try this pod again at once."""
+        waiting = self._pods.get(uid)
+        if waiting is not None and waiting.place in ("unschedulable", "backoff"):
+            self._unstick(waiting)
+            if waiting.timer is not None:
+                waiting.timer.cancel()
+                waiting.timer = None
+            self._enter(waiting)
 
     def flush(self) -> None:
         """Try again what has been unschedulable for long; called now and then."""
         limit = self._clock.monotonic() - _UNSCHEDULABLE_LIMIT
-        for uid, since in list(self._unschedulable.items()):
-            if since <= limit:
-                self._back_off(uid)
+        for waiting in list(self._pods.values()):
+            if waiting.place == "unschedulable" and waiting.since <= limit:
+                self._unstick(waiting)
+                self._back_off(waiting)
 
     def close(self) -> None:
         """Drop all timers and set no more."""
         self._closed = True
-        for timer in self._backoff.values():
-            timer.cancel()
-        self._backoff.clear()
+        for waiting in self._pods.values():
+            if waiting.timer is not None:
+                waiting.timer.cancel()
 
-    def _back_off(self, uid: str) -> None:
+    # --- parts
+
+    def _enter(self, waiting: _Waiting) -> None:
+        gates = self._gate(waiting.pod)
+        if gates:
+            waiting.refused_by = tuple(gates)
+            self._stick(waiting, "gated")
+            return
+        waiting.place = "active"
+        heapq.heappush(self._active, (waiting.order, next(self._sequence), waiting.pod.uid))
+        self._wakeup.set()
+
+    def _stick(self, waiting: _Waiting, place: str) -> None:
+        waiting.place = place
+        key = (place, waiting.signature, tuple(policy.name for policy in waiting.refused_by))
+        self._stuck.setdefault(key, _Alike(waiting.refused_by)).uids[waiting.pod.uid] = None
+
+    def _unstick(self, waiting: _Waiting) -> None:
+        if waiting.place not in ("gated", "unschedulable"):
+            return
+        key = (waiting.place, waiting.signature, tuple(policy.name for policy in waiting.refused_by))
+        alike = self._stuck[key]
+        del alike.uids[waiting.pod.uid]
+        if not alike.uids:
+            del self._stuck[key]
+        waiting.place = "out"
+
+    def _back_off(self, waiting: _Waiting) -> None:
         """Wait out what the number of attempts demands since the last one, then become active."""
-        since = self._unschedulable.pop(uid, self._clock.monotonic())
-        wait = min(_BACKOFF_FIRST * 2 ** (self._attempts.get(uid, 1) - 1), _BACKOFF_LAST)
-        left = since + wait - self._clock.monotonic()
+        waiting.place = "backoff"
+        wait = min(self._first_backoff * 2 ** min(waiting.attempts - 1, 30), self._last_backoff)
+        left = waiting.since + wait - self._clock.monotonic()
         if left <= 0:
-            self._ripe(uid)
+            self._enter(waiting)
         elif not self._closed:
-            self._backoff[uid] = self._clock.call_later(left, self._ripe, uid)
+            waiting.timer = self._clock.call_later(left, self._ripe, waiting.pod.uid)
 
     def _ripe(self, uid: str) -> None:
-        self._backoff.pop(uid, None)
-        pod = self._waiting.get(uid)
-        if pod is not None:
-            self._activate(pod)
-
-    def _activate(self, pod: PodState) -> None:
-        heapq.heappush(self._active, (-pod.priority, next(self._sequence), pod.uid))
-        self._wakeup.set()
+        waiting = self._pods.get(uid)
+        if waiting is not None and waiting.place == "backoff":
+            waiting.timer = None
+            self._enter(waiting)

@@ -1,0 +1,206 @@
+"""KubeSchedulerConfiguration: which policies each profile has, with which weights and arguments.
+
+Source: k8s.io/kube-scheduler/config/v1 and k8s.io/kubernetes/pkg/scheduler/apis/config/validation (v1.37). What
+concerns only the upstream process (client connection, ports, leader election) is accepted and has no effect, and so is
+``percentageOfNodesToScore``: all nodes are always evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from kubernel.config.convert import suggest
+
+if TYPE_CHECKING:
+    from kubernel.plugin.scheduling import PolicyFactory
+
+__all__ = ["POINTS", "Chosen", "ProfileSettings", "SchedulerSettings", "parse"]
+
+_GROUP = "kubescheduler.config.k8s.io"
+_KNOWN = {
+    "apiVersion",
+    "clientConnection",
+    "contentProfiling",
+    "delayCacheUntilActive",
+    "enableContentionProfiling",
+    "enableProfiling",
+    "extenders",
+    "healthzBindAddress",
+    "kind",
+    "leaderElection",
+    "metricsBindAddress",
+    "parallelism",
+    "percentageOfNodesToScore",
+    "podInitialBackoffSeconds",
+    "podMaxBackoffSeconds",
+    "profiles",
+}
+POINTS: Mapping[str, str] = {
+    "preEnqueue": "pre_enqueue",
+    "queueSort": "sort_key",
+    "preFilter": "pre_filter",
+    "filter": "filter",
+    "postFilter": "post_filter",
+    "preScore": "pre_score",
+    "score": "score",
+    "reserve": "reserve",
+    "permit": "permit",
+    "preBind": "pre_bind",
+    "bind": "bind",
+    "postBind": "post_bind",
+}
+"""Extension points, and the methods of ``Policy`` that take part in them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A policy at one extension point."""
+
+    name: str
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileSettings:
+    """``points``: which policies each extension point (``filter``, …) has, in order. ``arguments`` by policy."""
+
+    scheduler_name: str
+    points: Mapping[str, Sequence[Chosen]]
+    arguments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerSettings:
+    profiles: Sequence[ProfileSettings]
+    first_backoff: float = 1.0
+    last_backoff: float = 10.0
+
+
+def parse(
+    given: Mapping[str, Any],
+    scheduler_name: str,
+    factories: Sequence[PolicyFactory],
+    takes_part: Callable[[str, str], bool],
+) -> SchedulerSettings:
+    """Check a KubeSchedulerConfiguration, which may be empty; ValueError names the field that is wrong.
+
+    ``scheduler_name`` is the profile's when there is just one that names none; ``takes_part(policy, method)``
+    tells whether a policy has an extension point.
+    """
+    _check_keys("", given, _KNOWN)
+    version, kind = given.get("apiVersion", f"{_GROUP}/v1"), given.get("kind", "KubeSchedulerConfiguration")
+    if (version, kind) != (f"{_GROUP}/v1", "KubeSchedulerConfiguration"):
+        raise ValueError(f"{version} {kind} is not {_GROUP}/v1 KubeSchedulerConfiguration")
+    if given.get("extenders"):
+        raise ValueError("extenders: HTTP extenders are not supported; write a scheduling policy instead")
+    first = given.get("podInitialBackoffSeconds", 1)
+    last = given.get("podMaxBackoffSeconds", 10)
+    if first <= 0:
+        raise ValueError(f"podInitialBackoffSeconds: Invalid value: {first}: must be greater than 0")
+    if last < first:
+        raise ValueError(
+            f"podMaxBackoffSeconds: Invalid value: {last}: must be greater than or equal to PodInitialBackoffSeconds"
+        )
+    profiles = [
+        _profile(f"profiles[{position}]", each, scheduler_name, factories, takes_part)
+        for position, each in enumerate(given.get("profiles") or [{}])
+    ]
+    names = [profile.scheduler_name for profile in profiles]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f'profiles: Duplicate value: "{name}"')
+    return SchedulerSettings(profiles, float(first), float(last))
+
+
+def _check_keys(path: str, given: Mapping[str, Any], known: set[str]) -> None:
+    for key in given:
+        if key not in known:
+            raise ValueError(f"{path}{'.' if path else ''}{key}: unknown field{suggest(key, known)}")
+
+
+def _profile(
+    path: str,
+    given: Mapping[str, Any],
+    scheduler_name: str,
+    factories: Sequence[PolicyFactory],
+    takes_part: Callable[[str, str], bool],
+) -> ProfileSettings:
+    _check_keys(path, given, {"schedulerName", "percentageOfNodesToScore", "plugins", "pluginConfig"})
+    known = {factory.name: factory for factory in factories}
+    plugins = given.get("plugins") or {}
+    _check_keys(f"{path}.plugins", plugins, {"multiPoint", *POINTS})
+    for point, sets in plugins.items():
+        _check_sets(f"{path}.plugins.{point}", sets or {}, known)
+    everywhere = _everywhere(plugins.get("multiPoint") or {}, factories)
+    points = {}
+    for point, method in POINTS.items():
+        there = [each for each in everywhere if takes_part(each.name, method)]
+        points[method] = _at_point(plugins.get(point) or {}, there, known)
+        for each in points[method]:
+            if not takes_part(each.name, method):
+                raise ValueError(f"{path}.plugins.{point}: {each.name} does not take part in {point}")
+    if len(points["sort_key"]) != 1:
+        raise ValueError(f"{path}.plugins.queueSort: exactly one queue sort plugin is needed")
+    if not points["bind"]:
+        raise ValueError(f"{path}.plugins.bind: at least one bind plugin is needed")
+    arguments: dict[str, Mapping[str, Any]] = {}
+    for position, entry in enumerate(given.get("pluginConfig") or ()):
+        where = f"{path}.pluginConfig[{position}]"
+        _check_keys(where, entry, {"name", "args"})
+        name = entry.get("name", "")
+        if name not in known:
+            raise ValueError(f'{where}.name: no scheduling policy is called "{name}"{suggest(name, known)}')
+        if name in arguments:
+            raise ValueError(f'{where}: Duplicate value: "{name}"')
+        ignored = ("apiVersion", "kind")
+        arguments[name] = {k: v for k, v in (entry.get("args") or {}).items() if k not in ignored}
+    return ProfileSettings(given.get("schedulerName") or scheduler_name, points, arguments)
+
+
+def _check_sets(path: str, sets: Mapping[str, Any], known: Mapping[str, PolicyFactory]) -> None:
+    _check_keys(path, sets, {"enabled", "disabled"})
+    for part in ("enabled", "disabled"):
+        seen = set()
+        for position, entry in enumerate(sets.get(part) or ()):
+            where = f"{path}.{part}[{position}]"
+            _check_keys(where, entry, {"name", "weight"})
+            name = entry.get("name", "")
+            if name not in known and not (part == "disabled" and name == "*"):
+                raise ValueError(
+                    f'{where}.name: no scheduling policy is called "{name}"{suggest(name, known)}'
+                )
+            if name in seen:
+                raise ValueError(f'{where}: Duplicate value: "{name}"')
+            seen.add(name)
+
+
+def _everywhere(sets: Mapping[str, Any], factories: Sequence[PolicyFactory]) -> list[Chosen]:
+    """What takes part at every point it has: the defaults less the disabled, then the enabled."""
+    disabled = {entry["name"] for entry in sets.get("disabled") or ()}
+    enabled = {entry["name"]: entry.get("weight") for entry in sets.get("enabled") or ()}
+    weights = {factory.name: factory.weight for factory in factories}
+    kept = [
+        factory.name
+        for factory in factories
+        if factory.default and "*" not in disabled and factory.name not in disabled
+    ]
+    names = kept + [name for name in enabled if name not in kept]
+    return [Chosen(name, enabled.get(name) or weights[name]) for name in names]
+
+
+def _at_point(
+    sets: Mapping[str, Any], there: Sequence[Chosen], known: Mapping[str, PolicyFactory]
+) -> list[Chosen]:
+    """What is enabled at the point itself comes first and has its own weight."""
+    disabled = {entry["name"] for entry in sets.get("disabled") or ()}
+    first = [
+        Chosen(entry["name"], entry.get("weight") or known[entry["name"]].weight)
+        for entry in sets.get("enabled") or ()
+    ]
+    named = {each.name for each in first}
+    rest = [
+        each for each in there if "*" not in disabled and each.name not in disabled and each.name not in named
+    ]
+    return first + rest

@@ -1,0 +1,114 @@
+"""What policies see of the scheduler: ``kubernel.plugin.scheduling.Context`` and ``Cycle``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from kubernel.client import Client
+    from kubernel.client.recorder import EventRecorder
+    from kubernel.clock import Clock
+    from kubernel.plugin.scheduling import Change, Mask, Nodes, PodState
+    from kubernel.store.records import Obj
+    from kubernel_plugins.scheduler.default.cycle import Evaluation
+    from kubernel_plugins.scheduler.default.scheduler import Scheduler
+
+__all__ = ["SchedulerContext", "Supposed"]
+
+
+class SchedulerContext:
+    """Of one profile."""
+
+    def __init__(self, scheduler: Scheduler, handle: Any, client: Client, recorder: EventRecorder) -> None:
+        self._scheduler = scheduler
+        self._handle = handle
+        self._recorder = recorder
+        self.client = client
+        self.scheduler_name = recorder.component
+
+    @property
+    def clock(self) -> Clock:
+        return self._handle.clock  # type: ignore[no-any-return]
+
+    @property
+    def rng(self) -> Any:
+        return self._handle.rng
+
+    @property
+    def log(self) -> Any:
+        return self._handle.log
+
+    @property
+    def nodes(self) -> Nodes:
+        return self._scheduler.table
+
+    def nominated(self, node: str) -> Collection[PodState]:
+        return self._scheduler.nominations.on(node)
+
+    async def withdraw(self, pod: PodState) -> None:
+        self._scheduler.nominations.remove(pod.uid)
+        await self._scheduler.patch_status(pod, {"nominatedNodeName": None})
+        self._scheduler.queue.activate(pod.uid)
+
+    def waiting(self) -> Collection[PodState]:
+        return self._scheduler.held.pods()
+
+    def allow(self, uid: str) -> None:
+        self._scheduler.held.allow(uid)
+
+    def reject(self, uid: str, text: str) -> None:
+        self._scheduler.held.reject(uid, text)
+
+    def changed(self, change: Change) -> None:
+        self._scheduler.queue.changed(change)
+
+    async def event(self, obj: Obj, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:
+        await self._recorder.event(obj, type, reason, message)
+
+
+class Supposed:
+    """A ``Cycle``: the pod that fits nowhere, and nodes as they might be."""
+
+    def __init__(self, scheduler: Scheduler, pod: PodState, evaluation: Evaluation, lasting: Mask) -> None:
+        self._scheduler = scheduler
+        self._evaluation = evaluation
+        self.pod = pod
+        self.lasting = lasting
+
+    @contextmanager
+    def suppose(self, row: int) -> Iterator[_Node]:
+        table = self._scheduler.table
+        self._evaluation.update(self.pod)
+        position = table.position
+        node = _Node(self._scheduler, self.pod, self._evaluation, row)
+        try:
+            yield node
+        finally:
+            node.restore()
+            table.rewind(position)
+
+
+class _Node:
+    def __init__(self, scheduler: Scheduler, pod: PodState, evaluation: Evaluation, row: int) -> None:
+        self._table = scheduler.table
+        self._pod, self._evaluation, self._row = pod, evaluation, row
+        self._name = self._table.name(row)
+        self._off: dict[str, PodState] = {}
+        self._promised = scheduler.nominations.for_row(pod, self._name, self._table)
+
+    def take_off(self, pod: PodState) -> None:
+        self._table.take_off(pod.uid)
+        self._off[pod.uid] = pod
+
+    def put_back(self, pod: PodState) -> None:
+        del self._off[pod.uid]
+        self._table.place(pod, self._name)
+
+    def fits(self) -> bool:
+        return self._evaluation.fits_at(self._pod, self._row, self._promised)
+
+    def restore(self) -> None:
+        for pod in tuple(self._off.values()):
+            self.put_back(pod)

@@ -1,0 +1,122 @@
+"""A pod as the scheduler sees it: amounts, ports and affinity terms, computed once.
+
+Source: k8s.io/component-helpers/resource/helpers.go and k8s.io/kubernetes/pkg/scheduler/framework/types.go (v1.37).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kubernel.objects import meta, quantity, selectors
+from kubernel.plugin.scheduling import UNREQUESTED, PodState, Term
+
+if TYPE_CHECKING:
+    from kubernel.plugin.scheduling import TermKind
+    from kubernel.store.records import Obj
+
+__all__ = ["amount", "pod_requests", "pod_state"]
+
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+_PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+_NOTHING: Mapping[str, int] = {}
+
+
+def amount(resource: str, value: Any) -> int:
+    """Millicores of CPU, units of everything else."""
+    return quantity.to_int_milli(value) if resource == "cpu" else quantity.to_int(value)
+
+
+def _add(into: dict[str, int], requests: Mapping[str, Any], missing: Mapping[str, int]) -> None:
+    for resource, value in requests.items():
+        into[resource] = into.get(resource, 0) + amount(resource, value)
+    for resource, default in missing.items():
+        if resource not in requests:
+            into[resource] = into.get(resource, 0) + default
+
+
+def pod_requests(pod: Obj, missing: Mapping[str, int] = _NOTHING) -> dict[str, int]:
+    """What the pod asks of a node: its containers and sidecars together, or its largest moment of
+    initialisation, and the overhead. A container that does not request one of ``missing`` counts with that.
+    Only what is greater than zero."""
+    spec = pod["spec"]
+    total: dict[str, int] = {}
+    for container in spec.get("containers") or ():
+        _add(total, (container.get("resources") or {}).get("requests") or _NOTHING, missing)
+    sidecars: dict[str, int] = {}
+    peak: dict[str, int] = {}
+    for container in spec.get("initContainers") or ():
+        requests = (container.get("resources") or {}).get("requests") or _NOTHING
+        if container.get("restartPolicy") == "Always":
+            _add(sidecars, requests, missing)
+            _add(total, requests, missing)
+            moment = sidecars
+        else:
+            moment = dict(sidecars)
+            _add(moment, requests, missing)
+        for resource, value in moment.items():
+            peak[resource] = max(peak.get(resource, 0), value)
+    for resource, value in peak.items():
+        total[resource] = max(total.get(resource, 0), value)
+    for resource, text in ((spec.get("resources") or {}).get("requests") or _NOTHING).items():
+        total[resource] = amount(resource, text)
+    _add(total, spec.get("overhead") or _NOTHING, _NOTHING)
+    return {resource: value for resource, value in total.items() if value > 0}
+
+
+def pod_state(pod: Obj) -> PodState:
+    metadata, spec = pod["metadata"], pod["spec"]
+    requests = pod_requests(pod)
+    nonzero = (
+        requests
+        if all(resource in requests for resource in UNREQUESTED) and len(spec.get("containers") or ()) == 1
+        else pod_requests(pod, UNREQUESTED)
+    )
+    affinity = spec.get("affinity")
+    return PodState(
+        pod=pod,
+        uid=metadata.get("uid", ""),
+        namespace=metadata.get("namespace", ""),
+        name=metadata["name"],
+        labels=metadata.get("labels") or {},
+        requests=requests,
+        nonzero=(nonzero.get("cpu", 0), nonzero.get("memory", 0)),
+        priority=spec.get("priority") or 0,
+        ports=tuple(_host_ports(spec)),
+        terms=tuple(_terms(metadata.get("namespace", ""), affinity)) if affinity else (),
+        leaving=meta.is_deleting(pod),
+    )
+
+
+def _host_ports(spec: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
+    sidecars = (each for each in spec.get("initContainers") or () if each.get("restartPolicy") == "Always")
+    for container in (*(spec.get("containers") or ()), *sidecars):
+        for port in container.get("ports") or ():
+            if number := port.get("hostPort"):
+                yield port.get("hostIP") or "0.0.0.0", port.get("protocol") or "TCP", number  # noqa: S104
+
+
+def _terms(namespace: str, affinity: Mapping[str, Any]) -> Iterator[tuple[TermKind, Term, int]]:
+    kinds: Sequence[tuple[str, TermKind, TermKind]] = (
+        ("podAffinity", "affinity", "preferred-affinity"),
+        ("podAntiAffinity", "anti-affinity", "preferred-anti-affinity"),
+    )
+    for part, required, preferred in kinds:
+        found = affinity.get(part) or {}
+        for term in found.get(_REQUIRED) or ():
+            yield required, _term(namespace, term), 0
+        for entry in found.get(_PREFERRED) or ():
+            yield preferred, _term(namespace, entry["podAffinityTerm"]), entry["weight"]
+
+
+def _term(namespace: str, term: Mapping[str, Any]) -> Term:
+    names = term.get("namespaces") or ()
+    selector = term.get("namespaceSelector")
+    if not names and selector is None:
+        names = (namespace,)
+    return Term(
+        frozenset(names),
+        None if selector is None else selectors.from_object(selector),
+        selectors.from_object(term.get("labelSelector")),
+        term["topologyKey"],
+    )

@@ -1,0 +1,84 @@
+"""A profile: the policies that decide for the pods of one ``schedulerName``."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from kubernel.plugin.scheduling import Policy
+from kubernel_plugins.scheduler.default.cycle import Evaluation, Weighed
+
+if TYPE_CHECKING:
+    from kubernel.plugin.scheduling import Context, PodState, PolicyFactory
+    from kubernel_plugins.scheduler.default.configuration import ProfileSettings
+    from kubernel_plugins.scheduler.default.table import NodeTable
+
+__all__ = ["Profile"]
+
+_EVALUATIONS = 256
+"""Remembered at a time, by signature."""
+
+
+class Profile:
+    """Its policies by extension point, and what they last said of each kind of pod."""
+
+    def __init__(
+        self,
+        settings: ProfileSettings,
+        factories: Sequence[PolicyFactory],
+        context: Context,
+        table: NodeTable,
+    ) -> None:
+        """ValueError for arguments that a policy does not take."""
+        self.scheduler_name = settings.scheduler_name
+        chosen = {each.name for point in settings.points.values() for each in point}
+        self.policies: dict[str, Policy] = {}
+        for factory in factories:
+            if factory.name in chosen:
+                try:
+                    self.policies[factory.name] = factory.build(
+                        settings.arguments.get(factory.name, {}), context
+                    )
+                except (ValueError, TypeError, KeyError) as error:
+                    raise ValueError(f"arguments of {factory.name}: {error}") from error
+        self._points: Mapping[str, list[Policy]] = {
+            point: [self.policies[each.name] for each in there] for point, there in settings.points.items()
+        }
+        self._scorers = [Weighed(self.policies[each.name], each.weight) for each in settings.points["score"]]
+        self._signing = list({id(p): p for p in (*self.at("filter"), *self.at("score"))}.values())
+        self._evaluations: OrderedDict[object, Evaluation] = OrderedDict()
+        self._table = table
+
+    def at(self, point: str) -> Sequence[Policy]:
+        """The policies of an extension point, in order."""
+        return self._points[point]
+
+    def sort_key(self, pod: PodState) -> tuple[Any, ...]:
+        return self._points["sort_key"][0].sort_key(pod)
+
+    def gates(self, pod: PodState) -> list[Policy]:
+        """The policies that do not let the pod into the queue."""
+        return [policy for policy in self._points["pre_enqueue"] if policy.pre_enqueue(pod)]
+
+    def signature(self, pod: PodState) -> object:
+        """Equal for pods that are the same to all policies; the uid when one of them does not know."""
+        parts = []
+        for policy in self._signing:
+            part = policy.sign(pod)
+            if part is NotImplemented:
+                return pod.uid
+            parts.append(part)
+        return self.scheduler_name, pod.priority, orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)
+
+    def evaluation(self, signature: object) -> Evaluation:
+        found = self._evaluations.get(signature)
+        if found is None:
+            found = self._evaluations[signature] = Evaluation(self.at("filter"), self._scorers, self._table)
+            if len(self._evaluations) > _EVALUATIONS:
+                self._evaluations.popitem(last=False)
+        else:
+            self._evaluations.move_to_end(signature)
+        return found

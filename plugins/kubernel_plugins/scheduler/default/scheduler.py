@@ -1,0 +1,311 @@
+"""The scheduling loop: pods come out of the queue, get a node, and are bound while the next one is looked at.
+
+Source: k8s.io/kubernetes/pkg/scheduler/schedule_one.go and eventhandlers.go (v1.37).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kubernel.clock import rfc3339
+from kubernel.errors import ApiError, Conflict, NotFound
+from kubernel.objects import conditions, meta
+from kubernel.plugin.scheduling import Change, Nomination, Wait
+from kubernel_plugins.scheduler.default.context import SchedulerContext, Supposed
+from kubernel_plugins.scheduler.default.messages import unschedulable
+from kubernel_plugins.scheduler.default.nominations import Nominations
+from kubernel_plugins.scheduler.default.pods import pod_state
+from kubernel_plugins.scheduler.default.profile import Profile
+from kubernel_plugins.scheduler.default.queue import SchedulingQueue
+from kubernel_plugins.scheduler.default.table import NodeTable
+from kubernel_plugins.scheduler.default.waiting import WaitingPods
+
+if TYPE_CHECKING:
+    from kubernel.client import Client
+    from kubernel.client.recorder import EventRecorder
+    from kubernel.plugin.scheduling import PodState, PolicyFactory
+    from kubernel.store.records import EventType, Obj
+    from kubernel_plugins.scheduler.default.configuration import SchedulerSettings
+    from kubernel_plugins.scheduler.default.cycle import Diagnosis, Evaluation
+
+__all__ = ["Scheduler"]
+
+_FLUSH_PERIOD = 30.0
+
+
+class Scheduler:
+    """Gives the pods of its profiles a node.
+
+    ``follow`` begins to take in what happens; ``work`` schedules until it is cancelled. Both may be called
+    again, by a scheduler that leads again.
+    """
+
+    def __init__(
+        self,
+        handle: Any,
+        client: Client,
+        settings: SchedulerSettings,
+        factories: Sequence[PolicyFactory],
+        recorders: Callable[[str], EventRecorder],
+        parallel_binds: int,
+    ) -> None:
+        self._clock, self._rng, self._log = handle.clock, handle.rng, handle.log
+        self._client = client
+        self._parallel_binds = parallel_binds
+        self.table = NodeTable()
+        self.nominations = Nominations()
+        self._held = WaitingPods(self._clock)
+        self._contexts = {
+            each.scheduler_name: SchedulerContext(self, handle, client, recorders(each.scheduler_name))
+            for each in settings.profiles
+        }
+        self._profiles = {
+            each.scheduler_name: Profile(each, factories, self._contexts[each.scheduler_name], self.table)
+            for each in settings.profiles
+        }
+        self.queue = SchedulingQueue(
+            self._clock,
+            order=lambda pod: self.profile(pod).sort_key(pod),
+            gate=lambda pod: self.profile(pod).gates(pod),
+            sign=lambda pod: self.profile(pod).signature(pod),
+            backoff=(settings.first_backoff, settings.last_backoff),
+        )
+        self._unlisten: list[Callable[[], None]] = []
+        self._pods = client.informer("pods")
+
+    def profile(self, pod: PodState) -> Profile:
+        return self._profiles[pod.pod["spec"].get("schedulerName") or "default-scheduler"]
+
+    def evaluation(self, pod: PodState) -> Evaluation:
+        """What the pod's profile says about it, now."""
+        profile = self.profile(pod)
+        return profile.evaluation(profile.signature(pod))
+
+    @property
+    def held(self) -> WaitingPods:
+        return self._held
+
+    # --- life
+
+    async def follow(self) -> None:
+        """Start the policies and take in nodes and pods; all that is there is known when this returns. Does
+        nothing when already done."""
+        if self._unlisten:
+            return
+        for profile in self._profiles.values():
+            for policy in profile.policies.values():
+                await policy.start()
+        nodes = self._client.informer("nodes")
+        await nodes.synced()
+        await self._pods.synced()
+        self._unlisten += [nodes.add_listener(self._on_node), self._pods.add_listener(self._on_pod)]
+
+    async def stop(self) -> None:
+        for remove in self._unlisten:
+            remove()
+        self._unlisten.clear()
+        self.queue.close()
+        self._held.close()
+        for profile in self._profiles.values():
+            for policy in profile.policies.values():
+                await policy.stop()
+
+    async def work(self) -> None:
+        binds = asyncio.Semaphore(self._parallel_binds)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._flush(), name="scheduler flush")
+            while True:
+                await self._schedule(await self.queue.pop(), group, binds)
+
+    async def _flush(self) -> None:
+        while True:
+            await self._clock.sleep(_FLUSH_PERIOD)
+            self.queue.flush()
+
+    # --- events
+
+    def _on_node(self, type: EventType, node: Obj, old: Obj | None) -> None:
+        if type == "DELETED":
+            self.table.remove_node(meta.name(node))
+        elif not self.table.set_node(node):
+            return
+        self.queue.changed(Change("nodes", type, node, old))
+
+    def _on_pod(self, type: EventType, pod: Obj, old: Obj | None) -> None:
+        uid = meta.uid(pod)
+        if type == "DELETED" or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+            self.queue.remove(uid)
+            self.nominations.remove(uid)
+            self._held.reject(uid, "pod deleted")
+            if self.table.take_off(uid):
+                self.queue.changed(Change("pods", "DELETED", pod, old))
+        elif node := pod["spec"].get("nodeName"):
+            self._on_bound_pod(uid, node, type, pod, old)
+        elif self._is_ours(pod):
+            state = pod_state(pod)
+            self.queue.add(state)
+            promised = (pod.get("status") or {}).get("nominatedNodeName")
+            if promised and self.table.pod(uid) is None:
+                self.nominations.add(state, promised)
+        else:
+            self.queue.remove(uid)
+
+    def _on_bound_pod(self, uid: str, node: str, type: EventType, pod: Obj, old: Obj | None) -> None:
+        self.queue.remove(uid)
+        self.nominations.remove(uid)
+        bound = type != "ADDED" and old is not None and old["spec"].get("nodeName") == node
+        if bound and old is not None and _placing(old) == _placing(pod):
+            return
+        self.table.place(pod_state(pod), node)
+        self.queue.changed(Change("pods", "MODIFIED" if bound else "ADDED", pod, old if bound else None))
+
+    def _is_ours(self, pod: Obj) -> bool:
+        name = pod["spec"].get("schedulerName") or "default-scheduler"
+        return name in self._profiles and not meta.is_deleting(pod)
+
+    # --- one pod
+
+    async def _schedule(self, pod: PodState, group: asyncio.TaskGroup, binds: asyncio.Semaphore) -> None:
+        profile = self.profile(pod)
+        evaluation = self.evaluation(pod)
+        row = evaluation.choose(pod, self._rng, self.nominations)
+        if row is None:
+            await self._no_node(pod, profile, evaluation)
+            return
+        node = self.table.name(row)
+        self.queue.placed(pod.uid)
+        self.nominations.remove(pod.uid)
+        self.table.place(pod, node)
+        refusal = self._reserve(pod, node, profile)
+        if refusal:
+            await self._give_up(pod, node, profile, refusal)
+            return
+        await binds.acquire()
+        group.create_task(self._bind(pod, node, profile, binds), name=f"bind {pod.namespace}/{pod.name}")
+
+    def _reserve(self, pod: PodState, node: str, profile: Profile) -> str:
+        """Why the pod may not have the node after all; empty when everything it needs there is kept for it."""
+        for policy in profile.at("reserve"):
+            if refusal := policy.reserve(pod, node):
+                return refusal
+        waits = []
+        for policy in profile.at("permit"):
+            answer = policy.permit(pod, node)
+            if isinstance(answer, Wait):
+                waits.append(answer.seconds)
+            elif answer:
+                return answer
+        if waits:
+            self._held.hold(pod, min(waits))
+        return ""
+
+    async def _bind(self, pod: PodState, node: str, profile: Profile, binds: asyncio.Semaphore) -> None:
+        try:
+            if refusal := await self._held.wait(pod.uid):
+                await self._give_up(pod, node, profile, refusal)
+                return
+            for policy in profile.at("pre_bind"):
+                if (done := policy.pre_bind(pod, node)) is not None:
+                    await done
+            for policy in profile.at("bind"):
+                answer = policy.bind(pod, node)
+                if inspect.isawaitable(answer) and await answer:
+                    break
+        except asyncio.CancelledError:
+            # No longer the leader, or stopping: whether it was bound, the informer will tell.
+            self._unassume(pod, node, profile)
+            raise
+        except ApiError as error:
+            await self._give_up(pod, node, profile, error.message)
+            return
+        finally:
+            binds.release()
+        for policy in profile.at("post_bind"):
+            policy.post_bind(pod, node)
+        message = f"Successfully assigned {pod.namespace}/{pod.name} to {node}"
+        await self._contexts[profile.scheduler_name].event(pod.pod, "Normal", "Scheduled", message)
+
+    async def _give_up(self, pod: PodState, node: str, profile: Profile, why: str) -> None:
+        if self._unassume(pod, node, profile):
+            context = self._contexts[profile.scheduler_name]
+            await context.event(pod.pod, "Warning", "FailedScheduling", why)
+
+    def _unassume(self, pod: PodState, node: str, profile: Profile) -> bool:
+        """The pod was not bound as intended; whether it still waits for a node."""
+        self._held.forget(pod.uid)
+        for policy in reversed(profile.at("reserve")):
+            policy.unreserve(pod, node)
+        current = self._pods.get(pod.name, pod.namespace)
+        if current is not None and meta.uid(current) == pod.uid and current["spec"].get("nodeName"):
+            return False
+        if self.table.take_off(pod.uid):
+            self.queue.changed(Change("pods", "DELETED", pod.pod))
+        if current is None or meta.uid(current) != pod.uid or not self._is_ours(current):
+            self.queue.remove(pod.uid)
+            return False
+        self.queue.fail(pod, retry=True)
+        return True
+
+    # --- when no node fits
+
+    async def _no_node(self, pod: PodState, profile: Profile, evaluation: Evaluation) -> None:
+        found = evaluation.diagnose(pod)
+        refused_by = [profile.policies[name] for name in sorted(found.policies)]
+        nominated, said = "", []
+        if found.nodes:
+            for policy in profile.at("post_filter"):
+                answer = await policy.post_filter(Supposed(self, pod, evaluation, found.lasting))
+                if isinstance(answer, Nomination):
+                    nominated = answer.node
+                    break
+                if answer:
+                    said.append(answer)
+        if pod.uid in self.queue and nominated:
+            self.nominations.add(pod, nominated)
+        self.queue.fail(pod, refused_by)
+        await self._tell(pod, profile, found, said, nominated)
+
+    async def _tell(
+        self, pod: PodState, profile: Profile, found: Diagnosis, said: Sequence[str], nominated: str
+    ) -> None:
+        message = unschedulable(found, said, nominated=bool(nominated))
+        context = self._contexts[profile.scheduler_name]
+        await context.event(pod.pod, "Warning", "FailedScheduling", message)
+        now = rfc3339(self._clock.time())
+        status = pod.pod.get("status") or {}
+        wanted, changed = conditions.set(
+            status.get("conditions"), "PodScheduled", "False", "Unschedulable", message, now
+        )
+        change: dict[str, Any] = {"conditions": wanted}
+        if nominated and status.get("nominatedNodeName") != nominated:
+            change["nominatedNodeName"] = nominated
+            changed = True
+        if changed:
+            await self.patch_status(pod, change)
+
+    async def patch_status(self, pod: PodState, status: Obj) -> None:
+        patch = {"metadata": {"uid": pod.uid}, "status": status}
+        try:
+            await self._client.patch(
+                "pods", pod.name, patch, pod.namespace, type="strategic", subresource="status"
+            )
+        except (NotFound, Conflict):
+            # Deleted, or replaced by a namesake: nobody to tell.
+            return
+        except ApiError as error:
+            self._log.warning("status of pod {}/{}: {}", pod.namespace, pod.name, error.message)
+
+
+def _placing(pod: Obj) -> tuple[Any, ...]:
+    """All of a pod on a node that decides where others go, and whether it is worth more than they are."""
+    metadata = pod["metadata"]
+    return (
+        pod["spec"],
+        metadata.get("labels"),
+        metadata.get("deletionTimestamp"),
+        (pod.get("status") or {}).get("startTime"),
+        conditions.find(pod, "DisruptionTarget"),
+    )

@@ -1,0 +1,410 @@
+"""The node table: what nodes offer and carry, in arrays that events keep current.
+
+A pod that was given a node counts there at once, before its binding has come back: *assumed*. Pods of nodes that
+are not known (yet, or any more) are kept aside. Every change is logged by row, so that what was computed for
+a pod can be brought up to date by looking at these rows alone.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy
+import orjson
+
+from kubernel_plugins.scheduler.default.pods import amount
+
+if TYPE_CHECKING:
+    from kubernel.plugin.scheduling import Amounts, Ids, Mask, PodMatcher, PodState, Term, TermKind
+    from kubernel.store.records import Obj
+
+__all__ = ["NodeTable"]
+
+_FIRST_ROWS = 16
+_LOGGED = 4096
+"""Changes remembered at least; who is further behind computes everything anew."""
+_MATCHERS = 512
+"""Counted at a time; the one unused for longest makes room."""
+_KINDS = 8192
+"""Kinds of pods (namespace, labels) of which it is remembered who counts them."""
+_ANY = "0.0.0.0"  # noqa: S104 - an address that host ports are compared with
+
+
+class _Interned:
+    """Values as small numbers."""
+
+    __slots__ = ("ids",)
+
+    def __init__(self) -> None:
+        self.ids: dict[Any, int] = {}
+
+    def of(self, value: Any) -> int:
+        return self.ids.setdefault(value, len(self.ids))
+
+
+class NodeTable:
+    """Implements ``kubernel.plugin.scheduling.Nodes``; the methods below the first rule change it."""
+
+    def __init__(self) -> None:
+        self._size = _FIRST_ROWS
+        self.live: Mask = numpy.zeros(self._size, dtype=bool)
+        self.unschedulable: Mask = numpy.zeros(self._size, dtype=bool)
+        self.pods: Amounts = numpy.zeros(self._size, dtype=numpy.int64)
+        self.nonzero: Amounts = numpy.zeros((2, self._size), dtype=numpy.int64)
+        self._nothing: Amounts = numpy.zeros(self._size, dtype=numpy.int64)
+        self._allocatable: dict[str, Amounts] = {}
+        self._requested: dict[str, Amounts] = {}
+        self._labels: dict[str, tuple[Ids, _Interned]] = {}
+        self._taints: Ids = numpy.zeros(self._size, dtype=numpy.int32)
+        self._taint_ids = _Interned()
+        self._taint_sets: list[tuple[Mapping[str, Any], ...]] = []
+        self._taint_id(())
+        self._images: dict[str, dict[int, int]] = {}
+        self._ports: dict[tuple[str, int], dict[str, dict[int, int]]] = {}
+        self._rows: dict[str, int] = {}
+        self._nodes: list[Obj | None] = [None] * self._size
+        self._free = list(range(self._size - 1, -1, -1))
+        self._on: list[dict[str, PodState]] = [{} for _ in range(self._size)]
+        self._where: dict[str, str] = {}
+        self._aside: dict[str, dict[str, PodState]] = {}
+        self._matchers: OrderedDict[PodMatcher, Amounts] = OrderedDict()
+        self._matched_by: dict[Any, list[Amounts]] = {}
+        self._terms: dict[tuple[TermKind, Term, int], Amounts] = {}
+        self._term_pods: dict[tuple[TermKind, Term, int], int] = {}
+        self.epoch = 0
+        """Grows when arrays are replaced."""
+        self._log: list[int] = []
+        self._log_start = 0
+
+    # --- reading
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def count(self) -> int:
+        return len(self._rows)
+
+    def names(self) -> list[str]:
+        return sorted(self._rows)
+
+    def row(self, name: str) -> int | None:
+        return self._rows.get(name)
+
+    def name(self, row: int) -> str:
+        return str(self.node(row)["metadata"]["name"])
+
+    def node(self, row: int) -> Obj:
+        node = self._nodes[row]
+        if node is None:
+            raise KeyError(row)
+        return node
+
+    def allocatable(self, resource: str) -> Amounts:
+        return self._allocatable.get(resource, self._nothing)
+
+    def requested(self, resource: str) -> Amounts:
+        return self._requested.get(resource, self._nothing)
+
+    def label(self, key: str) -> Ids:
+        return self._label(key)[0]
+
+    def label_values(self, key: str) -> Mapping[str, int]:
+        return self._label(key)[1].ids
+
+    def taint_sets(self) -> tuple[Ids, Sequence[tuple[Mapping[str, Any], ...]]]:
+        return self._taints, self._taint_sets
+
+    def image(self, name: str) -> Amounts:
+        found = self._images.get(name)
+        if not found:
+            return self._nothing
+        sizes = numpy.zeros(self._size, dtype=numpy.int64)
+        sizes[list(found)] = list(found.values())
+        return sizes
+
+    def ports_in_use(self, ports: Collection[tuple[str, str, int]]) -> Mask:
+        taken = numpy.zeros(self._size, dtype=bool)
+        for ip, protocol, port in ports:
+            for used, rows in self._ports.get((protocol, port), {}).items():
+                if used == ip or _ANY in (used, ip):
+                    taken[list(rows)] = True
+        return taken
+
+    def pods_on(self, row: int) -> Iterable[PodState]:
+        return self._on[row].values()
+
+    def matching(self, matcher: PodMatcher) -> Amounts:
+        counts = self._matchers.get(matcher)
+        if counts is not None:
+            self._matchers.move_to_end(matcher)
+            return counts
+        counts = numpy.zeros(self._size, dtype=numpy.int64)
+        for row in self._rows.values():
+            for pod in self._on[row].values():
+                if matcher.matches(pod):
+                    counts[row] += 1
+        self._matchers[matcher] = counts
+        if len(self._matchers) > _MATCHERS:
+            self._matchers.popitem(last=False)
+        self._matched_by.clear()
+        return counts
+
+    def terms(self, *kinds: TermKind) -> Iterator[tuple[TermKind, Term, int, Amounts]]:
+        for (kind, term, weight), counts in self._terms.items():
+            if kind in kinds:
+                yield kind, term, weight, counts
+
+    def has_terms(self) -> bool:
+        return bool(self._terms)
+
+    def pod(self, uid: str) -> tuple[PodState, str] | None:
+        """A pod that counts somewhere, and the name of its node."""
+        name = self._where.get(uid)
+        if name is None:
+            return None
+        row = self._rows.get(name)
+        there = self._aside[name] if row is None else self._on[row]
+        return there[uid], name
+
+    # --- what changed
+
+    @property
+    def position(self) -> int:
+        """Where in the log of changes we are."""
+        return self._log_start + len(self._log)
+
+    def changes_since(self, position: int) -> list[int] | None:
+        """Rows changed since: ``row`` when its pods did, ``~row`` when the node did. None: too many."""
+        if position < self._log_start:
+            return None
+        return self._log[position - self._log_start :]
+
+    def rewind(self, position: int) -> None:
+        """All is again as it was at ``position``: nothing changed."""
+        if position >= self._log_start:
+            del self._log[position - self._log_start :]
+
+    def _changed(self, entry: int) -> None:
+        self._log.append(entry)
+        if len(self._log) > 2 * _LOGGED:
+            del self._log[:_LOGGED]
+            self._log_start += _LOGGED
+
+    # --- nodes
+
+    def set_node(self, node: Obj) -> bool:
+        """Whether anything changed that decides where pods go: heartbeats do not."""
+        name = node["metadata"]["name"]
+        row = self._rows.get(name)
+        if row is None:
+            row = self._new_row(name)
+        before = self._nodes[row]
+        self._nodes[row] = node
+        if before is not None and _room(before) == _room(node):
+            return False
+        spec, status = node.get("spec") or {}, node.get("status") or {}
+        self.unschedulable[row] = bool(spec.get("unschedulable"))
+        self._set_allocatable(row, status.get("allocatable") or {})
+        labels = node["metadata"].get("labels") or {}
+        for key, (ids, values) in self._labels.items():
+            value = labels.get(key)
+            ids[row] = -1 if value is None else values.of(value)
+        self._taints[row] = self._taint_id(spec.get("taints") or ())
+        images = status.get("images")
+        if images != ((before or {}).get("status") or {}).get("images"):
+            self._set_images(row, (before or {}).get("status") or {}, status)
+        if before is None:
+            for pod in self._aside.pop(name, {}).values():
+                self._count(row, pod, 1)
+        self._changed(~row)
+        return True
+
+    def remove_node(self, name: str) -> None:
+        """Its pods stay known: they may be seen going later, or the node coming back."""
+        row = self._rows.pop(name, None)
+        if row is None:
+            return
+        pods = dict(self._on[row])
+        for pod in pods.values():
+            self._count(row, pod, -1)
+        if pods:
+            self._aside[name] = pods
+        self._set_images(row, (self._nodes[row] or {}).get("status") or {}, {})
+        self._nodes[row] = None
+        self.live[row] = self.unschedulable[row] = False
+        for values in self._allocatable.values():
+            values[row] = 0
+        for ids, _ in self._labels.values():
+            ids[row] = -1
+        self._taints[row] = 0
+        self._free.append(row)
+        self._changed(~row)
+
+    def _new_row(self, name: str) -> int:
+        if not self._free:
+            self._grow()
+        row = self._free.pop()
+        self._rows[name] = row
+        self.live[row] = True
+        return row
+
+    def _grow(self) -> None:
+        more = self._size
+        self._free = list(range(2 * more - 1, more - 1, -1))
+        self._size *= 2
+        self._nodes += [None] * more
+        self._on += [{} for _ in range(more)]
+
+        def longer(array: Any, fill: int = 0) -> Any:
+            extra = numpy.full((*array.shape[:-1], more), fill, dtype=array.dtype)
+            return numpy.concatenate((array, extra), axis=-1)
+
+        self.live, self.unschedulable = longer(self.live), longer(self.unschedulable)
+        self.pods, self.nonzero = longer(self.pods), longer(self.nonzero)
+        self._nothing, self._taints = longer(self._nothing), longer(self._taints)
+        self._labels = {key: (longer(ids, -1), values) for key, (ids, values) in self._labels.items()}
+        for table in (self._allocatable, self._requested, self._terms):
+            for each in table:
+                table[each] = longer(table[each])  # type: ignore[index]
+        for matcher in self._matchers:
+            self._matchers[matcher] = longer(self._matchers[matcher])
+        self._matched_by.clear()
+        self.epoch += 1
+
+    def _set_allocatable(self, row: int, allocatable: Mapping[str, Any]) -> None:
+        for resource in allocatable:
+            if resource not in self._allocatable:
+                self._allocatable[resource] = numpy.zeros(self._size, dtype=numpy.int64)
+        for resource, values in self._allocatable.items():
+            given = allocatable.get(resource)
+            values[row] = 0 if given is None else amount(resource, given)
+
+    def _label(self, key: str) -> tuple[Ids, _Interned]:
+        found = self._labels.get(key)
+        if found is None:
+            values = _Interned()
+            ids = numpy.full(self._size, -1, dtype=numpy.int32)
+            for row in self._rows.values():
+                value = (self.node(row)["metadata"].get("labels") or {}).get(key)
+                if value is not None:
+                    ids[row] = values.of(value)
+            found = self._labels[key] = ids, values
+        return found
+
+    def _taint_id(self, taints: Sequence[Mapping[str, Any]]) -> int:
+        key = orjson.dumps(list(taints), option=orjson.OPT_SORT_KEYS)
+        known = len(self._taint_sets)
+        number = self._taint_ids.of(key)
+        if number == known:
+            self._taint_sets.append(tuple(taints))
+        return number
+
+    def _set_images(self, row: int, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        for image in before.get("images") or ():
+            for name in image.get("names") or ():
+                if (rows := self._images.get(name)) is not None:
+                    rows.pop(row, None)
+                    if not rows:
+                        del self._images[name]
+        for image in after.get("images") or ():
+            for name in image.get("names") or ():
+                self._images.setdefault(name, {})[row] = image.get("sizeBytes") or 0
+
+    # --- pods
+
+    def place(self, pod: PodState, node: str) -> None:
+        """The pod is, or is assumed to be, on ``node``."""
+        if (before := self._where.get(pod.uid)) is not None:
+            if before == node and self.pod(pod.uid) == (pod, node):
+                return
+            self.take_off(pod.uid)
+        self._where[pod.uid] = node
+        row = self._rows.get(node)
+        if row is None:
+            self._aside.setdefault(node, {})[pod.uid] = pod
+        else:
+            self._count(row, pod, 1)
+            self._changed(row)
+
+    def take_off(self, uid: str) -> bool:
+        """Whether it was counted anywhere."""
+        name = self._where.pop(uid, None)
+        if name is None:
+            return False
+        row = self._rows.get(name)
+        if row is None:
+            pods = self._aside[name]
+            del pods[uid]
+            if not pods:
+                del self._aside[name]
+        else:
+            self._count(row, self._on[row][uid], -1)
+            self._changed(row)
+        return True
+
+    def _count(self, row: int, pod: PodState, sign: int) -> None:
+        if sign > 0:
+            self._on[row][pod.uid] = pod
+        else:
+            del self._on[row][pod.uid]
+        self.pods[row] += sign
+        for resource, value in pod.requests.items():
+            sums = self._requested.get(resource)
+            if sums is None:
+                sums = self._requested[resource] = numpy.zeros(self._size, dtype=numpy.int64)
+            sums[row] += sign * value
+        self.nonzero[0, row] += sign * pod.nonzero[0]
+        self.nonzero[1, row] += sign * pod.nonzero[1]
+        for ip, protocol, port in pod.ports:
+            self._count_port(row, ip, (protocol, port), sign)
+        if self._matchers:
+            for counts in self._matched(pod):
+                counts[row] += sign
+        for entry in pod.terms:
+            self._count_term(row, entry, sign)
+
+    def _matched(self, pod: PodState) -> list[Amounts]:
+        kind = (pod.namespace, frozenset(pod.labels.items()), pod.leaving)
+        found = self._matched_by.get(kind)
+        if found is None:
+            if len(self._matched_by) > _KINDS:
+                self._matched_by.clear()
+            found = [counts for matcher, counts in self._matchers.items() if matcher.matches(pod)]
+            self._matched_by[kind] = found
+        return found
+
+    def _count_port(self, row: int, ip: str, port: tuple[str, int], sign: int) -> None:
+        rows = self._ports.setdefault(port, {}).setdefault(ip, {})
+        rows[row] = rows.get(row, 0) + sign
+        if not rows[row]:
+            del rows[row]
+            if not rows:
+                del self._ports[port][ip]
+                if not self._ports[port]:
+                    del self._ports[port]
+
+    def _count_term(self, row: int, entry: tuple[TermKind, Term, int], sign: int) -> None:
+        counts = self._terms.get(entry)
+        if counts is None:
+            counts = self._terms[entry] = numpy.zeros(self._size, dtype=numpy.int64)
+        counts[row] += sign
+        left = self._term_pods.get(entry, 0) + sign
+        if left:
+            self._term_pods[entry] = left
+        else:
+            del self._terms[entry], self._term_pods[entry]
+
+
+def _room(node: Obj) -> tuple[Any, ...]:
+    """All of a node that decides whether a pod fits, and how well: heartbeats are not in it."""
+    spec, status = node.get("spec") or {}, node.get("status") or {}
+    return (
+        status.get("allocatable"),
+        node["metadata"].get("labels"),
+        spec.get("taints"),
+        spec.get("unschedulable"),
+        status.get("images"),
+    )

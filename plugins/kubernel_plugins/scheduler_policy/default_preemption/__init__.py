@@ -1,0 +1,24 @@
+"""DefaultPreemption: pods of lower priority make room."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kubernel.plugin import Plugin as Base
+from kubernel.plugin import hookimpl
+
+if TYPE_CHECKING:
+    from kubernel.plugin.scheduling import PolicyFactory
+
+__all__ = ["Plugin"]
+
+
+class Plugin(Base):
+    """The ``default_preemption`` policy."""
+
+    @hookimpl
+    def kubernel_scheduler_policy(self) -> PolicyFactory:
+        from kubernel.plugin.scheduling import PolicyFactory
+        from kubernel_plugins.scheduler_policy.default_preemption.policy import DefaultPreemption
+
+        return PolicyFactory("DefaultPreemption", DefaultPreemption)

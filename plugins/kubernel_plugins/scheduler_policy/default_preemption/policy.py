@@ -1,0 +1,190 @@
+"""DefaultPreemption.
+
+Source: k8s.io/kubernetes/pkg/scheduler/framework/plugins/defaultpreemption and framework/preemption (v1.37).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy
+
+from kubernel.clock import rfc3339
+from kubernel.errors import ApiError, Conflict, NotFound
+from kubernel.objects import conditions, meta
+from kubernel.plugin.scheduling import Change, Nomination, Policy
+from kubernel_plugins.scheduler_policy.default_preemption.victims import (
+    Candidate,
+    best,
+    by_importance,
+    violating_first,
+)
+
+if TYPE_CHECKING:
+    from kubernel.client.informer import Informer
+    from kubernel.plugin.scheduling import Context, Cycle, PodState
+
+__all__ = ["DefaultPreemption"]
+
+_REASON = "PreemptionByScheduler"
+_NO_HELP = "Preemption is not helpful for scheduling"
+_NO_VICTIMS = "No preemption victims found for incoming pod"
+
+
+class DefaultPreemption(Policy):
+    """Arguments: ``minCandidateNodesPercentage`` and ``minCandidateNodesAbsolute``: how many nodes to find on
+    which preemption would help before the best of them is taken."""
+
+    name = "DefaultPreemption"
+    scope = "node object"
+
+    def __init__(self, args: Mapping[str, Any], context: Context) -> None:
+        own = ("minCandidateNodesPercentage", "minCandidateNodesAbsolute")
+        super().__init__({key: value for key, value in args.items() if key not in own}, context)
+        self._percentage, self._absolute = (
+            args.get(key, default) for key, default in zip(own, (10, 100), strict=True)
+        )
+        if not 0 <= self._percentage <= 100:
+            raise ValueError(
+                f"minCandidateNodesPercentage: Invalid value: {self._percentage}: not in valid range [0, 100]"
+            )
+        if self._absolute < 0:
+            raise ValueError(
+                f"minCandidateNodesAbsolute: Invalid value: {self._absolute}: not in valid range [0, inf)"
+            )
+        if not self._percentage and not self._absolute:
+            raise ValueError("minCandidateNodesPercentage and minCandidateNodesAbsolute cannot both be zero")
+        self._budgets: Informer | None = None
+
+    async def start(self) -> None:
+        self._budgets = self.context.client.informer("poddisruptionbudgets.v1.policy")
+        await self._budgets.synced()
+
+    def sign(self, pod: PodState) -> Any:
+        return ()
+
+    def helps(self, pod: PodState, change: Change) -> bool:
+        return change.resource == "pods" and change.type == "DELETED"
+
+    async def post_filter(self, cycle: Cycle) -> Nomination | str:
+        if refusal := self._not_eligible(cycle):
+            return f"preemption: {refusal}"
+        candidates = list(self._candidates(cycle))
+        if not candidates:
+            return self._hopeless(cycle)
+        chosen = best(candidates)
+        await self._make_room(cycle.pod, chosen)
+        return Nomination(chosen.node)
+
+    # --- whether
+
+    def _not_eligible(self, cycle: Cycle) -> str:
+        pod = cycle.pod
+        if pod.pod["spec"].get("preemptionPolicy") == "Never":
+            return "not eligible due to preemptionPolicy=Never."
+        nodes = self.context.nodes
+        row = nodes.row(meta.get(pod.pod, "status", "nominatedNodeName", default=""))
+        if row is None or cycle.lasting[row]:
+            return ""
+        for each in nodes.pods_on(row):
+            if each.priority < pod.priority and each.leaving and _was_preempted(each.pod):
+                return "not eligible due to a terminating pod on the nominated node."
+        return ""
+
+    def _hopeless(self, cycle: Cycle) -> str:
+        nodes = self.context.nodes
+        never = int((cycle.lasting & nodes.live).sum())
+        found = []
+        if nodes.count > never:
+            found.append(f"{nodes.count - never} {_NO_VICTIMS}")
+        if never:
+            found.append(f"{never} {_NO_HELP}")
+        return f"preemption: 0/{nodes.count} nodes are available: {', '.join(sorted(found))}."
+
+    # --- where
+
+    def _candidates(self, cycle: Cycle) -> Iterator[Candidate]:
+        """Nodes on which preemption would help: from one chosen by lot, until there are enough."""
+        nodes = self.context.nodes
+        rows = numpy.flatnonzero(nodes.live & ~cycle.lasting)
+        if not len(rows):
+            return
+        enough = min(max(len(rows) * self._percentage // 100, self._absolute), len(rows))
+        offset = int(self.context.rng.random() * len(rows))
+        found = harmless = 0
+        for row in numpy.roll(rows, -offset):
+            candidate = self._victims(cycle, int(row))
+            if candidate is None:
+                continue
+            yield candidate
+            found += 1
+            harmless += not candidate.violations
+            if harmless and found >= enough:
+                return
+
+    def _victims(self, cycle: Cycle, row: int) -> Candidate | None:
+        """The fewest pods that have to go: all of lower priority are taken off, then, the important ones first,
+        each that may stay is put back."""
+        pod, nodes = cycle.pod, self.context.nodes
+        lower = sorted(
+            (each for each in nodes.pods_on(row) if each.priority < pod.priority), key=by_importance
+        )
+        if not lower:
+            return None
+        with cycle.suppose(row) as there:
+            for each in lower:
+                there.take_off(each)
+            if not there.fits():
+                return None
+            victims, violations = [], 0
+            budgets = self._budgets.list() if self._budgets is not None else []
+            for each, violates in violating_first(lower, budgets):
+                there.put_back(each)
+                if not there.fits():
+                    there.take_off(each)
+                    victims.append(each)
+                    violations += violates
+        return (
+            Candidate(nodes.name(row), tuple(sorted(victims, key=by_importance)), violations)
+            if victims
+            else None
+        )
+
+    # --- how
+
+    async def _make_room(self, pod: PodState, chosen: Candidate) -> None:
+        for victim in chosen.victims:
+            await self._end(victim, pod, chosen.node)
+        for other in self.context.nominated(chosen.node):
+            # What was promised to them may not be there any more.
+            if other.priority < pod.priority:
+                await self.context.withdraw(other)
+
+    async def _end(self, victim: PodState, pod: PodState, node: str) -> None:
+        context, client = self.context, self.context.client
+        if any(each.uid == victim.uid for each in context.waiting()):
+            context.reject(victim.uid, "preempted")
+            return
+        if victim.leaving:
+            return
+        now = context.clock.time()
+        message = f"{context.scheduler_name}: preempting to accommodate a higher priority pod"
+        found, _ = conditions.set(None, "DisruptionTarget", "True", _REASON, message, rfc3339(now))
+        change = {"metadata": {"uid": victim.uid}, "status": {"conditions": found}}
+        try:
+            await client.patch(
+                "pods", victim.name, change, victim.namespace, type="strategic", subresource="status"
+            )
+            await client.delete("pods", victim.name, victim.namespace, uid=victim.uid)
+        except (NotFound, Conflict):
+            return
+        except ApiError as error:
+            context.log.warning("preempting {}/{}: {}", victim.namespace, victim.name, error.message)
+            return
+        await context.event(victim.pod, "Normal", "Preempted", f"Preempted by pod {pod.uid} on node {node}")
+
+
+def _was_preempted(pod: Mapping[str, Any]) -> bool:
+    found = conditions.find(pod, "DisruptionTarget")
+    return found is not None and found["status"] == "True" and found.get("reason") == _REASON

@@ -1,0 +1,210 @@
+"""InterPodAffinity.
+
+Source: k8s.io/kubernetes/pkg/scheduler/framework/plugins/interpodaffinity (v1.37).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy
+
+from kubernel.plugin.scheduling import MAX_SCORE, SKIP, Change, PodMatcher, Policy, Refusal
+from kubernel_plugins.scheduler_policy import domains
+
+if TYPE_CHECKING:
+    from kubernel.client.informer import Informer
+    from kubernel.plugin.scheduling import Amounts, Context, Mask, Nodes, PodState, Rows, Term
+
+__all__ = ["InterPodAffinity"]
+
+_AFFINITY = Refusal("node(s) didn't match pod affinity rules", lasting=True)
+_ANTI_AFFINITY = Refusal("node(s) didn't match pod anti-affinity rules")
+_EXISTING = Refusal("node(s) didn't satisfy existing pods anti-affinity rules")
+_ARGUMENTS = ("hardPodAffinityWeight", "ignorePreferredTermsOfExistingPods")
+
+
+@dataclass(slots=True)
+class _State:
+    """By topology key, for each domain: ``wanted`` where a pod that the term asks for is (one entry a term),
+    ``unwanted`` and ``rejecting`` where one is that keeps this pod away. ``first``: nobody anywhere is
+    what it asks for but itself."""
+
+    wanted: list[tuple[str, Mask]] = field(default_factory=list)
+    first: bool = False
+    unwanted: dict[str, Mask] = field(default_factory=dict)
+    rejecting: dict[str, Mask] = field(default_factory=dict)
+
+
+class InterPodAffinity(Policy):
+    """Arguments: ``hardPodAffinityWeight``, ``ignorePreferredTermsOfExistingPods``."""
+
+    name = "InterPodAffinity"
+    scope = "cluster"
+    refusal = _AFFINITY
+
+    def __init__(self, args: Mapping[str, Any], context: Context) -> None:
+        super().__init__({key: value for key, value in args.items() if key not in _ARGUMENTS}, context)
+        self._hard_weight = args.get("hardPodAffinityWeight", 1)
+        if not 0 <= self._hard_weight <= 100:
+            raise ValueError(
+                f"hardPodAffinityWeight: Invalid value: {self._hard_weight}: not in valid range [0-100]"
+            )
+        self._ignore_existing = bool(args.get("ignorePreferredTermsOfExistingPods"))
+        self._namespaces: Informer | None = None
+
+    async def start(self) -> None:
+        self._namespaces = self.context.client.informer("namespaces")
+        await self._namespaces.synced()
+
+    def sign(self, pod: PodState) -> Any:
+        affinity = pod.pod["spec"].get("affinity") or {}
+        return (
+            sorted(pod.labels.items()),
+            pod.namespace,
+            affinity.get("podAffinity"),
+            affinity.get("podAntiAffinity"),
+        )
+
+    # --- namespaces
+
+    def _labels_of(self, namespace: str) -> Mapping[str, str]:
+        found = self._namespaces.get(namespace) if self._namespaces is not None else None
+        return (found or {}).get("metadata", {}).get("labels") or {}
+
+    def _names(self, term: Term) -> frozenset[str]:
+        """The namespaces of a term, those that its selector selects among them."""
+        selector = term.namespace_selector
+        if selector is None or self._namespaces is None:
+            return term.namespaces
+        return term.namespaces.union(
+            each["metadata"]["name"]
+            for each in self._namespaces.list()
+            if selector.matches(each["metadata"].get("labels") or {})
+        )
+
+    def _counts(self, nodes: Nodes, *terms: Term) -> Amounts:
+        """How many pods of each node are what all ``terms`` ask for."""
+        names = self._names(terms[0]).intersection(*(self._names(term) for term in terms[1:]))
+        return nodes.matching(PodMatcher(names, tuple(term.selector for term in terms)))
+
+    # --- filter
+
+    def pre_filter(self, pod: PodState, nodes: Nodes) -> Any:
+        state = _State()
+        labels = self._labels_of(pod.namespace)
+        affinity = [term for kind, term, _ in pod.terms if kind == "affinity"]
+        if affinity:
+            counts = self._counts(nodes, *affinity)
+            state.wanted = [
+                (term.topology_key, domains.sums(nodes, term.topology_key, counts) > 0) for term in affinity
+            ]
+            state.first = not any(mask.any() for _, mask in state.wanted) and all(
+                term.matches(pod, labels) for term in affinity
+            )
+        for kind, term, _ in pod.terms:
+            if kind == "anti-affinity":
+                _join(state.unwanted, term, self._counts(nodes, term), nodes)
+        for _, term, _, there in nodes.terms("anti-affinity"):
+            if term.matches(pod, labels):
+                _join(state.rejecting, term, there, nodes)
+        return state if state.wanted or state.unwanted or state.rejecting else SKIP
+
+    def filter(self, pod: PodState, state: _State, nodes: Nodes, rows: Rows) -> Mask:
+        return (
+            _affine(state, nodes, rows)
+            & ~_in_any(state.unwanted, nodes, rows)
+            & ~_in_any(state.rejecting, nodes, rows)
+        )
+
+    def reasons(
+        self, pod: PodState, state: _State, nodes: Nodes, rows: Rows
+    ) -> Iterable[tuple[Mask, Refusal]]:
+        alone = ~_affine(state, nodes, rows)
+        yield alone, _AFFINITY
+        unwanted = _in_any(state.unwanted, nodes, rows) & ~alone
+        yield unwanted, _ANTI_AFFINITY
+        yield _in_any(state.rejecting, nodes, rows) & ~alone & ~unwanted, _EXISTING
+
+    # --- score
+
+    def pre_score(self, pod: PodState, nodes: Nodes) -> Any:
+        """For each topology key what each domain weighs."""
+        weights: dict[str, Amounts] = {}
+        for kind, term, weight in pod.terms:
+            if kind == "preferred-affinity":
+                _add(weights, term, self._counts(nodes, term) * weight, nodes)
+            elif kind == "preferred-anti-affinity":
+                _add(weights, term, self._counts(nodes, term) * -weight, nodes)
+        if not (self._ignore_existing and not pod.terms):
+            self._add_existing(weights, pod, nodes)
+        return weights or SKIP
+
+    def _add_existing(self, weights: dict[str, Amounts], pod: PodState, nodes: Nodes) -> None:
+        labels: Mapping[str, str] | None = None
+        for kind, term, weight, there in nodes.terms(
+            "affinity", "preferred-affinity", "preferred-anti-affinity"
+        ):
+            labels = self._labels_of(pod.namespace) if labels is None else labels
+            factor = (
+                self._hard_weight
+                if kind == "affinity"
+                else weight
+                if kind == "preferred-affinity"
+                else -weight
+            )
+            if factor and term.matches(pod, labels):
+                _add(weights, term, there * factor, nodes)
+
+    def score(self, pod: PodState, state: Mapping[str, Amounts], nodes: Nodes, rows: Rows) -> Amounts:
+        total = numpy.zeros_like(nodes.pods[rows])
+        for key, weights in state.items():
+            total += domains.at(nodes, key, weights, rows)
+        return total
+
+    def normalize(self, pod: PodState, state: Any, nodes: Nodes, scores: Amounts, fits: Mask) -> Amounts:
+        least, most = int(scores[fits].min()), int(scores[fits].max())
+        if most == least:
+            return numpy.zeros_like(scores)
+        return (MAX_SCORE * ((scores - least) / (most - least))).astype(numpy.int64)
+
+    def helps(self, pod: PodState, change: Change) -> bool:
+        if change.resource == "nodes":
+            return True
+        if change.resource != "pods":
+            return False
+        # A pod that came may be one it wants near; one that went, one it could not be near to.
+        return change.type != "ADDED" or any(kind == "affinity" for kind, _, _ in pod.terms)
+
+
+def _join(into: dict[str, Mask], term: Term, counts: Amounts, nodes: Nodes) -> None:
+    there = domains.sums(nodes, term.topology_key, counts) > 0
+    before = into.get(term.topology_key)
+    into[term.topology_key] = there if before is None else before | there
+
+
+def _add(into: dict[str, Amounts], term: Term, counts: Amounts, nodes: Nodes) -> None:
+    if not counts.any():
+        return
+    there = domains.sums(nodes, term.topology_key, counts)
+    before = into.get(term.topology_key)
+    into[term.topology_key] = there if before is None else before + there
+
+
+def _affine(state: _State, nodes: Nodes, rows: Rows) -> Mask:
+    """Where every term is satisfied; the first pod of its kind needs only the labels."""
+    fits = nodes.live[rows]
+    for key, there in state.wanted:
+        fits = fits & (
+            nodes.label(key)[rows] >= 0 if state.first else domains.at(nodes, key, there, rows, False)
+        )
+    return fits
+
+
+def _in_any(masks: Mapping[str, Mask], nodes: Nodes, rows: Rows) -> Mask:
+    found = numpy.zeros_like(nodes.live[rows])
+    for key, there in masks.items():
+        found |= domains.at(nodes, key, there, rows, False)
+    return found

@@ -1,0 +1,26 @@
+"""NodeResourcesBalancedAllocation: CPU and memory of a node are used evenly."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kubernel.plugin import Plugin as Base
+from kubernel.plugin import hookimpl
+
+if TYPE_CHECKING:
+    from kubernel.plugin.scheduling import PolicyFactory
+
+__all__ = ["Plugin"]
+
+
+class Plugin(Base):
+    """The ``node_resources_balanced_allocation`` policy."""
+
+    @hookimpl
+    def kubernel_scheduler_policy(self) -> PolicyFactory:
+        from kubernel.plugin.scheduling import PolicyFactory
+        from kubernel_plugins.scheduler_policy.node_resources_balanced_allocation.policy import (
+            BalancedAllocation,
+        )
+
+        return PolicyFactory("NodeResourcesBalancedAllocation", BalancedAllocation)

@@ -1,0 +1,141 @@
+"""Scoring strategies of NodeResourcesFit.
+
+Source: k8s.io/kubernetes/pkg/scheduler/framework/plugins/noderesources, least_allocated.go, most_allocated.go and
+requested_to_capacity_ratio.go (v1.37). All arithmetic is on integers, as there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy
+
+from kubernel.plugin.scheduling import MAX_SCORE
+
+if TYPE_CHECKING:
+    from kubernel.plugin.scheduling import Amounts, Mask, Nodes, PodState, Rows
+
+    Strategy = Callable[[PodState, Nodes, Rows], Amounts]
+
+__all__ = ["strategy"]
+
+_COMPARED = ("cpu", "memory")
+_BUILT_IN = ("cpu", "memory", "ephemeral-storage", "pods")
+_TEN = 10
+"""The largest score in a shape."""
+
+
+def strategy(args: Mapping[str, Any]) -> Strategy:
+    """The strategy that ``scoringStrategy`` describes; ValueError for one that does not exist."""
+    kind = args.get("type") or "LeastAllocated"
+    weights = _weights(args.get("resources"))
+    if kind == "LeastAllocated":
+        return _weighted_mean(weights, _least)
+    if kind == "MostAllocated":
+        return _weighted_mean(weights, _most)
+    if kind == "RequestedToCapacityRatio":
+        shape = (args.get("requestedToCapacityRatio") or {}).get("shape") or ()
+        return _weighted_mean(weights, _by_shape(shape), ratio=True)
+    raise ValueError(
+        f'scoringStrategy.type: Unsupported value: "{kind}": supported values: "LeastAllocated", '
+        '"MostAllocated", "RequestedToCapacityRatio"'
+    )
+
+
+def _weights(resources: Sequence[Mapping[str, Any]] | None) -> tuple[tuple[str, int], ...]:
+    if not resources:
+        return tuple((resource, 1) for resource in _COMPARED)
+    found = []
+    for entry in resources:
+        weight = entry.get("weight") or 1
+        if not 1 <= weight <= 100:
+            raise ValueError(
+                f"scoringStrategy.resources: weight of {entry.get('name')}: {weight} not in [1, 100]"
+            )
+        found.append((entry["name"], weight))
+    return tuple(found)
+
+
+def _weighted_mean(
+    weights: tuple[tuple[str, int], ...],
+    one: Callable[[Amounts, Amounts, Mask], Amounts],
+    *,
+    ratio: bool = False,
+) -> Strategy:
+    """``ratio``: rounded, and without the resources that score 0."""
+
+    def score(pod: PodState, nodes: Nodes, rows: Rows) -> Amounts:
+        total: Amounts = numpy.zeros_like(nodes.pods[rows])
+        weighed: Amounts = numpy.zeros_like(total)
+        for resource, weight in weights:
+            if resource not in _BUILT_IN and resource not in pod.requests:
+                continue
+            allocatable = nodes.allocatable(resource)[rows]
+            there = allocatable > 0
+            capacity = numpy.maximum(allocatable, 1)
+            scores = one(_used(pod, nodes, resource, rows), capacity, there)
+            counted = there & (scores > 0) if ratio else there
+            total = total + weight * numpy.where(there, scores, 0)
+            weighed = weighed + weight * counted
+        divisor = numpy.maximum(weighed, 1)
+        # Half away from zero, as Go rounds; nothing here is negative.
+        found: Amounts = (2 * total + divisor) // (2 * divisor) if ratio else total // divisor
+        return found
+
+    return score
+
+
+def _used(pod: PodState, nodes: Nodes, resource: str, rows: Rows) -> Amounts:
+    """What would be in use with the pod there."""
+    if resource in _COMPARED:
+        position = _COMPARED.index(resource)
+        compared: Amounts = nodes.nonzero[position][rows] + pod.nonzero[position]
+        return compared
+    return nodes.requested(resource)[rows] + pod.requests.get(resource, 0)
+
+
+def _least(used: Amounts, capacity: Amounts, there: Mask) -> Amounts:
+    found: Amounts = numpy.maximum(capacity - used, 0) * MAX_SCORE // capacity
+    return found
+
+
+def _most(used: Amounts, capacity: Amounts, there: Mask) -> Amounts:
+    found: Amounts = numpy.minimum(used, capacity) * MAX_SCORE // capacity
+    return found
+
+
+def _by_shape(shape: Sequence[Mapping[str, Any]]) -> Callable[[Amounts, Amounts, Mask], Amounts]:
+    """Linear between the points (utilization in percent, score 0 to 10)."""
+    points = [(entry.get("utilization", 0), entry.get("score", 0)) for entry in shape]
+    if not points:
+        raise ValueError(
+            "requestedToCapacityRatio.shape: Required value: at least one point must be specified"
+        )
+    if any(not 0 <= use <= 100 or not 0 <= score <= _TEN for use, score in points):
+        raise ValueError("requestedToCapacityRatio.shape: utilization must be 0 to 100, score 0 to 10")
+    if any(before[0] >= after[0] for before, after in pairwise(points)):
+        raise ValueError(
+            "requestedToCapacityRatio.shape: utilization values must be sorted in increasing order"
+        )
+    by_percent = numpy.array([_at(points, percent) for percent in range(101)], dtype=numpy.int64)
+
+    def score(used: Amounts, capacity: Amounts, there: Mask) -> Amounts:
+        percent = numpy.minimum(used * 100 // capacity, 100)
+        found: Amounts = by_percent[numpy.where(used > capacity, 100, percent)]
+        return found
+
+    return score
+
+
+def _at(points: Sequence[tuple[int, int]], percent: int) -> int:
+    scaled = [(use, score * (MAX_SCORE // _TEN)) for use, score in points]
+    for position, (use, score) in enumerate(scaled):
+        if percent <= use:
+            if position == 0:
+                return score
+            before_use, before = scaled[position - 1]
+            # Division truncates towards zero, as Go's does.
+            return before + int((score - before) * (percent - before_use) / (use - before_use))
+    return scaled[-1][1]

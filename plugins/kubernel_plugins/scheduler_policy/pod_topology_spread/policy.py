@@ -1,0 +1,175 @@
+"""PodTopologySpread.
+
+Source: k8s.io/kubernetes/pkg/scheduler/framework/plugins/podtopologyspread (v1.37).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy
+
+from kubernel.plugin.scheduling import MAX_SCORE, SKIP, Change, Policy, Refusal
+from kubernel_plugins.scheduler_policy import domains
+from kubernel_plugins.scheduler_policy.pod_topology_spread.constraints import (
+    HARD,
+    HOSTNAME,
+    SOFT,
+    Constraint,
+    Constraints,
+)
+
+if TYPE_CHECKING:
+    from kubernel.plugin.scheduling import Amounts, Context, Mask, Nodes, PodState, Rows
+
+__all__ = ["PodTopologySpread"]
+
+_MISSING = Refusal(
+    "node(s) didn't match pod topology spread constraints (missing required label)", lasting=True
+)
+
+
+class _Hard(NamedTuple):
+    """A constraint with, for each domain, by how much a pod there would be ahead of the emptiest one."""
+
+    constraint: Constraint
+    skews: Amounts
+    elsewhere: int
+    """The same for a domain in which no node counts."""
+
+
+class PodTopologySpread(Policy):
+    """Arguments: ``defaultConstraints`` for pods that state none, ``defaultingType`` ``System`` (the default) or
+    ``List``."""
+
+    name = "PodTopologySpread"
+    scope = "cluster"
+    refusal = Refusal("node(s) didn't match pod topology spread constraints")
+
+    def __init__(self, args: Mapping[str, Any], context: Context) -> None:
+        own = ("defaultConstraints", "defaultingType")
+        super().__init__({key: value for key, value in args.items() if key not in own}, context)
+        self._constraints = Constraints(args, context)
+
+    async def start(self) -> None:
+        await self._constraints.start()
+
+    def sign(self, pod: PodState) -> Any:
+        spec = pod.pod["spec"]
+        owners = [each.get("uid") for each in pod.pod["metadata"].get("ownerReferences") or ()]
+        return (
+            spec.get("topologySpreadConstraints"),
+            sorted(pod.labels.items()),
+            pod.namespace,
+            owners,
+            spec.get("nodeSelector"),
+            (spec.get("affinity") or {}).get("nodeAffinity"),
+            spec.get("tolerations"),
+        )
+
+    # --- filter
+
+    def pre_filter(self, pod: PodState, nodes: Nodes) -> Any:
+        constraints = self._constraints.of(pod, HARD)
+        if not constraints:
+            return SKIP
+        complete = _with_all_keys(constraints, nodes)
+        return [
+            self._skews(pod, each, complete & each.counts_nodes(pod, nodes), nodes) for each in constraints
+        ]
+
+    @staticmethod
+    def _skews(pod: PodState, constraint: Constraint, eligible: Mask, nodes: Nodes) -> _Hard:
+        key = constraint.topology_key
+        matching = domains.sums(nodes, key, nodes.matching(constraint.matcher), eligible)
+        present = domains.sums(nodes, key, eligible.astype(numpy.int64)) > 0
+        there = matching[present]
+        fewest = int(there.min()) if len(there) >= max(constraint.min_domains, 1) else 0
+        ahead = int(constraint.matches(pod)) - fewest
+        return _Hard(constraint, matching + ahead, ahead)
+
+    def filter(self, pod: PodState, state: Sequence[_Hard], nodes: Nodes, rows: Rows) -> Mask:
+        fits = nodes.live[rows]
+        for each in state:
+            key = each.constraint.topology_key
+            skews = domains.at(nodes, key, each.skews, rows)
+            fits = fits & (nodes.label(key)[rows] >= 0) & (skews <= each.constraint.max_skew)
+        return fits
+
+    def reasons(
+        self, pod: PodState, state: Sequence[_Hard], nodes: Nodes, rows: Rows
+    ) -> Iterable[tuple[Mask, Refusal]]:
+        """The first constraint that does not hold is the reason."""
+        alive = nodes.live[rows]
+        yield ~alive, self.refusal
+        for each in state:
+            key = each.constraint.topology_key
+            missing = alive & (nodes.label(key)[rows] < 0)
+            yield missing, _MISSING
+            alive = alive & ~missing
+            ahead = alive & (domains.at(nodes, key, each.skews, rows) > each.constraint.max_skew)
+            yield ahead, self.refusal
+            alive = alive & ~ahead
+
+    # --- score
+
+    def pre_score(self, pod: PodState, nodes: Nodes) -> Any:
+        return self._constraints.of(pod, SOFT) or SKIP
+
+    def score(self, pod: PodState, state: Sequence[Constraint], nodes: Nodes, rows: Rows) -> Amounts:
+        """Not yet a score: which domains count is known only with the nodes that fit."""
+        return numpy.zeros_like(nodes.pods[rows])
+
+    def normalize(
+        self, pod: PodState, state: Sequence[Constraint], nodes: Nodes, scores: Amounts, fits: Mask
+    ) -> Amounts:
+        strict = self._constraints.strict(pod)
+        complete = _with_all_keys(state, nodes) if strict else nodes.live
+        scored = fits & complete
+        if not scored.any():
+            return numpy.zeros_like(scores)
+        total = numpy.zeros(len(nodes))
+        for each in state:
+            total += self._soft(pod, each, complete, scored, nodes)
+        # Half to even and half away differ only where a sum of logarithms is exactly half: never.
+        rounded = numpy.rint(total).astype(numpy.int64)
+        least, most = int(rounded[scored].min()), int(rounded[scored].max())
+        if not most:
+            return numpy.where(scored, MAX_SCORE, 0)
+        return numpy.where(scored, MAX_SCORE * (most + least - rounded) // most, 0)
+
+    @staticmethod
+    def _soft(pod: PodState, constraint: Constraint, complete: Mask, scored: Mask, nodes: Nodes) -> Any:
+        """What one constraint adds to each node: the more pods in its domain, the more."""
+        key = constraint.topology_key
+        counts = nodes.matching(constraint.matcher)
+        has_key = nodes.label(key) >= 0
+        if key == HOSTNAME:
+            size, there = int(scored.sum()), counts
+        else:
+            candidates = domains.sums(nodes, key, scored.astype(numpy.int64)) > 0
+            # Nodes without the label are one more domain where that is allowed.
+            size = int(candidates.sum()) + bool((scored & ~has_key).any())
+            eligible = complete & constraint.counts_nodes(pod, nodes)
+            there = domains.at(nodes, key, domains.sums(nodes, key, counts, eligible), slice(None))
+        weight = math.log(size + 2)
+        return numpy.where(has_key, there * weight + (constraint.max_skew - 1), 0.0)
+
+    def helps(self, pod: PodState, change: Change) -> bool:
+        if change.resource == "nodes":
+            return True
+        if change.resource != "pods" or change.obj["metadata"].get("namespace", "") != pod.namespace:
+            return False
+        constraints = self._constraints.of(pod, HARD)
+        before = (change.old or change.obj)["metadata"].get("labels") or {}
+        after = change.obj["metadata"].get("labels") or {}
+        return any(each.selects(before) or each.selects(after) for each in constraints)
+
+
+def _with_all_keys(constraints: Sequence[Constraint], nodes: Nodes) -> Mask:
+    complete = nodes.live
+    for each in constraints:
+        complete = complete & (nodes.label(each.topology_key) >= 0)
+    return complete

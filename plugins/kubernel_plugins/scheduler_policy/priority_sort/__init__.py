@@ -1,0 +1,24 @@
+"""PrioritySort: the order of the queue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kubernel.plugin import Plugin as Base
+from kubernel.plugin import hookimpl
+
+if TYPE_CHECKING:
+    from kubernel.plugin.scheduling import PolicyFactory
+
+__all__ = ["Plugin"]
+
+
+class Plugin(Base):
+    """The ``priority_sort`` policy."""
+
+    @hookimpl
+    def kubernel_scheduler_policy(self) -> PolicyFactory:
+        from kubernel.plugin.scheduling import PolicyFactory
+        from kubernel_plugins.scheduler_policy.priority_sort.policy import PrioritySort
+
+        return PolicyFactory("PrioritySort", PrioritySort)

@@ -1,0 +1,24 @@
+"""SchedulingGates: pods behind a gate are not looked at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kubernel.plugin import Plugin as Base
+from kubernel.plugin import hookimpl
+
+if TYPE_CHECKING:
+    from kubernel.plugin.scheduling import PolicyFactory
+
+__all__ = ["Plugin"]
+
+
+class Plugin(Base):
+    """The ``scheduling_gates`` policy."""
+
+    @hookimpl
+    def kubernel_scheduler_policy(self) -> PolicyFactory:
+        from kubernel.plugin.scheduling import PolicyFactory
+        from kubernel_plugins.scheduler_policy.scheduling_gates.policy import SchedulingGates
+
+        return PolicyFactory("SchedulingGates", SchedulingGates)
