@@ -87,6 +87,11 @@ class SchedulingQueue:
     def pods(self) -> list[PodState]:
         return [waiting.pod for waiting in self._pods.values()]
 
+    def signature(self, uid: str) -> object:
+        """Of a pod that is in the queue, or popped; None of others."""
+        waiting = self._pods.get(uid)
+        return None if waiting is None else waiting.signature
+
     def __contains__(self, uid: str) -> bool:
         return uid in self._pods
 

@@ -82,7 +82,7 @@ class Scheduler:
     def evaluation(self, pod: PodState) -> Evaluation:
         """What the pod's profile says about it, now."""
         profile = self.profile(pod)
-        return profile.evaluation(profile.signature(pod))
+        return profile.evaluation(self.queue.signature(pod.uid) or profile.signature(pod))
 
     @property
     def held(self) -> WaitingPods:

@@ -42,29 +42,24 @@ class BalancedAllocation(Policy):
         return resources if any(pod.requests.get(resource) for resource in resources) else SKIP
 
     def score(self, pod: PodState, state: list[str], nodes: Nodes, rows: Rows) -> Amounts:
-        shares = []
+        shares, there = [], []
         for resource in state:
             allocatable = nodes.allocatable(resource)[rows]
             used = nodes.requested(resource)[rows] + pod.requests.get(resource, 0)
-            shares.append(
-                numpy.where(
-                    allocatable > 0, numpy.minimum(used / numpy.maximum(allocatable, 1), 1.0), numpy.nan
-                )
-            )
+            there.append(allocatable > 0)
+            shares.append(numpy.minimum(used / numpy.maximum(allocatable, 1), 1.0))
         if len(shares) == 2:
             # A resource that the node does not have leaves one share, which deviates from nothing.
-            deviation: Any = numpy.nan_to_num(abs((shares[0] - shares[1]) / 2))
+            deviation: Any = abs(shares[0] - shares[1]) / 2 * (there[0] & there[1])
         else:
-            deviation = _deviation(numpy.stack(shares))
+            deviation = _deviation(numpy.stack(shares), numpy.stack(there))
         scores: Amounts = ((1 - deviation) * MAX_SCORE).astype(numpy.int64)
         return scores
 
 
-def _deviation(shares: Any) -> Any:
-    """Standard deviation over the shares that are numbers; of two of them half their distance."""
-    there = ~numpy.isnan(shares)
-    known = numpy.where(there, shares, 0.0)
+def _deviation(shares: Any, there: Any) -> Any:
+    """Standard deviation over the shares of what is there."""
     count = numpy.maximum(there.sum(axis=0), 1)
-    mean = known.sum(axis=0) / count
-    squares = (numpy.where(there, known - mean, 0.0) ** 2).sum(axis=0)
+    mean = (shares * there).sum(axis=0) / count
+    squares = ((shares - mean) ** 2 * there).sum(axis=0)
     return numpy.sqrt(squares / count)
