@@ -355,14 +355,17 @@ class Policy:
     """What an answer about one node depends on beside the pod: the node object alone, also the pods on that
     node, or anything. The narrower, the less is computed again after each placement."""
 
+    arguments: ClassVar[frozenset[str]] = frozenset()
+    """Names of what it takes in ``pluginConfig``."""
+
     refusal: ClassVar[Refusal] = Refusal("node(s) were refused")
     """For policies that have just one reason."""
 
     def __init__(self, args: Mapping[str, Any], context: Context) -> None:
-        """``args`` as in ``PolicyFactory.build``; this one is for policies without arguments."""
+        """``args`` as in ``PolicyFactory.build``; ValueError for one that is not among ``arguments``."""
         self.context = context
-        if args:
-            raise ValueError(f"{self.name} takes no arguments: {', '.join(sorted(args))}")
+        if unknown := sorted(args.keys() - self.arguments):
+            raise ValueError(f"{self.name} does not take {', '.join(unknown)}")
 
     async def start(self) -> None:
         """Begin to watch what it needs beside pods and nodes; synced when this returns."""

@@ -38,13 +38,12 @@ class DefaultPreemption(Policy):
 
     name = "DefaultPreemption"
     scope = "node object"
+    arguments = frozenset(("minCandidateNodesPercentage", "minCandidateNodesAbsolute"))
 
     def __init__(self, args: Mapping[str, Any], context: Context) -> None:
-        own = ("minCandidateNodesPercentage", "minCandidateNodesAbsolute")
-        super().__init__({key: value for key, value in args.items() if key not in own}, context)
-        self._percentage, self._absolute = (
-            args.get(key, default) for key, default in zip(own, (10, 100), strict=True)
-        )
+        super().__init__(args, context)
+        self._percentage = args.get("minCandidateNodesPercentage", 10)
+        self._absolute = args.get("minCandidateNodesAbsolute", 100)
         if not 0 <= self._percentage <= 100:
             raise ValueError(
                 f"minCandidateNodesPercentage: Invalid value: {self._percentage}: not in valid range [0, 100]"

@@ -23,7 +23,6 @@ __all__ = ["InterPodAffinity"]
 _AFFINITY = Refusal("node(s) didn't match pod affinity rules", lasting=True)
 _ANTI_AFFINITY = Refusal("node(s) didn't match pod anti-affinity rules")
 _EXISTING = Refusal("node(s) didn't satisfy existing pods anti-affinity rules")
-_ARGUMENTS = ("hardPodAffinityWeight", "ignorePreferredTermsOfExistingPods")
 
 
 @dataclass(slots=True)
@@ -44,9 +43,10 @@ class InterPodAffinity(Policy):
     name = "InterPodAffinity"
     scope = "cluster"
     refusal = _AFFINITY
+    arguments = frozenset(("hardPodAffinityWeight", "ignorePreferredTermsOfExistingPods"))
 
     def __init__(self, args: Mapping[str, Any], context: Context) -> None:
-        super().__init__({key: value for key, value in args.items() if key not in _ARGUMENTS}, context)
+        super().__init__(args, context)
         self._hard_weight = args.get("hardPodAffinityWeight", 1)
         if not 0 <= self._hard_weight <= 100:
             raise ValueError(

@@ -29,11 +29,12 @@ class NodeAffinity(Policy):
 
     name = "NodeAffinity"
     scope = "node object"
+    arguments = frozenset(("addedAffinity",))
     refusal = Refusal("node(s) didn't match Pod's node affinity/selector", lasting=True)
 
     def __init__(self, args: Mapping[str, Any], context: Context) -> None:
         added = args.get("addedAffinity") or {}
-        super().__init__({key: value for key, value in args.items() if key != "addedAffinity"}, context)
+        super().__init__(args, context)
         required = added.get(_REQUIRED)
         self._added = None if required is None else {"nodeSelector": None, "required": required}
         self._added_preferred = _weighted(added.get(_PREFERRED))

@@ -23,9 +23,10 @@ class BalancedAllocation(Policy):
 
     name = "NodeResourcesBalancedAllocation"
     scope = "node"
+    arguments = frozenset(("resources",))
 
     def __init__(self, args: Mapping[str, Any], context: Context) -> None:
-        super().__init__({key: value for key, value in args.items() if key != "resources"}, context)
+        super().__init__(args, context)
         given = args.get("resources") or ({"name": "cpu"}, {"name": "memory"})
         self._resources = tuple(entry["name"] for entry in given)
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["NodeResourcesFit"]
 
-_ARGUMENTS = {"scoringStrategy", "ignoredResources", "ignoredResourceGroups"}
-
 
 class NodeResourcesFit(Policy):
     """Arguments: ``scoringStrategy``, ``ignoredResources``, ``ignoredResourceGroups`` (extended resources that
@@ -27,9 +25,10 @@ class NodeResourcesFit(Policy):
 
     name = "NodeResourcesFit"
     scope = "node"
+    arguments = frozenset(("scoringStrategy", "ignoredResources", "ignoredResourceGroups"))
 
     def __init__(self, args: Mapping[str, Any], context: Context) -> None:
-        super().__init__({key: value for key, value in args.items() if key not in _ARGUMENTS}, context)
+        super().__init__(args, context)
         self._strategy = strategy(args.get("scoringStrategy") or {})
         self._ignored = frozenset(args.get("ignoredResources") or ())
         self._ignored_groups = frozenset(args.get("ignoredResourceGroups") or ())

@@ -46,11 +46,11 @@ class PodTopologySpread(Policy):
 
     name = "PodTopologySpread"
     scope = "cluster"
+    arguments = frozenset(("defaultConstraints", "defaultingType"))
     refusal = Refusal("node(s) didn't match pod topology spread constraints")
 
     def __init__(self, args: Mapping[str, Any], context: Context) -> None:
-        own = ("defaultConstraints", "defaultingType")
-        super().__init__({key: value for key, value in args.items() if key not in own}, context)
+        super().__init__(args, context)
         self._constraints = Constraints(args, context)
 
     async def start(self) -> None:
