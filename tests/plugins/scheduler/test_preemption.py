@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -185,3 +186,13 @@ def test_a_wrong_configuration_is_the_state_of_the_scheduler(
     (state,) = (each for each in cluster.kernel.plugins if each.label == "scheduler/default")
     assert state.phase == "failed"
     assert words in state.error
+
+
+def test_a_configuration_file_is_read_with_the_care_of_our_own(cluster_factory: Any, tmp_path: Path) -> None:
+    file = tmp_path / "scheduler.yaml"
+    file.write_text("profiles: []\nprofiles: []\n")
+    cluster = start(cluster_factory, configurationFile=str(file))
+    (state,) = (each for each in cluster.kernel.plugins if each.label == "scheduler/default")
+    assert state.phase == "failed"
+    assert f"{file}:2" in state.error
+    assert "profiles" in state.error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -15,11 +16,12 @@ LEASES = "leases.v1.coordination.k8s.io"
 
 
 class Line:
-    """A client whose connection can be cut."""
+    """A client whose connection can be cut, and whose bindings can be kept on the way."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
         self.cut = False
+        self.keeps_bindings = False
 
     def __getattr__(self, name: str) -> Any:
         call = getattr(self._client, name)
@@ -27,6 +29,8 @@ class Line:
             return call
 
         async def through(*args: Any, **options: Any) -> Any:
+            if self.keeps_bindings and options.get("subresource") == "binding":
+                await asyncio.Event().wait()
             if self.cut:
                 raise ServiceUnavailable("the network is away")
             return await call(*args, **options)
@@ -61,11 +65,11 @@ class OwnHandle:
 
 
 class Scheduler:
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, settings: Settings | None = None) -> None:
         self.cluster = cluster
         self.tasks: list[Any] = []
         self.handle = OwnHandle(cluster.kernel.plugin("scheduler", "default").handle, self.tasks)
-        self.plugin = Plugin(Settings(), self.handle)
+        self.plugin = Plugin(settings or Settings(), self.handle)
         cluster.run(self.plugin.start())
         cluster.settle()
 
@@ -154,3 +158,25 @@ def test_a_leader_that_comes_back_knows_what_it_had_not_bound(pair: Any) -> None
     cluster.clock.advance("1m")
     table = first.plugin.scheduler.table
     assert list(table.pods_on(table.row("node-1"))) == []
+
+
+def test_pods_that_wait_for_a_binding_of_others_are_not_lost_with_the_lease(cluster: Cluster) -> None:
+    cluster.faults.crash("scheduler", "default")
+    alone = Scheduler(cluster, Settings(parallel_binds=1))
+    cluster.create(pod("first"))
+    cluster.clock.advance(1)
+    assert bound(cluster, "first")
+    alone.line.keeps_bindings = True
+    names = [f"p{number}" for number in range(4)]
+    for name in names:
+        cluster.create(pod(name))
+    cluster.settle()
+    # One binding is on the way, another pod has its node and waits for its turn.
+    assert len(alone.plugin.scheduler.queue.taken()) == 2
+    alone.line.cut = True
+    cluster.clock.advance("1m")
+    assert alone.plugin.scheduler.queue.taken() == []
+    alone.line.cut = alone.line.keeps_bindings = False
+    cluster.clock.advance("2m")
+    assert all(bound(cluster, name) for name in names)
+    alone.stop()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -76,16 +76,9 @@ class SchedulingQueue:
     def __len__(self) -> int:
         return len(self._pods)
 
-    def counts(self) -> Mapping[str, int]:
-        """Pods in each part."""
-        found = dict.fromkeys(("active", "backoff", "unschedulable", "gated"), 0)
-        for waiting in self._pods.values():
-            if waiting.place in found:
-                found[waiting.place] += 1
-        return found
-
-    def pods(self) -> list[PodState]:
-        return [waiting.pod for waiting in self._pods.values()]
+    def taken(self) -> list[PodState]:
+        """Pods that were popped or placed, and are neither removed nor back."""
+        return [each.pod for each in self._pods.values() if each.place in ("out", "placed")]
 
     def signature(self, uid: str) -> object:
         """Of a pod that is in the queue, or popped; None of others."""

@@ -57,7 +57,7 @@ class Scheduler:
         self._parallel_binds = parallel_binds
         self.table = NodeTable()
         self.nominations = Nominations()
-        self._held = WaitingPods(self._clock)
+        self.held = WaitingPods(self._clock)
         self._contexts = {
             each.scheduler_name: SchedulerContext(self, handle, client, recorders(each.scheduler_name))
             for each in settings.profiles
@@ -84,10 +84,6 @@ class Scheduler:
         profile = self.profile(pod)
         return profile.evaluation(self.queue.signature(pod.uid) or profile.signature(pod))
 
-    @property
-    def held(self) -> WaitingPods:
-        return self._held
-
     # --- life
 
     async def follow(self) -> None:
@@ -108,17 +104,22 @@ class Scheduler:
             remove()
         self._unlisten.clear()
         self.queue.close()
-        self._held.close()
+        self.held.close()
         for profile in self._profiles.values():
             for policy in profile.policies.values():
                 await policy.stop()
 
     async def work(self) -> None:
         binds = asyncio.Semaphore(self._parallel_binds)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._flush(), name="scheduler flush")
-            while True:
-                await self._schedule(await self.queue.pop(), group, binds)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._flush(), name="scheduler flush")
+                while True:
+                    await self._schedule(await self.queue.pop(), group, binds)
+        finally:
+            # Whoever was between the queue and its binding waits again; what was bound, the informer will tell.
+            for pod in self.queue.taken():
+                self._unassume(pod, self.profile(pod))
 
     async def _flush(self) -> None:
         while True:
@@ -139,11 +140,11 @@ class Scheduler:
         if type == "DELETED" or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
             self.queue.remove(uid)
             self.nominations.remove(uid)
-            self._held.reject(uid, "pod deleted")
+            self.held.reject(uid, "pod deleted")
             if self.table.take_off(uid):
                 self.queue.changed(Change("pods", "DELETED", pod, old))
         elif node := pod["spec"].get("nodeName"):
-            self._on_bound_pod(uid, node, type, pod, old)
+            self._on_bound_pod(uid, node, pod, old)
         elif self._is_ours(pod):
             state = pod_state(pod)
             self.queue.add(state)
@@ -153,14 +154,14 @@ class Scheduler:
         else:
             self.queue.remove(uid)
 
-    def _on_bound_pod(self, uid: str, node: str, type: EventType, pod: Obj, old: Obj | None) -> None:
+    def _on_bound_pod(self, uid: str, node: str, pod: Obj, old: Obj | None) -> None:
         self.queue.remove(uid)
         self.nominations.remove(uid)
-        bound = type != "ADDED" and old is not None and old["spec"].get("nodeName") == node
-        if bound and old is not None and _placing(old) == _placing(pod):
+        before = old if old is not None and old["spec"].get("nodeName") == node else None
+        if before is not None and _placing(before) == _placing(pod):
             return
         self.table.place(pod_state(pod), node)
-        self.queue.changed(Change("pods", "MODIFIED" if bound else "ADDED", pod, old if bound else None))
+        self.queue.changed(Change("pods", "ADDED" if before is None else "MODIFIED", pod, before))
 
     def _is_ours(self, pod: Obj) -> bool:
         name = pod["spec"].get("schedulerName") or "default-scheduler"
@@ -181,7 +182,7 @@ class Scheduler:
         self.table.place(pod, node)
         refusal = self._reserve(pod, node, profile)
         if refusal:
-            await self._give_up(pod, node, profile, refusal)
+            await self._give_up(pod, profile, refusal)
             return
         await binds.acquire()
         group.create_task(self._bind(pod, node, profile, binds), name=f"bind {pod.namespace}/{pod.name}")
@@ -199,13 +200,13 @@ class Scheduler:
             elif answer:
                 return answer
         if waits:
-            self._held.hold(pod, min(waits))
+            self.held.hold(pod, min(waits))
         return ""
 
     async def _bind(self, pod: PodState, node: str, profile: Profile, binds: asyncio.Semaphore) -> None:
         try:
-            if refusal := await self._held.wait(pod.uid):
-                await self._give_up(pod, node, profile, refusal)
+            if refusal := await self.held.wait(pod.uid):
+                await self._give_up(pod, profile, refusal)
                 return
             for policy in profile.at("pre_bind"):
                 if (done := policy.pre_bind(pod, node)) is not None:
@@ -214,12 +215,8 @@ class Scheduler:
                 answer = policy.bind(pod, node)
                 if inspect.isawaitable(answer) and await answer:
                     break
-        except asyncio.CancelledError:
-            # No longer the leader, or stopping: whether it was bound, the informer will tell.
-            self._unassume(pod, node, profile)
-            raise
         except ApiError as error:
-            await self._give_up(pod, node, profile, error.message)
+            await self._give_up(pod, profile, error.message)
             return
         finally:
             binds.release()
@@ -228,16 +225,18 @@ class Scheduler:
         message = f"Successfully assigned {pod.namespace}/{pod.name} to {node}"
         await self._contexts[profile.scheduler_name].event(pod.pod, "Normal", "Scheduled", message)
 
-    async def _give_up(self, pod: PodState, node: str, profile: Profile, why: str) -> None:
-        if self._unassume(pod, node, profile):
+    async def _give_up(self, pod: PodState, profile: Profile, why: str) -> None:
+        if self._unassume(pod, profile):
             context = self._contexts[profile.scheduler_name]
             await context.event(pod.pod, "Warning", "FailedScheduling", why)
 
-    def _unassume(self, pod: PodState, node: str, profile: Profile) -> bool:
+    def _unassume(self, pod: PodState, profile: Profile) -> bool:
         """The pod was not bound as intended; whether it still waits for a node."""
-        self._held.forget(pod.uid)
-        for policy in reversed(profile.at("reserve")):
-            policy.unreserve(pod, node)
+        self.held.forget(pod.uid)
+        assumed = self.table.pod(pod.uid)
+        if assumed is not None:
+            for policy in reversed(profile.at("reserve")):
+                policy.unreserve(pod, assumed[1])
         current = self._pods.get(pod.name, pod.namespace)
         if current is not None and meta.uid(current) == pod.uid and current["spec"].get("nodeName"):
             return False

@@ -157,9 +157,6 @@ class NodeTable:
             if kind in kinds:
                 yield kind, term, weight, counts
 
-    def has_terms(self) -> bool:
-        return bool(self._terms)
-
     def pod(self, uid: str) -> tuple[PodState, str] | None:
         """A pod that counts somewhere, and the name of its node."""
         name = self._where.get(uid)
