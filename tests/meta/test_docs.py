@@ -164,7 +164,13 @@ def _default(field: dataclasses.Field[Any]) -> str:
         return "required"
     if isinstance(value, Path):
         value = str(value)
-    return json.dumps(value, default=list)
+    return json.dumps(value, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {camel_case(each.name): getattr(value, each.name) for each in dataclasses.fields(value)}
+    return list(value)
 
 
 def _row(role: str, name: str, readme: str, settings: type) -> str:

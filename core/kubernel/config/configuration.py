@@ -39,6 +39,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "namespace_lifecycle",
         "limitranger",
         "serviceaccount",
+        "pod_security",
         "priority",
         "default_tolerations",
         "mutating_policy",
