@@ -81,10 +81,11 @@ class Documents:
             if chosen in SWAGGER_PROTOBUF:
                 return _reply(exchange, openapi.v2_protobuf(), SWAGGER_PROTOBUF[-1])
             return _reply(exchange, openapi.v2(), JSON)
-        self._negotiator.choose(accept, shapes=False)
         if path == "/openapi/v3":
+            # Upstream writes it in JSON whatever is accepted, and clients of protobuf rely on that.
             return _reply(exchange, openapi.v3_index(), JSON)
         if path.startswith("/openapi/v3/"):
+            first_accepted(accept, (JSON,))
             return _reply(exchange, openapi.v3(path[len("/openapi/v3/") :]), JSON, "hash=" in exchange.query)
         raise NotFound.for_path()
 
