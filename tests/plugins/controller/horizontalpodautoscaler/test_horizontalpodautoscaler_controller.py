@@ -419,7 +419,8 @@ def test_a_failing_metric_does_not_keep_another_from_growing_but_from_shrinking(
         "FailedGetExternalMetric",
         (
             "the HPA was unable to compute the replica count: failed to get external metric jobs: "
-            "unable to get external metric default/jobs/nil: unable to fetch metrics from external metrics API: there is no such metric"
+            "unable to get external metric default/jobs/nil: "
+            "unable to fetch metrics from external metrics API: there is no such metric"
         ),
     )
 
