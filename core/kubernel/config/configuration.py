@@ -49,7 +49,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "validating_webhook",
         "resourcequota",
     ),
-    "api": ("http",),
+    "api": ("http", "metrics"),
     "controller": (
         "bootstrap",
         "apiregistration",
@@ -64,6 +64,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "statefulset",
         "job",
         "cronjob",
+        "horizontalpodautoscaler",
         "ttlafterfinished",
         "endpoints",
         "endpointslice",
@@ -96,7 +97,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "runtime": ("process",),
     "node": ("kubelet",),
     "proxy": ("userspace",),
-    "cli": ("cluster", "history"),
+    "cli": ("cluster", "history", "schedule"),
 }
 """What runs when the configuration does not name a role: parts of kubernel's own distribution. The
 order is the one in which plugins start and hooks are called."""
