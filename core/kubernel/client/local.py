@@ -17,6 +17,7 @@ from kubernel.client.interface import ObjectList, PatchType, Propagation
 from kubernel.client.naming import component_name, parse_resource
 from kubernel.errors import ApiError, BadRequest, Forbidden, NotFound
 from kubernel.registry.attributes import Attributes, Decision
+from kubernel.registry.conversion import is_storage
 from kubernel.registry.operations import ListOptions, WatchOptions
 from kubernel.registry.request import DeleteOptions, WriteOptions
 from kubernel.store.records import ADDED, EventType, Obj, Record
@@ -88,7 +89,7 @@ class LocalClient:
         self._check("get", type, namespace, name)
         if at:
             return self._view(await self._registry.get_at(type, namespace, name, at), type)
-        return self._view(self._registry.get(type, namespace, name), type)
+        return self._view(await self._registry.read(type, namespace, name), type)
 
     async def list(
         self,
@@ -303,7 +304,9 @@ class LocalClient:
 
     def _stored(self, type: ResourceType) -> bool:
         """Whether the stored objects are already in this type's group and version."""
-        return type.version == type.storage_version and type.storage_group in (None, type.group)
+        return is_storage(type) or (
+            type.version == type.storage_version and type.storage_group in (None, type.group)
+        )
 
     def _view(self, record: Record, type: ResourceType) -> Obj:
         if self._stored(type):
