@@ -39,6 +39,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "namespace_lifecycle",
         "limitranger",
         "serviceaccount",
+        "pod_security",
         "priority",
         "default_tolerations",
         "mutating_policy",
@@ -95,7 +96,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "runtime": ("process",),
     "node": ("kubelet",),
     "proxy": ("userspace",),
-    "cli": ("cluster", "history"),
+    "cli": ("cluster", "history", "schedule"),
 }
 """What runs when the configuration does not name a role: parts of kubernel's own distribution. The
 order is the one in which plugins start and hooks are called."""

@@ -35,7 +35,8 @@ _ADDRESS = "127.0.0.1"
 @dataclass(frozen=True, slots=True)
 class Settings:
     """``name`` gets the node's number, from 1, at ``{}``. Delays are seconds: from bound to running,
-    from running to ready, from deleted to gone (never longer than the grace period)."""
+    from running to ready, from deleted to gone (never longer than the grace period). ``adopt``: play the pods of
+    nodes that others registered, too."""
 
     nodes: int = 1
     name: str = "node-{}"
@@ -48,6 +49,7 @@ class Settings:
     stop_delay: float = 0.0
     heartbeat: float = 10.0
     workers: int = 16
+    adopt: bool = False
 
 
 class Plugin(BasePlugin):
@@ -74,7 +76,10 @@ class Plugin(BasePlugin):
 
     @hookimpl
     def kubernel_node_streams(self, node: str) -> NodeStreams | None:
-        return _Streams() if node in self._names else None
+        return _Streams() if self._plays(node) else None
+
+    def _plays(self, node: str) -> bool:
+        return node in self._names or (self.settings.adopt and bool(node))
 
     async def start(self) -> None:
         """Register the nodes; pods follow in the background."""
@@ -220,7 +225,7 @@ class Plugin(BasePlugin):
         self._unlisten = informer.add_listener(self._observe)
 
     def _observe(self, type: EventType, pod: Obj, _old: Obj | None) -> None:
-        if pod["spec"].get("nodeName") not in self._names:
+        if not self._plays(pod["spec"].get("nodeName") or ""):
             return
         metadata = pod["metadata"]
         if type == DELETED:
@@ -248,7 +253,7 @@ class Plugin(BasePlugin):
             key = self._queue.popleft()
             self._queued.discard(key)
             pod = informer.get(key[1], key[0])
-            if pod is None or pod["spec"].get("nodeName") not in self._names:
+            if pod is None or not self._plays(pod["spec"].get("nodeName") or ""):
                 continue
             try:
                 await self._look(client, pod)

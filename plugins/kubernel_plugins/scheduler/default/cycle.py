@@ -321,7 +321,16 @@ class Evaluation:
                 now = now & ~mask
             passed = now
 
-    def explain(self, pod: PodState) -> dict[str, dict[str, Any]]:
+    def _refusals_at(self, pod: PodState, row: int) -> dict[str, list[str]]:
+        """What the policies say against one node as the table is now."""
+        found: dict[str, list[str]] = {}
+        for policy, state in self._asked(pod, self._filters):
+            for mask, refusal in _reasons(policy, pod, state, self._table):
+                if mask[row]:
+                    found.setdefault(policy.name, []).append(refusal.text)
+        return found
+
+    def explain(self, pod: PodState, nominations: Nominations | None = None) -> dict[str, dict[str, Any]]:
         """For every node: ``refusals`` (policy -> its texts, of all policies), ``scores`` (policy -> 0 to 100,
         for nodes that fit) and ``total``, weights counted."""
         self.update(pod)
@@ -344,7 +353,12 @@ class Evaluation:
         for policy, state in self._asked(pod, self._filters):
             for mask, refusal in _reasons(policy, pod, state, table):
                 refuse(policy, mask, refusal.text)
-        fits = self.fitting(pod)
+        fits = self.fitting(pod, nominations)
+        for promised_row, promised in nominations.against(pod, table) if nominations else ():
+            entry = found[table.name(promised_row)]
+            if not fits[promised_row] and not entry["refusals"]:
+                with _on_node(table, promised_row, promised):
+                    entry["refusals"] = self._refusals_at(pod, promised_row)
         for scorer in self._scorers if fits.any() else ():
             scores = (
                 self._late_score(pod, scorer, fits)

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
-from kubernel.errors import ApiError, Conflict, NotFound
+from kubernel.errors import ApiError, Conflict, KubernelError, NotFound
 from kubernel.objects import conditions, meta
-from kubernel.plugin.scheduling import Change, Nomination, Wait
+from kubernel.plugin.scheduling import Change, Explanation, Nomination, Wait
 from kubernel_plugins.scheduler.default.context import SchedulerContext, Supposed
 from kubernel_plugins.scheduler.default.messages import unschedulable
 from kubernel_plugins.scheduler.default.nominations import Nominations
@@ -83,6 +83,28 @@ class Scheduler:
         """What the pod's profile says about it, now."""
         profile = self.profile(pod)
         return profile.evaluation(self.queue.signature(pod.uid) or profile.signature(pod))
+
+    def explain(self, namespace: str, name: str) -> Explanation:
+        """As ``Explainer``; to be called after ``follow``."""
+        obj = self._pods.get(name, namespace)
+        if obj is None:
+            raise NotFound.for_object("pods", "", name)
+        wanted = obj["spec"].get("schedulerName") or "default-scheduler"
+        if wanted not in self._profiles:
+            raise KubernelError(f'pod "{name}" is for the scheduler "{wanted}", which has no profile here')
+        free = {key: value for key, value in obj["spec"].items() if key != "nodeName"}
+        pod, profile = pod_state({**obj, "spec": free}), self._profiles[wanted]
+        there = self.table.pod(pod.uid)
+        self.table.take_off(pod.uid)
+        try:
+            nodes = profile.new_evaluation().explain(pod, self.nominations)
+        finally:
+            if there is not None:
+                self.table.place(*there)
+        gates = {
+            policy.name: text for policy in profile.at("pre_enqueue") if (text := policy.pre_enqueue(pod))
+        }
+        return Explanation(wanted, obj["spec"].get("nodeName") or "", gates, profile.weights, nodes)
 
     # --- life
 
