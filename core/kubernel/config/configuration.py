@@ -48,7 +48,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "validating_webhook",
         "resourcequota",
     ),
-    "api": ("http",),
+    "api": ("http", "metrics"),
     "controller": (
         "bootstrap",
         "apiregistration",
@@ -64,6 +64,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "statefulset",
         "job",
         "cronjob",
+        "horizontalpodautoscaler",
         "ttlafterfinished",
         "endpoints",
         "endpointslice",
