@@ -85,8 +85,6 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "node_resources_fit",
         "volume_restrictions",
         "node_volume_limits",
-        "volume_binding",
-        "volume_zone",
         "pod_topology_spread",
         "inter_pod_affinity",
         "default_preemption",
