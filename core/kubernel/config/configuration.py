@@ -48,7 +48,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "validating_webhook",
         "resourcequota",
     ),
-    "api": ("http",),
+    "api": ("http", "metrics"),
     "controller": (
         "bootstrap",
         "apiregistration",
@@ -63,6 +63,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "statefulset",
         "job",
         "cronjob",
+        "horizontalpodautoscaler",
         "ttlafterfinished",
         "endpoints",
         "endpointslice",

@@ -53,7 +53,7 @@ class Registry(TypeTable):
         self.rng = rng
         self._bus = bus
         self.protobuf: Codec | None = None
-        """Decodes protobuf bodies of the built-in types; set by the plugin that registers them."""
+        """Protobuf bodies of the built-in types; set by the plugin that registers them."""
         self._admission = admission
         self._reader = Reader(store, bus)
         self._writer = Writer(store, clock, rng, admission)
@@ -179,6 +179,19 @@ class Registry(TypeTable):
         await self._admission.admit(request)
         await self._admission.validate(request)
         return record
+
+    def message(self, record: Record, type: ResourceType) -> bytes:
+        """The object as a protobuf message of ``type``'s version, made once for a record. KeyError for a type
+        without messages."""
+        assert self.protobuf is not None  # noqa: S101 - who calls has looked
+        forms = record.forms
+        if forms is None:
+            forms = record.forms = {}
+        message = forms.get(type.api_version)
+        if message is None:
+            obj = from_storage(type, record.read())
+            message = forms[type.api_version] = self.protobuf.message(type.api_version, type.kind, obj)
+        return message
 
     def encode(self, record: Record, type: ResourceType) -> bytes:
         """The object's JSON in ``type``'s version: the stored bytes where that is the stored one."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kubernel.objects import selectors
 from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.strategies.base import Builtin, field
+from kubernel_plugins.api.builtin.strategies.job_policies import validate_indexes, validate_policies
 from kubernel_plugins.api.builtin.strategies.templates import (
     default_template,
     not_negative,
@@ -45,14 +46,7 @@ def _validate_job_spec(spec: Obj, path: str) -> list[Cause]:
     found = not_negative(spec, path, *_COUNTS)
     template = spec.get("template") or {}
     found += validate_template(template, f"{path}.template", restart=_RESTART)
-    indexed = spec.get("completionMode") == "Indexed"
-    if indexed and spec.get("completions") is None:
-        found.append(causes.required(f"{path}.completions", "when completion mode is Indexed"))
-    per_index = spec.get("backoffLimitPerIndex")
-    if per_index is not None and not indexed:
-        found.append(
-            causes.invalid(f"{path}.backoffLimitPerIndex", per_index, "requires indexed completion mode")
-        )
+    found += validate_indexes(spec, path) + validate_policies(spec, path)
     if spec.get("podFailurePolicy") and field(template, "spec", "restartPolicy") != "Never":
         found.append(
             causes.invalid(
