@@ -85,6 +85,8 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "node_affinity",
         "node_ports",
         "node_resources_fit",
+        "volume_restrictions",
+        "node_volume_limits",
         "pod_topology_spread",
         "inter_pod_affinity",
         "default_preemption",
