@@ -16,7 +16,7 @@ from kubernel.client.informer import Informer, InformerFactory
 from kubernel.client.interface import ObjectList, PatchType, Propagation
 from kubernel.client.naming import component_name, parse_resource
 from kubernel.errors import ApiError, BadRequest, Forbidden, NotFound
-from kubernel.registry.attributes import Attributes, Decision
+from kubernel.registry.attributes import Attributes, Decision, demanded
 from kubernel.registry.conversion import is_storage
 from kubernel.registry.operations import ListOptions, WatchOptions
 from kubernel.registry.request import DeleteOptions, WriteOptions
@@ -299,7 +299,7 @@ class LocalClient:
             type.plural,
             subresource,
             namespace,
-            name,
+            name or demanded(fields, "metadata.name"),
             label_selector=labels,
             field_selector=fields,
         )

@@ -34,11 +34,12 @@ T = TypeVar("T")
 DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "store": ("sqlite",),
     "types": ("builtin", "custom"),
-    "auth": ("x509", "token", "serviceaccount", "anonymous", "rbac"),
+    "auth": ("x509", "token", "serviceaccount", "anonymous", "node", "rbac"),
     "admission": (
         "namespace_lifecycle",
         "limitranger",
         "serviceaccount",
+        "node_restriction",
         "pod_security",
         "priority",
         "default_tolerations",

@@ -267,6 +267,13 @@ class Watch:
         """What a bookmark may say now."""
         return self._cursor.revision
 
+    def poll(self) -> list[WatchItem]:
+        """What is ready now, possibly nothing. Raises as ``next``."""
+        try:
+            return self._select(self._cursor.poll())
+        except TooOld:
+            raise _watch_expired(self._cursor.revision, self._store.oldest) from None
+
     async def next(self) -> list[WatchItem]:
         while True:
             try:

@@ -34,7 +34,7 @@ from kubernel.registry import metadata
 from kubernel.registry.apply import apply_object, track_update
 from kubernel.registry.conversion import from_storage, is_stored, read_record, store_form
 from kubernel.registry.decoding import decode
-from kubernel.registry.defaulting import apply_defaults
+from kubernel.registry.defaulting import complete_object
 from kubernel.registry.operations import PatchType, Result
 from kubernel.registry.patch import json_patch, merge_patch, strategic_patch
 from kubernel.registry.request import Request, UserInfo, WriteOptions
@@ -44,10 +44,10 @@ from kubernel.store.records import Key, Record
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Callable
 
     from kubernel.clock import Clock
     from kubernel.registry.operations import Admission
-    from kubernel.registry.schema import Node
     from kubernel.registry.types import ResourceType, Subresource
     from kubernel.store import ObjectStore
     from kubernel.store.records import Obj
@@ -95,10 +95,7 @@ class Writer:
         if type.create is not None:
             metadata.check_kind(type, obj)
             decode(request, type.schema(), obj, raw)
-            answer = type.create(request)
-            if inspect.isawaitable(answer):
-                answer = await answer
-            return Result(_unstored(type, answer), True, warnings=tuple(request.warnings), obj=answer)
+            return await self._handled(request, type.create)
         if "create" not in type.verbs:
             raise MethodNotSupported.for_verb(type.plural, type.group, "create")
         metadata.check_kind(type, obj)
@@ -121,7 +118,7 @@ class Writer:
         if generated:
             meta["name"] = names.generate(base, self.rng)
         request.name = meta.get("name") or ""
-        _complete(type, node, obj)
+        complete_object(type, node, obj)
         await self.admission.admit(request)
         obj = request.obj = self._after_admission(request)
         type.strategy.prepare_for_create(request, obj)
@@ -178,7 +175,13 @@ class Writer:
         if sub.handler is None:
             raise MethodNotSupported.for_verb(request.type.plural, request.type.group, "create")
         metadata.check_kind(request.type, obj, sub.kind.api_version, sub.kind.kind)
-        answer = sub.handler(request)
+        return await self._handled(request, sub.handler)
+
+    async def _handled(self, request: Request, handler: Callable[[Request], Any]) -> Result:
+        """What is answered and not stored: reviews, bindings, evictions, token requests."""
+        await self.admission.admit(request)
+        await self.admission.validate(request)
+        answer = handler(request)
         if inspect.isawaitable(answer):
             answer = await answer
         return Result(_unstored(request.type, answer), True, warnings=tuple(request.warnings), obj=answer)
@@ -267,7 +270,7 @@ class Writer:
         old = request.old = from_storage(type, before.obj)
         meta = obj["metadata"]
         metadata.stamp_update(meta, old["metadata"])
-        _complete(type, node, obj)
+        complete_object(type, node, obj)
         complete = orjson.dumps(obj)
         await self.admission.admit(request)
         obj = request.obj = self._after_admission(request, complete)
@@ -547,7 +550,7 @@ class Writer:
         if obj is None:
             raise InternalError("admission removed the object")
         if not complete or orjson.dumps(obj) != complete:
-            _complete(request.type, request.type.schema(), obj)
+            complete_object(request.type, request.type.schema(), obj)
         return obj
 
     def _track(self, request: Request, old: Obj | None, obj: Obj) -> None:
@@ -572,15 +575,6 @@ class Writer:
             request.warn(request.type.deprecation)
         for text in request.type.strategy.warnings(request, obj):
             request.warn(text)
-
-
-def _complete(type: ResourceType, node: Node, obj: Obj) -> None:
-    """Fill in what is absent. A built-in type's ``spec`` is a struct in Go: it is always there."""
-    properties = node.properties
-    if not type.custom and properties and "spec" in properties and obj.get("spec") is None:
-        obj["spec"] = {}
-    apply_defaults(node, obj)
-    type.strategy.default(obj)
 
 
 def _subresource(type: ResourceType, name: str, verb: str) -> Subresource:

@@ -13,7 +13,7 @@ from kubernel.errors import (
     StoreFull,
     TooManyRequests,
 )
-from kubernel.registry.attributes import Attributes
+from kubernel.registry.attributes import Attributes, demanded
 
 from . import query as q
 from .connect import Connector
@@ -359,8 +359,8 @@ class Api:
         labels = fields = ""
         if query:
             labels, fields = q.one(query, "labelSelector"), q.one(query, "fieldSelector")
-            if not name and fields.startswith("metadata.name=") and "," not in fields:
-                name = fields[14:].lstrip("=")
+            if not name and fields:
+                name = demanded(fields, "metadata.name")
         self.gate.authorize(
             Attributes(
                 user, verb, target.group, target.version, target.resource, target.subresource,

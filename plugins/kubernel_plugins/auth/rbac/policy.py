@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .rules import Rule, compile_rules
+from kubernel_plugins.auth.rules import Rule, compile_rules
 
 if TYPE_CHECKING:
     from kubernel.registry.attributes import Attributes

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kubernel.registry.attributes import Attributes
+    from kubernel.registry.request import UserInfo
 
-__all__ = ["Rule", "compile_rules", "covers"]
+__all__ = ["NODE_RULES", "Rule", "allows", "compile_rules", "covers", "node_name", "parse_rule"]
+
+
+_NODE = "system:node:"
 
 
 class Rule:
@@ -62,6 +66,13 @@ class Rule:
             if values:
                 told[key] = sorted(values)
         return told
+
+
+def node_name(user: UserInfo) -> str | None:
+    """The node that ``user`` is; empty when it is one that does not say which; None for others."""
+    if not user.name.startswith(_NODE) or "system:nodes" not in user.groups:
+        return None
+    return user.name[len(_NODE) :]
 
 
 def compile_rules(rules: Iterable[Mapping[str, Any]] | None) -> tuple[Rule, ...]:
@@ -122,3 +133,45 @@ def _includes(mine: Rule, piece: Rule) -> bool:
     if not mine.matches_resource(group, plural, subresource):
         return False
     return not mine.names or (bool(piece.names) and piece.names <= mine.names)
+
+
+def parse_rule(text: str) -> dict[str, Any]:
+    """A PolicyRule written ``verbs | groups: resources | names``, or ``verbs | /path …``; the core group is
+    empty, ``a,b:`` are two groups."""
+    parts = [part.strip() for part in text.split("|")]
+    verbs, what = parts[0].split(), parts[1]
+    if ":" not in what:
+        return {"verbs": verbs, "nonResourceURLs": what.split()}
+    groups, _, resources = what.partition(":")
+    rule: dict[str, Any] = {
+        "verbs": verbs,
+        "apiGroups": groups.split(",") if groups else [""],
+        "resources": resources.split(),
+    }
+    if len(parts) > 2:
+        rule["resourceNames"] = parts[2].split()
+    return rule
+
+
+NODE_RULES = (
+    "create | authentication.k8s.io: tokenreviews",
+    "create | authorization.k8s.io: localsubjectaccessreviews subjectaccessreviews",
+    "get list watch | : services configmaps secrets pods",
+    "create get patch update list watch | : nodes",
+    "patch update | : nodes/status pods/status",
+    "create patch update | ,events.k8s.io: events",
+    "create delete | : pods",
+    "create | : pods/eviction serviceaccounts/token",
+    "get | : persistentvolumeclaims persistentvolumes endpoints",
+    "get patch update | : persistentvolumeclaims/status",
+    "create get list watch | certificates.k8s.io: certificatesigningrequests podcertificaterequests",
+    "get list watch | certificates.k8s.io: clustertrustbundles",
+    "create delete get patch update | coordination.k8s.io: leases",
+    "get | storage.k8s.io: volumeattachments",
+    "get list watch | storage.k8s.io: csidrivers",
+    "create delete get patch update | storage.k8s.io: csinodes",
+    "get list watch | node.k8s.io: runtimeclasses",
+    "get | resource.k8s.io: resourceclaims",
+    "create delete deletecollection get list patch update watch | resource.k8s.io: resourceslices",
+)
+"""What nodes do. The node authorizer narrows it to what concerns each; the role ``system:node`` has it as a whole."""
