@@ -90,7 +90,7 @@ class LocalClient:
         type = self._resolve(resource)
         self._check("get", type, namespace, name, subresource)
         if subresource:
-            record, view = self._registry.get_subresource(type, namespace, name, subresource)
+            record, view = await self._registry.get_subresource(type, namespace, name, subresource)
             return self._view(record, type) if view is None else view
         if at:
             return self._view(await self._registry.get_at(type, namespace, name, at), type)
