@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "store": ("sqlite",),
-    "types": ("builtin",),
+    "types": ("builtin", "custom"),
     "auth": ("x509", "token", "serviceaccount", "anonymous", "node", "rbac"),
     "admission": (
         "namespace_lifecycle",
@@ -53,6 +53,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "controller": (
         "bootstrap",
         "apiregistration",
+        "customresources",
         "flowcontrol",
         "namespace",
         "serviceaccount",
