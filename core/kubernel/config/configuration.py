@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "store": ("sqlite",),
-    "types": ("builtin",),
+    "types": ("builtin", "custom"),
     "auth": ("x509", "token", "serviceaccount", "anonymous", "node", "rbac"),
     "admission": (
         "namespace_lifecycle",
@@ -53,6 +53,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "controller": (
         "bootstrap",
         "apiregistration",
+        "customresources",
         "flowcontrol",
         "namespace",
         "serviceaccount",
@@ -85,6 +86,8 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "node_affinity",
         "node_ports",
         "node_resources_fit",
+        "volume_restrictions",
+        "node_volume_limits",
         "pod_topology_spread",
         "inter_pod_affinity",
         "default_preemption",

@@ -32,7 +32,7 @@ from kubernel.errors import (
 from kubernel.objects import names
 from kubernel.registry import metadata
 from kubernel.registry.apply import apply_object, track_update
-from kubernel.registry.conversion import from_storage, to_storage
+from kubernel.registry.conversion import from_storage, is_stored, read_record, store_form
 from kubernel.registry.decoding import decode
 from kubernel.registry.defaulting import complete_object
 from kubernel.registry.operations import PatchType, Result
@@ -128,6 +128,7 @@ class Writer:
             metadata.validate_new(type, obj["metadata"], causes)
             causes += validate(node, obj)
             causes += type.strategy.validate_create(request, obj)
+            causes += type.strategy.validate_last(request, obj, None, causes)
             if causes:
                 raise Invalid.for_object(type.kind, type.group, request.name, causes)
             await self.admission.validate(request)
@@ -145,7 +146,7 @@ class Writer:
             committed = not request.dry_run
         finally:
             type.strategy.finish(request, obj, committed=committed)
-        return Result(record, True, warnings=tuple(request.warnings))
+        return Result(await read_record(type, record), True, warnings=tuple(request.warnings))
 
     def _exists(self, request: Request, generated: bool, key: Key) -> AlreadyExists:
         type = request.type
@@ -161,7 +162,7 @@ class Writer:
 
     async def _insert(self, request: Request, obj: Obj) -> Record:
         type = request.type
-        stored = to_storage(type, obj)
+        stored = await store_form(type, obj)
         key = Key(type.resource, request.namespace, request.name)
         if request.dry_run:
             if (there := self.store.get(key)) is not None:
@@ -265,7 +266,8 @@ class Writer:
     async def _replace(self, request: Request, obj: Obj, current: Record, *, tracked: bool = False) -> Result:
         """The pipeline from decoded object to stored record, for an existing object."""
         type, node = request.type, request.type.schema()
-        old = request.old = from_storage(type, current.obj)
+        before = await read_record(type, current)
+        old = request.old = from_storage(type, before.obj)
         meta = obj["metadata"]
         metadata.stamp_update(meta, old["metadata"])
         complete_object(type, node, obj)
@@ -277,25 +279,26 @@ class Writer:
         try:
             causes: list[Cause] = []
             metadata.validate_update(obj["metadata"], old["metadata"], causes)
-            causes += validate(node, obj)
+            causes += validate(node, obj, old)
             causes += type.strategy.validate_update(request, obj, old)
+            causes += type.strategy.validate_last(request, obj, old, causes)
             if causes:
                 raise Invalid.for_object(type.kind, type.group, request.name, causes)
             await self.admission.validate(request)
             self._warn(request, obj)
             if not tracked:
                 self._track(request, old, obj)
-            if obj == old:
-                return Result(current, warnings=tuple(request.warnings))
+            if obj == old and await is_stored(type, obj, current):
+                return Result(before, warnings=tuple(request.warnings))
             record = await self._store_update(request, obj, current)
             committed = not request.dry_run
         finally:
             type.strategy.finish(request, obj, committed=committed)
-        return Result(record, warnings=tuple(request.warnings))
+        return Result(await read_record(type, record), warnings=tuple(request.warnings))
 
     async def _store_update(self, request: Request, obj: Obj, current: Record) -> Record:
         type = request.type
-        stored = to_storage(type, obj)
+        stored = await store_form(type, obj)
         meta = obj["metadata"]
         last = (
             "deletionTimestamp" in meta
@@ -346,7 +349,8 @@ class Writer:
         """None when somebody else wrote in between."""
         assert sub.write is not None  # noqa: S101 - the caller looked
         assert sub.read is not None  # noqa: S101 - comes with write
-        obj = own(sub.write(from_storage(type, current.obj), view))
+        before = await read_record(type, current)
+        obj = own(sub.write(from_storage(type, before.obj), view))
         key = current.key
         request = Request(user, verb, type, key.namespace, key.name, sub.name, options, obj=obj)
         try:
@@ -397,7 +401,8 @@ class Writer:
                 raise NotFound.for_object(type.plural, type.group, name)
             if sub is not None and sub.write is not None:
                 assert sub.read is not None  # noqa: S101 - comes with write
-                view = self._patched(sub.read(from_storage(type, current.obj)), None, patch_type, body)
+                before = await read_record(type, current)
+                view = self._patched(sub.read(from_storage(type, before.obj)), None, patch_type, body)
                 result = await self._write_view(user, type, current, sub, view, options, "patch")
                 if result is not None:
                     return result
@@ -416,7 +421,7 @@ class Writer:
         self, request: Request, current: Record, patch_type: PatchType, body: Any
     ) -> Result:
         type, node = request.type, request.type.schema()
-        live = from_storage(type, current.obj)
+        live = from_storage(type, (await read_record(type, current)).obj)
         options = request.options
         if patch_type == "apply":
             merged = apply_object(
@@ -428,7 +433,7 @@ class Writer:
                 subresource=request.subresource,
                 now=rfc3339(self.clock.time()),
                 force=options.force,
-                reset=_not_written_by(request),
+                reset=request.resets,
             )
             obj = own(merged)
         else:
@@ -524,7 +529,7 @@ class Writer:
             subresource=request.subresource,
             now=rfc3339(self.clock.time()),
             force=request.options.force,
-            reset=_not_written_by(request),
+            reset=request.resets,
         )
         obj = request.obj = own(obj)
         request.old = None
@@ -557,7 +562,7 @@ class Writer:
             api_version=request.type.api_version,
             subresource=request.subresource,
             now=rfc3339(self.clock.time()),
-            reset=_not_written_by(request),
+            reset=request.resets,
         )
         if managed:
             obj["metadata"]["managedFields"] = managed
@@ -570,13 +575,6 @@ class Writer:
             request.warn(request.type.deprecation)
         for text in request.type.strategy.warnings(request, obj):
             request.warn(text)
-
-
-def _not_written_by(request: Request) -> tuple[str, ...]:
-    """The fields that the request's endpoint resets: nobody gets to own them through it."""
-    if request.subresource == "status":
-        return ("spec",)
-    return ("status",) if not request.subresource and "status" in request.type.subresources else ()
 
 
 def _subresource(type: ResourceType, name: str, verb: str) -> Subresource:

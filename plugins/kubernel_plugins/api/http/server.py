@@ -97,6 +97,8 @@ class Api:
             )
             if not self.gate.allows(asked):
                 return None
+            if type.converter is not None:
+                return None
             shape = shape_for(form, self.registry, type, {})
             body = shape.one(self.registry.get(type, target.namespace, target.name))
         except Exception:  # whatever it is, it happens again where it is reported
@@ -283,7 +285,7 @@ class Api:
                 raise MethodNotSupported.for_verb(type.plural, type.group, verb)
             version, exact = q.get_version(query) if query else ("", False)
             if version in ("", "0"):
-                record = self.registry.get(type, namespace, target.name)
+                record = await self.registry.read(type, namespace, target.name)
             else:
                 record = await self.registry.get_at(type, namespace, target.name, version, exact=exact)
             body = shape.one(record)
@@ -334,7 +336,9 @@ class Api:
             raise MethodNotSupported.for_verb(type.plural, type.group, verb)
         if verb == "get":
             namespace = target.namespace if type.namespaced else ""
-            record, view = self.registry.get_subresource(type, namespace, target.name, target.subresource)
+            record, view = await self.registry.get_subresource(
+                type, namespace, target.name, target.subresource
+            )
             shaped = shape_for(form, self.registry, type, query)
             body = shaped.one(record) if view is None else shaped.view(view, sub.columns)
             return Reply(200, body, shaped.head)
