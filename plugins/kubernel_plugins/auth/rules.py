@@ -3,6 +3,7 @@ k8s.io/api/rbac/v1 (``*`` is all; ``*/scale`` that subresource of all; ``/api/*`
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,17 @@ if TYPE_CHECKING:
     from kubernel.registry.attributes import Attributes
     from kubernel.registry.request import UserInfo
 
-__all__ = ["NODE_RULES", "Rule", "allows", "compile_rules", "covers", "node_name", "parse_rule"]
+__all__ = [
+    "NODE_RULES",
+    "Rule",
+    "Ruleset",
+    "allows",
+    "compile_rules",
+    "covers",
+    "node_name",
+    "parse_rule",
+    "permission",
+]
 
 
 _NODE = "system:node:"
@@ -87,6 +98,53 @@ def compile_rules(rules: Iterable[Mapping[str, Any]] | None) -> tuple[Rule, ...]
         )
         for rule in rules or ()
     )
+
+
+_LARGEST = 1024
+"""Permissions that a rule is taken apart into; a larger one is matched as it is."""
+
+
+class Ruleset:
+    """The rules of a role, ready to be asked: permissions without wildcards are looked up, not matched."""
+
+    __slots__ = ("_exact", "_wild", "rules")
+
+    def __init__(self, rules: tuple[Rule, ...]) -> None:
+        self.rules = rules
+        self._wild: list[Rule] = []
+        self._exact: dict[str, bool | frozenset[str]] = {}
+        for rule in rules:
+            if rule.urls:
+                continue
+            count = len(rule.verbs) * len(rule.groups) * len(rule.resources)
+            if count > _LARGEST or any("*" in part for part in (*rule.verbs, *rule.groups, *rule.resources)):
+                self._wild.append(rule)
+                continue
+            for verb, group, resource in itertools.product(rule.verbs, rule.groups, rule.resources):
+                key = permission(verb, group, resource)
+                known = self._exact.get(key, frozenset())
+                if known is not True:
+                    self._exact[key] = not rule.names or known | rule.names  # type: ignore[operator]
+
+    def grants(self, key: str, asked: Attributes) -> bool | frozenset[str]:
+        """True, False, or the names for which it does. ``key`` is ``asked``'s permission."""
+        granted = self._exact.get(key, False)
+        if granted is True or not self._wild:
+            return granted
+        names: set[str] = set()
+        for rule in self._wild:
+            if rule.matches_verb(asked.verb) and rule.matches_resource(
+                asked.group, asked.resource, asked.subresource
+            ):
+                if not rule.names:
+                    return True
+                names |= rule.names
+        return frozenset(names).union(granted or ()) or False
+
+
+def permission(verb: str, group: str, resource: str) -> str:
+    """``resource`` with its subresource: ``pods/log``."""
+    return f"{verb} {group} {resource}"
 
 
 def allows(rule: Rule, attributes: Attributes) -> bool:
