@@ -83,9 +83,14 @@ class LocalClient:
 
     # --- reading
 
-    async def get(self, resource: str, name: str, namespace: str = "", *, at: str = "") -> Obj:
+    async def get(
+        self, resource: str, name: str, namespace: str = "", *, at: str = "", subresource: str = ""
+    ) -> Obj:
         type = self._resolve(resource)
-        self._check("get", type, namespace, name)
+        self._check("get", type, namespace, name, subresource)
+        if subresource:
+            record, view = self._registry.get_subresource(type, namespace, name, subresource)
+            return self._view(record, type) if view is None else view
         if at:
             return self._view(await self._registry.get_at(type, namespace, name, at), type)
         return self._view(self._registry.get(type, namespace, name), type)

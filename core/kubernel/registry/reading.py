@@ -62,7 +62,10 @@ class Reader:
         self._batch = _Batch()
 
     def get(self, type: ResourceType, namespace: str, name: str) -> Record:
-        record = self.store.get(Key(type.resource, namespace, name))
+        if type.source is not None:
+            record = next(iter(_made(type, namespace, name)), None)
+        else:
+            record = self.store.get(Key(type.resource, namespace, name))
         if record is None:
             raise NotFound.for_object(type.plural, type.group, name)
         return record
@@ -109,6 +112,8 @@ class Reader:
     async def _first_source(
         self, type: ResourceType, namespace: str, options: ListOptions
     ) -> tuple[Sequence[Record], int]:
+        if type.source is not None:
+            return _made(type, namespace), self.store.revision
         listing_namespace = namespace or None
         if options.resource_version not in ("", "0"):
             wanted = parse_resource_version(options.resource_version)
@@ -135,6 +140,8 @@ class Reader:
     async def _page_source(
         self, type: ResourceType, namespace: str, revision: int, start: tuple[str, str]
     ) -> tuple[Sequence[Record], int]:
+        if type.source is not None:
+            return _made(type, namespace), self.store.revision
         listing_namespace = namespace or None
         if revision in (self.store.revision, -1):
             listing = self.store.list(type.resource, listing_namespace)
@@ -183,6 +190,19 @@ class Reader:
         except TooNew:
             raise _too_large(since, self.store.revision) from None
         return Watch(cursor, selection, initial, self.store, self._batch)
+
+
+def _made(type: ResourceType, namespace: str, name: str = "") -> list[Record]:
+    """The objects of a virtual type, in list order."""
+    if type.source is None:
+        return []
+    found = []
+    for obj in type.source(namespace, name):
+        metadata = obj["metadata"]
+        key = Key(type.resource, metadata.get("namespace", ""), metadata["name"])
+        found.append(Record(key, 0, 0, orjson.dumps(obj), obj))
+    found.sort(key=lambda record: record.key)
+    return found
 
 
 def _watch_expired(since: int, oldest: int) -> Expired:

@@ -6,7 +6,7 @@ A plugin describes each type once with a ``ResourceType`` and gives it to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -204,6 +204,9 @@ class ResourceType:
     """Text of the Warning sent with every use of this version."""
     create: Callable[[Request], Any] | None = None
     """For virtual types (reviews): answers POST, nothing is stored. ``(request) -> Obj``, awaitable."""
+    source: Callable[[str, str], Iterable[Obj]] | None = None
+    """For virtual types that are read (metrics): ``source(namespace, name)`` gives the objects that there are now,
+    an empty namespace or name those of all; nothing is stored and nothing can be watched."""
     check_name: Callable[[str], list[str]] = check_dns1123_subdomain
     """What is wrong with a name, in upstream's words; empty for a good one."""
     custom: bool = False

@@ -39,6 +39,7 @@ _ROLES: dict[str, tuple[str, ...]] = {
         "create | authorization.k8s.io: subjectaccessreviews",
     ),
     "system:service-account-issuer-discovery": ("get | /.well-known/openid-configuration /openid/v1/jwks",),
+    "system:metrics-server": (f"{_R} | : nodes pods",),
     "system:kube-aggregator": (f"{_R} | : endpoints services",),
     "system:kube-dns": (f"{_LW} | : endpoints services",),
     "system:kubelet-api-admin": (
@@ -141,6 +142,7 @@ _AGGREGATES: dict[str, tuple[str, tuple[str, ...]]] = {
             f"{_ALL} | {_GROUP}: rolebindings roles",
         ),
     ),
+    "system:aggregated-metrics-reader": ("view", (f"{_R} | metrics.k8s.io: nodes pods",)),
     "system:aggregate-to-edit": (
         "edit",
         (
@@ -332,6 +334,7 @@ _BINDINGS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "system:kube-scheduler": ("system:kube-scheduler", ("User system:kube-scheduler",)),
     "system:volume-scheduler": ("system:volume-scheduler", ("User system:kube-scheduler",)),
+    "system:metrics-server": ("system:metrics-server", ("ServiceAccount metrics-server",)),
     "system:kube-dns": ("system:kube-dns", ("ServiceAccount kube-dns",)),
     # Until a node authorizer narrows it to each node's own objects, nodes have the role as a whole.
     "system:node": ("system:node", ("Group system:nodes",)),

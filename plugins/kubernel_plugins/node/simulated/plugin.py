@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from kubernel.clock import micro_time, rfc3339
 from kubernel.errors import AlreadyExists, ApiError, BadRequest, Conflict, NotFound, PluginError
 from kubernel.plugin import Plugin as BasePlugin
 from kubernel.plugin import hookimpl
+from kubernel.plugin.contract import NodeUsage
 from kubernel.store.records import DELETED
 from kubernel_plugins.node.simulated.pod import Delays, SimulatedPod
 from kubernel_plugins.simulation import script_of
@@ -73,6 +74,8 @@ class Plugin(BasePlugin):
         self._informer: Informer | None = None
         self._client: Client | None = None
         self._unlisten: Any = None
+        self._spent: dict[str, float] = dict.fromkeys(self._names, 0.0)
+        """CPU seconds of all pods that a node has had."""
 
     @hookimpl
     def kubernel_node_streams(self, node: str) -> NodeStreams | None:
@@ -80,6 +83,29 @@ class Plugin(BasePlugin):
 
     def _plays(self, node: str) -> bool:
         return node in self._names or (self.settings.adopt and bool(node))
+
+    @hookimpl
+    def kubernel_node_usage(self) -> Iterable[NodeUsage] | None:
+        if self._informer is None:
+            return None
+        now = self.handle.clock.time()
+        pods: dict[str, dict[str, dict[str, tuple[float, int]]]] = {name: {} for name in self._names}
+        for pod in self._informer.list():
+            node, uid = pod["spec"].get("nodeName"), pod["metadata"]["uid"]
+            record = self._pods.get(uid)
+            if record is None or node not in pods:
+                continue
+            pods[node][uid], spent = record.usage(pod, now)
+            self._spent[node] += spent
+        return [
+            NodeUsage(
+                node,
+                self._spent[node],
+                sum(held for used in found.values() for _, held in used.values()),
+                found,
+            )
+            for node, found in pods.items()
+        ]
 
     async def start(self) -> None:
         """Register the nodes; pods follow in the background."""
