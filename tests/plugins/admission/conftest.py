@@ -1,4 +1,4 @@
-"""A cluster with little in it, and a webhook server that forgets after each test."""
+"""A webhook server for a module's ``cluster``, which forgets after each test."""
 
 from __future__ import annotations
 
@@ -8,15 +8,6 @@ import pytest
 from webhook_kit import WebhookServer
 
 from kubernel.testing import Cluster
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with Cluster(
-        {"plugins": {"controller": ["bootstrap", "serviceaccount"], "scheduler": [], "node": []}},
-        real_time=True,
-    ) as cluster:
-        yield cluster
 
 
 @pytest.fixture(scope="module")

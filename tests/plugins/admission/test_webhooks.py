@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,15 @@ from kubernel.errors import ApiError, BadRequest
 from kubernel.registry.request import UserInfo, WriteOptions
 from kubernel.store.records import Key
 from kubernel.testing import Cluster
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with Cluster(
+        {"plugins": {"controller": ["bootstrap", "serviceaccount"], "scheduler": [], "node": []}},
+        real_time=True,
+    ) as cluster:
+        yield cluster
 
 
 def refused(cluster: Cluster, obj: dict[str, Any]) -> ApiError:
