@@ -33,12 +33,13 @@ T = TypeVar("T")
 
 DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "store": ("sqlite",),
-    "types": ("builtin",),
-    "auth": ("x509", "token", "serviceaccount", "anonymous", "rbac"),
+    "types": ("builtin", "custom"),
+    "auth": ("x509", "token", "serviceaccount", "anonymous", "node", "rbac"),
     "admission": (
         "namespace_lifecycle",
         "limitranger",
         "serviceaccount",
+        "node_restriction",
         "pod_security",
         "priority",
         "default_tolerations",
@@ -52,6 +53,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "controller": (
         "bootstrap",
         "apiregistration",
+        "customresources",
         "flowcontrol",
         "namespace",
         "serviceaccount",

@@ -145,7 +145,7 @@ class Hooks:
                 return decision
             if decision.reason and decision.reason not in reasons:
                 reasons.append(decision.reason)
-        return Decision(False, ", ".join(reasons))
+        return Decision(False, ", ".join(reasons), final=False)
 
     @property
     def authorizes(self) -> bool:

@@ -10,6 +10,8 @@ from kubernel.errors import Cause
 
 __all__ = [
     "duplicate",
+    "forbidden",
+    "internal",
     "invalid",
     "not_supported",
     "render",
@@ -45,6 +47,14 @@ def required(field: str, detail: str = "") -> Cause:
 
 def invalid(field: str, value: Any, detail: str) -> Cause:
     return Cause("FieldValueInvalid", f"Invalid value: {show(value)}: {detail}", field)
+
+
+def forbidden(field: str, detail: str) -> Cause:
+    return Cause("FieldValueForbidden", f"Forbidden: {detail}", field)
+
+
+def internal(field: str, detail: str) -> Cause:
+    return Cause("InternalError", f"Internal error: {detail}", field)
 
 
 def type_invalid(field: str, value: Any, detail: str) -> Cause:

@@ -27,6 +27,7 @@ __all__ = [
     "check_namespace",
     "stamp_new",
     "stamp_update",
+    "validate_metadata",
     "validate_new",
     "validate_update",
 ]
@@ -163,6 +164,13 @@ def validate_update(meta: dict[str, Any], old: dict[str, Any], causes: list[Caus
                 )
             )
     _validate_common(meta, causes, old)
+
+
+def validate_metadata(meta: dict[str, Any]) -> list[Cause]:
+    """What is wrong with the metadata of an object that is no resource: names apart."""
+    found: list[Cause] = []
+    _validate_common(meta, found)
+    return found
 
 
 def _validate_common(meta: dict[str, Any], causes: list[Cause], old: dict[str, Any] | None = None) -> None:

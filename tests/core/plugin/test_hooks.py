@@ -119,10 +119,11 @@ def test_kubernel_authorize_stops_at_the_first_answer() -> None:
 
 def test_nobody_answers_is_a_denial_with_everyones_reasons() -> None:
     hooks = registered(
-        ask(Decision(False, "no role", final=False)), ask(Decision(False, "no node", final=False))
+        ask(Decision(False, "no role", final=False)),
+        ask(Decision(False, "no node", final=False), final=False),
     )
-    assert hooks.authorize(ATTRIBUTES) == Decision(False, "no role, no node")
-    assert registered().authorize(ATTRIBUTES) == Decision(False)
+    assert hooks.authorize(ATTRIBUTES) == Decision(False, "no role, no node", final=False)
+    assert registered().authorize(ATTRIBUTES) == Decision(False, final=False)
     assert hooks.authorizes
     assert not registered().authorizes
 

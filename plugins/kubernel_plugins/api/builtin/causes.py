@@ -7,7 +7,7 @@ from typing import Any
 
 from kubernel.errors import Cause
 from kubernel.registry import causes
-from kubernel.registry.causes import duplicate, invalid, required, show, too_long
+from kubernel.registry.causes import duplicate, forbidden, invalid, required, show, too_long
 
 __all__ = [
     "FIELD_IMMUTABLE",
@@ -21,10 +21,6 @@ __all__ = [
 ]
 
 FIELD_IMMUTABLE = "field is immutable"
-
-
-def forbidden(field: str, detail: str) -> Cause:
-    return Cause("FieldValueForbidden", f"Forbidden: {detail}", field)
 
 
 def not_found(field: str, value: Any) -> Cause:

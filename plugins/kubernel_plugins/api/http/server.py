@@ -13,7 +13,7 @@ from kubernel.errors import (
     StoreFull,
     TooManyRequests,
 )
-from kubernel.registry.attributes import Attributes
+from kubernel.registry.attributes import Attributes, demanded
 
 from . import query as q
 from .connect import Connector
@@ -96,6 +96,8 @@ class Api:
                 user, "get", target.group, target.version, target.resource, "", target.namespace, target.name
             )
             if not self.gate.allows(asked):
+                return None
+            if type.converter is not None:
                 return None
             shape = shape_for(form, self.registry, type, {})
             body = shape.one(self.registry.get(type, target.namespace, target.name))
@@ -283,7 +285,7 @@ class Api:
                 raise MethodNotSupported.for_verb(type.plural, type.group, verb)
             version, exact = q.get_version(query) if query else ("", False)
             if version in ("", "0"):
-                record = self.registry.get(type, namespace, target.name)
+                record = await self.registry.read(type, namespace, target.name)
             else:
                 record = await self.registry.get_at(type, namespace, target.name, version, exact=exact)
             body = shape.one(record)
@@ -334,7 +336,9 @@ class Api:
             raise MethodNotSupported.for_verb(type.plural, type.group, verb)
         if verb == "get":
             namespace = target.namespace if type.namespaced else ""
-            record, view = self.registry.get_subresource(type, namespace, target.name, target.subresource)
+            record, view = await self.registry.get_subresource(
+                type, namespace, target.name, target.subresource
+            )
             shaped = shape_for(form, self.registry, type, query)
             body = shaped.one(record) if view is None else shaped.view(view, sub.columns)
             return Reply(200, body, shaped.head)
@@ -355,8 +359,8 @@ class Api:
         labels = fields = ""
         if query:
             labels, fields = q.one(query, "labelSelector"), q.one(query, "fieldSelector")
-            if not name and fields.startswith("metadata.name=") and "," not in fields:
-                name = fields[14:].lstrip("=")
+            if not name and fields:
+                name = demanded(fields, "metadata.name")
         self.gate.authorize(
             Attributes(
                 user, verb, target.group, target.version, target.resource, target.subresource,
