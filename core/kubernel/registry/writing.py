@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GENERATE_NAME_TRIES", "PATCH_TRIES", "Writer", "own"]
 
+Handler = Callable[[Request], Any]
 GENERATE_NAME_TRIES = 8
 PATCH_TRIES = 30
 """How often a write without a resourceVersion is retried when others write in between."""
@@ -96,8 +97,7 @@ class Writer:
         if type.create is not None:
             metadata.check_kind(type, obj)
             decode(request, type.schema(), obj, raw)
-            metadata.check_namespace(type, obj, namespace)
-            return await self._answer(request, type.create)
+            return await self._answer(request, obj, type.create)
         if "create" not in type.verbs:
             raise MethodNotSupported.for_verb(type.plural, type.group, "create")
         metadata.check_kind(type, obj)
@@ -179,25 +179,19 @@ class Writer:
         metadata.check_kind(request.type, obj, sub.kind.api_version, sub.kind.kind)
         if sub.schema is not None:
             decode(request, sub.schema(), obj, raw, kind=sub.kind)
-        metadata.check_namespace(request.type, obj, request.namespace)
-        return await self._answer(request, sub.handler, sub.check)
+        return await self._answer(request, obj, sub.handler, sub.check)
 
-    async def _answer(
-        self,
-        request: Request,
-        handler: Callable[[Request], Any],
-        check: Callable[[Request], None] | None = None,
-    ) -> Result:
+    async def _answer(self, request: Request, obj: Obj, handler: Handler, check: Any = None) -> Result:
         """What is created is nothing that is kept: a handler answers, after admission."""
+        metadata.check_namespace(request.type, obj, request.namespace)
         await self.admission.admit(request)
         if request.obj is None:
             raise InternalError("admission removed the object")
-        if check is not None:
+        if check:
             check(request)
         await self.admission.validate(request)
         answer = handler(request)
-        if inspect.isawaitable(answer):
-            answer = await answer
+        answer = await answer if inspect.isawaitable(answer) else answer
         return Result(_unstored(request.type, answer), True, warnings=tuple(request.warnings), obj=answer)
 
     # --- update
