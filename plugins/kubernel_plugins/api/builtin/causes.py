@@ -7,7 +7,7 @@ from typing import Any
 
 from kubernel.errors import Cause
 from kubernel.registry import causes
-from kubernel.registry.causes import duplicate, forbidden, invalid, required, show, too_long
+from kubernel.registry.causes import duplicate, forbidden, invalid, required, show, too_long, too_many
 
 __all__ = [
     "FIELD_IMMUTABLE",
@@ -18,6 +18,7 @@ __all__ = [
     "not_supported",
     "required",
     "too_long",
+    "too_many",
 ]
 
 FIELD_IMMUTABLE = "field is immutable"
