@@ -58,11 +58,16 @@ class _Templated(Builtin):
     def default(self, obj: Obj) -> None:
         default_template(field(obj, "spec", "template"))
 
+    def pod_template(self, spec: Obj) -> Obj:
+        """The template as its pods will have it."""
+        template: Obj = spec.get("template") or {}
+        return template
+
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         spec = obj.get("spec") or {}
         found = not_negative(spec, "spec", "replicas", "minReadySeconds", "revisionHistoryLimit")
         found += validate_selector(spec, "spec", self.noun)
-        found += validate_template(spec.get("template") or {}, "spec.template")
+        found += validate_template(self.pod_template(spec), "spec.template")
         if field(spec, "template", "spec", "activeDeadlineSeconds") is not None:
             found.append(
                 causes.forbidden(
@@ -182,6 +187,16 @@ class StatefulSetStrategy(_Templated):
 
     def initial_status(self, request: Request, obj: Obj) -> Obj:
         return {"replicas": 0, "availableReplicas": 0}
+
+    def pod_template(self, spec: Obj) -> Obj:
+        template = super().pod_template(spec)
+        names = [field(claim, "metadata", "name") for claim in spec.get("volumeClaimTemplates") or ()]
+        if not names or not isinstance(template.get("spec"), dict):
+            return template
+        pod = template["spec"]
+        kept = [volume for volume in pod.get("volumes") or () if volume.get("name") not in names]
+        claimed = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in names]
+        return {**template, "spec": {**pod, "volumes": [*kept, *claimed]}}
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
         if request.subresource == "status":
