@@ -129,8 +129,9 @@ class Writer:
         try:
             causes: list[Cause] = []
             metadata.validate_new(type, obj["metadata"], causes)
-            causes += validate(node, obj)
             causes += type.strategy.validate_create(request, obj)
+            if not type.strategy.thorough:
+                causes += validate(node, obj, said=causes)
             if causes:
                 raise Invalid.for_object(type.kind, type.group, request.name, causes)
             await self.admission.validate(request)
@@ -274,8 +275,9 @@ class Writer:
         try:
             causes: list[Cause] = []
             metadata.validate_update(obj["metadata"], old["metadata"], causes)
-            causes += validate(node, obj)
             causes += type.strategy.validate_update(request, obj, old)
+            if not type.strategy.thorough:
+                causes += validate(node, obj, said=causes)
             if causes:
                 raise Invalid.for_object(type.kind, type.group, request.name, causes)
             await self.admission.validate(request)
