@@ -6,13 +6,14 @@
 Field numbers cannot be derived from the OpenAPI definitions, so the table is kept in the repository; this
 program makes it anew for another version. Numbers and types come from ``generated.proto``, JSON names and
 whether a zero value means "absent" from the struct tags beside it. Only messages that the newest compiled
-definitions can reach are kept.
+definitions can reach are kept, and those that no definition names: metadata alone and discovery.
 
 One line a message: its definition's name, then its fields as ``NAME=NUMBER`` and a type:
 
     s string   b bool   i integer   d double   y bytes   >MESSAGE (>.MESSAGE: of the same package)
-    prefixed by * (repeated), % (map), ^ (its fields are the parent's in JSON); ! before all: a zero
-    value is a value. ``~strings`` instead of fields: in JSON the message is a list of strings.
+    prefixed by * (repeated), % (map), ^ (its fields are the parent's in JSON); before all ? for a pointer
+    (absent when nil, and its zero is a value) or ! for another field whose zero JSON does not leave out.
+    ``~strings`` instead of fields: in JSON the message is a list of strings.
 """
 
 from __future__ import annotations
@@ -30,6 +31,15 @@ _FIELD = re.compile(
 )
 _STRUCT = re.compile(r"^type (\w+) struct \{$(.*?)^\}$", re.MULTILINE | re.DOTALL)
 _TAGGED = re.compile(r"^\s*(?:(\w+)\s+)?(\S[^`\n]*?)\s*`(.*protobuf:\"[^\"]*\".*)`", re.MULTILINE)
+_UNPUBLISHED = (
+    *(
+        f"io.k8s.apimachinery.pkg.apis.meta.{version}.PartialObjectMetadata{list_}"
+        for version in ("v1", "v1beta1")
+        for list_ in ("", "List")
+    ),
+    "io.k8s.api.apidiscovery.v2.APIGroupDiscoveryList",
+    "io.k8s.api.apidiscovery.v2beta1.APIGroupDiscoveryList",
+)
 _SCALARS = {
     "string": "s",
     "bool": "b",
@@ -71,7 +81,7 @@ def _reachable(lines: dict[str, str]) -> set[str]:
     newest = max(folder.glob("v1.*-local"), key=lambda path: int(path.name.split(".")[1]))
     definitions = json.loads((newest / "_definitions.json").read_text())["$defs"]
     found: set[str] = set()
-    todo = [name for name in definitions if name in lines]
+    todo = [name for name in (*definitions, *_UNPUBLISHED) if name in lines]
     while todo:
         name = todo.pop()
         if name in found or name not in lines:
@@ -89,9 +99,9 @@ def _definition_package(package: str) -> str:
     return ".".join(["io", "k8s", *(part.replace("_", "-") for part in parts[2:])])
 
 
-def _struct_tags(folder: Path) -> dict[str, dict[int, tuple[str, bool, bool]]]:
-    """Struct -> field number -> (JSON name, inlined, zero is a value)."""
-    structs: dict[str, dict[int, tuple[str, bool, bool]]] = {}
+def _struct_tags(folder: Path) -> dict[str, dict[int, tuple[str, bool, str]]]:
+    """Struct -> field number -> (JSON name, inlined, ``?`` or ``!`` or neither)."""
+    structs: dict[str, dict[int, tuple[str, bool, str]]] = {}
     for source in sorted(folder.glob("*.go")):
         if source.name.startswith(("generated", "zz_", "types_swagger")):
             continue
@@ -105,15 +115,14 @@ def _struct_tags(folder: Path) -> dict[str, dict[int, tuple[str, bool, bool]]]:
                 name, _, options = (tag[1] if tag else "").partition(",")
                 inlined = name in ("", "-")
                 omitted = "omitempty" in options or "omitzero" in options
-                pointer = field[2].startswith("*")
-                fields[int(number[1])] = (name, inlined, pointer or not omitted)
+                mark = "?" if field[2].startswith("*") else "" if omitted else "!"
+                fields[int(number[1])] = (name, inlined, mark)
     return structs
 
 
-def _field(field: re.Match[str], package: str, tags: dict[int, tuple[str, bool, bool]]) -> str:
+def _field(field: re.Match[str], package: str, tags: dict[int, tuple[str, bool, str]]) -> str:
     label, kind, proto_name, number = field[1], field[2], field[3], int(field[4])
-    name, inlined, kept = tags.get(number, (proto_name, False, False))
-    prefix = "!" if kept else ""
+    name, inlined, prefix = tags.get(number, (proto_name, False, ""))
     if kind.startswith("map<"):
         return f"{name}={number}{prefix}%{_type(kind[4:-1].split(',')[1].strip(), package)}"
     if inlined:

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kubernel.objects import times
+from kubernel.objects import quantity, times
 
-__all__ = ["PREFIX", "Script", "script_of"]
+__all__ = ["PREFIX", "Consumption", "Script", "script_of"]
 
 PREFIX = "simulated.kubernel.dev/"
 
@@ -29,6 +29,25 @@ class Script:
     stop_delay: float | None = None
     refusal: str = ""
     logs: str = ""
+    cpu: float = 0.0
+    """Cores it keeps busy."""
+    memory: int = 0
+    """Bytes it holds."""
+
+
+@dataclass(slots=True)
+class Consumption:
+    """CPU seconds of a simulated container, added up from look to look: what its annotations ask for may
+    change."""
+
+    since: float
+    cpu: float = 0.0
+
+    def at(self, now: float, script: Script) -> tuple[float, int]:
+        """(CPU seconds so far, bytes)."""
+        self.cpu += script.cpu * (now - self.since)
+        self.since = now
+        return self.cpu, script.memory
 
 
 def script_of(pod: Mapping[str, Any], container: str, log: Any = None) -> Script:
@@ -57,6 +76,21 @@ def script_of(pod: Mapping[str, Any], container: str, log: Any = None) -> Script
                 )
             return None
 
+    def amount(name: str) -> Any:
+        text = value(name)
+        try:
+            return quantity.parse(text) if text else 0
+        except ValueError:
+            if log is not None:
+                log.warning(
+                    'annotation {}{} of pod {}: "{}" is not a quantity',
+                    PREFIX,
+                    name,
+                    pod["metadata"]["name"],
+                    text,
+                )
+            return 0
+
     code = number("exit-code")
     return Script(
         run=number("run-for"),
@@ -68,4 +102,6 @@ def script_of(pod: Mapping[str, Any], container: str, log: Any = None) -> Script
         stop_delay=number("stop-delay"),
         refusal=value("refuse"),
         logs=value("logs"),
+        cpu=float(amount("cpu")),
+        memory=int(amount("memory")),
     )

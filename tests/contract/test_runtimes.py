@@ -101,7 +101,7 @@ def test_a_started_container_is_listed_as_running(driver: Any, tmp_path: Path) -
             assert (listed.id, listed.phase) == (state.id, "running")
             assert listed.started > 0
             assert await runtime.list_containers("u2") == []
-            assert set(runtime.usage("u1")) == {"main"}
+            assert set(runtime.usage()["u1"]) == {"main"}
 
     run(work())
 

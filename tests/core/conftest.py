@@ -36,11 +36,12 @@ BACKEND = """
 
         def __init__(self):
             self.ledger = Ledger()
+            self.log = []
             self.feed = None
 
         async def open(self, feed):
             self.feed = feed
-            return Snapshot(0, 0, [])
+            return Snapshot(self.ledger.revision, 0, list(self.log))
 
         async def close(self):
             self.feed = None
@@ -48,6 +49,7 @@ BACKEND = """
         async def commit(self, write):
             change = self.ledger.stage(write)
             self.ledger.keep()
+            self.log.append(change._replace(origin=None))
             self.feed([change])
             return change.revision
 

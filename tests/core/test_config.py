@@ -70,7 +70,7 @@ def test_a_relative_data_directory_is_relative_to_the_file(written: Any) -> None
 def test_a_role_not_named_keeps_its_defaults(written: Any) -> None:
     config = load(written("plugins:\n  store: memory\n"))
     assert names(config, "store") == ["memory"]
-    assert names(config, "api") == ["http"]
+    assert names(config, "api") == ["http", "metrics"]
 
 
 def test_a_driver_can_be_switched_off(written: Any) -> None:

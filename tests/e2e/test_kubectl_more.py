@@ -215,7 +215,6 @@ def test_get_in_every_form(web: Any) -> None:
     assert (
         "Warning: v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice" in done.stderr
     )
-    assert "Metrics API not available" in web.refused("top", "nodes")
 
 
 def test_logs_of_several_containers_and_pods(web: Any) -> None:
@@ -441,3 +440,19 @@ def test_changes_that_are_refused_say_why(kubectl: Any) -> None:
     address = json.loads(kubectl("get", "--raw", "/api"))["serverAddressByClientCIDRs"][0]["serverAddress"]
     server = kubectl("config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}")
     assert server == f"https://{address}"
+
+
+def test_top_shows_what_a_pod_really_uses(kubectl: Any) -> None:
+    busy = "import hashlib\nwhile True: hashlib.sha256(bytes(1000000))"
+    kubectl("run", "busy", "--image=x", "--restart=Never", "--command", "--", "python3", "-c", busy)
+
+    def used() -> list[str]:
+        done = kubectl.run("top", "pod", "busy", "--containers", "--no-headers")
+        return done.stdout.split() if done.returncode == 0 else []
+
+    pod, container, cpu, memory = kubectl.until(used, "a second sample")
+    assert (pod, container) == ("busy", "busy")
+    assert int(cpu.removesuffix("m")) > 100
+    assert int(memory.removesuffix("Mi")) >= 1
+    kubectl("delete", "pod", "busy", "--now")
+    assert re.search(r"\d+m +\d+% +\d+Mi +\d+%", kubectl("top", "nodes"))

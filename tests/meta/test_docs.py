@@ -26,6 +26,7 @@ from kubernel.config import DEFAULT_PLUGINS, camel_case
 from kubernel.config.configuration import load
 from kubernel.plugin.catalogue import GROUP_PREFIX, Catalogue
 from kubernel_plugins.cli.history import Plugin as LookingBack
+from kubernel_plugins.cli.schedule import Plugin as Scheduling
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -113,7 +114,8 @@ def test_commands_exist(page: Path) -> None:
     parser = argparse.ArgumentParser("kubernel")
     words_of_plugins = parser.add_subparsers(dest="command")
     add_commands(words_of_plugins)
-    cast("Any", LookingBack)({}, None).kubernel_cli(words_of_plugins)
+    for plugin in (LookingBack, Scheduling):
+        cast("Any", plugin)({}, None).kubernel_cli(words_of_plugins)
     for command in commands(page):
         words = shlex.split(command)[1:]
         if words[0] == "hello":
@@ -162,7 +164,13 @@ def _default(field: dataclasses.Field[Any]) -> str:
         return "required"
     if isinstance(value, Path):
         value = str(value)
-    return json.dumps(value, default=list)
+    return json.dumps(value, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {camel_case(each.name): getattr(value, each.name) for each in dataclasses.fields(value)}
+    return list(value)
 
 
 def _row(role: str, name: str, readme: str, settings: type) -> str:

@@ -17,7 +17,13 @@ from kubernel.plugin.catalogue import Catalogue, Found
 from kubernel.plugin.contract import ROLES
 
 ROOT = Path(__file__).parents[2]
-OPTIONAL = {("store", "memory"), ("runtime", "simulated"), ("node", "simulated")}
+OPTIONAL = {
+    ("store", "memory"),
+    ("runtime", "simulated"),
+    ("node", "simulated"),
+    ("scheduler_policy", "volume_binding"),
+    ("scheduler_policy", "volume_zone"),
+}
 """What is part of kubernel and not on by default."""
 
 

@@ -70,8 +70,10 @@ class HttpClient:
 
     # --- reading
 
-    async def get(self, resource: str, name: str, namespace: str = "", *, at: str = "") -> Obj:
-        return await self._call("GET", _path(resource, namespace, name), _exactly(at))
+    async def get(
+        self, resource: str, name: str, namespace: str = "", *, at: str = "", subresource: str = ""
+    ) -> Obj:
+        return await self._call("GET", _path(resource, namespace, name, subresource), _exactly(at))
 
     async def list(
         self,

@@ -33,8 +33,12 @@ class ObjectList:
 class Client(Protocol):
     """The API as one user sees it."""
 
-    async def get(self, resource: str, name: str, namespace: str = "", *, at: str = "") -> Obj:
-        """``at`` is a resourceVersion: the object as it was then (NotFound: it was not there; Expired: that is
+    async def get(
+        self, resource: str, name: str, namespace: str = "", *, at: str = "", subresource: str = ""
+    ) -> Obj:
+        """``subresource`` is one that is read as a view of the object (``scale``).
+
+        ``at`` is a resourceVersion: the object as it was then (NotFound: it was not there; Expired: that is
         forgotten). An extension: other servers may give the present."""
         ...
 

@@ -33,12 +33,14 @@ T = TypeVar("T")
 
 DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "store": ("sqlite",),
-    "types": ("builtin",),
-    "auth": ("x509", "token", "serviceaccount", "anonymous", "rbac"),
+    "types": ("builtin", "custom"),
+    "auth": ("x509", "token", "serviceaccount", "anonymous", "node", "rbac"),
     "admission": (
         "namespace_lifecycle",
         "limitranger",
         "serviceaccount",
+        "node_restriction",
+        "pod_security",
         "priority",
         "default_tolerations",
         "mutating_policy",
@@ -47,10 +49,11 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "validating_webhook",
         "resourcequota",
     ),
-    "api": ("http",),
+    "api": ("http", "metrics"),
     "controller": (
         "bootstrap",
         "apiregistration",
+        "customresources",
         "flowcontrol",
         "namespace",
         "serviceaccount",
@@ -62,6 +65,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "statefulset",
         "job",
         "cronjob",
+        "horizontalpodautoscaler",
         "ttlafterfinished",
         "endpoints",
         "endpointslice",
@@ -82,6 +86,8 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "node_affinity",
         "node_ports",
         "node_resources_fit",
+        "volume_restrictions",
+        "node_volume_limits",
         "pod_topology_spread",
         "inter_pod_affinity",
         "default_preemption",
@@ -94,7 +100,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "runtime": ("process",),
     "node": ("kubelet",),
     "proxy": ("userspace",),
-    "cli": ("cluster", "history"),
+    "cli": ("cluster", "history", "schedule"),
 }
 """What runs when the configuration does not name a role: parts of kubernel's own distribution. The
 order is the one in which plugins start and hooks are called."""

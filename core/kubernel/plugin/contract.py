@@ -33,6 +33,7 @@ __all__ = [
     "KeyPair",
     "NoSettings",
     "NodeStreams",
+    "NodeUsage",
     "Plugin",
     "PodNetwork",
     "Runtime",
@@ -227,6 +228,20 @@ class NodeStreams(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class NodeUsage:
+    """What a node and its pods consume: CPU seconds used so far, and bytes of memory in use.
+
+    ``pods`` is pod uid -> container name -> (CPU seconds, bytes). A container whose CPU seconds went down was
+    restarted.
+    """
+
+    node: str
+    cpu: float
+    memory: int
+    pods: Mapping[str, Mapping[str, tuple[float, int]]]
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerSpec:
     """What a runtime is asked to run; the kubelet has resolved everything.
 
@@ -335,6 +350,6 @@ class Runtime(Protocol):
         """Answer a probe in the runtime's stead (simulated containers); None: the kubelet does it."""
         ...
 
-    def usage(self, pod_uid: str) -> Mapping[str, tuple[float, int]]:
-        """Container name -> (CPU seconds used so far, resident bytes)."""
+    def usage(self) -> Mapping[str, Mapping[str, tuple[float, int]]]:
+        """Of all running containers: pod uid -> container name -> (CPU seconds used so far, resident bytes)."""
         ...

@@ -3,7 +3,7 @@ returned, what an exception does."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from kubernel.plugin.markers import hookspec
@@ -11,7 +11,7 @@ from kubernel.plugin.markers import hookspec
 if TYPE_CHECKING:
     import argparse
 
-    from kubernel.plugin.contract import CertificateAuthority, NodeStreams
+    from kubernel.plugin.contract import CertificateAuthority, NodeStreams, NodeUsage
     from kubernel.plugin.scheduling import PolicyFactory
     from kubernel.registry.attributes import Attributes, Credentials, Decision
     from kubernel.registry.registry import Registry
@@ -61,6 +61,18 @@ class HookSpecs:
     def kubernel_node_streams(self, node: str) -> NodeStreams | None:
         """How to reach the containers of the named node; the first plugin that runs it answers. Called
         for each log, exec, attach, port-forward and proxy request."""
+
+    @hookspec
+    def kubernel_node_usage(self) -> Iterable[NodeUsage] | None:
+        """What the nodes that this plugin runs consume just now, and their pods. Called at each sample (by default
+        every 15 seconds) on the loop: must be quick. An exception leaves the plugin's nodes out of the sample."""
+
+    @hookspec(firstresult=True)
+    def kubernel_remote_api(self, path: str, user: UserInfo) -> Awaitable[tuple[int, bytes]] | None:
+        """Read from an API that is not in the registry: the status and the body of a GET of ``path`` (with its
+        query) as ``user``. Called for what other servers know, custom metrics for example; the first plugin that
+        knows a server for the path answers. None: not mine. Raises OSError when the server cannot be reached. The
+        caller has made sure that the user may."""
 
     @hookspec(firstresult=True)
     def kubernel_document(self, path: str) -> tuple[str, bytes] | None:

@@ -23,7 +23,7 @@ from kubernel.registry.attributes import Decision
 if TYPE_CHECKING:
     import argparse
 
-    from kubernel.plugin.contract import CertificateAuthority, NodeStreams
+    from kubernel.plugin.contract import CertificateAuthority, NodeStreams, NodeUsage
     from kubernel.plugin.scheduling import PolicyFactory
     from kubernel.registry.attributes import Attributes, Credentials
     from kubernel.registry.registry import Registry
@@ -145,7 +145,7 @@ class Hooks:
                 return decision
             if decision.reason and decision.reason not in reasons:
                 reasons.append(decision.reason)
-        return Decision(False, ", ".join(reasons))
+        return Decision(False, ", ".join(reasons), final=False)
 
     @property
     def authorizes(self) -> bool:
@@ -157,6 +157,19 @@ class Hooks:
 
     def node_streams(self, node: str) -> NodeStreams | None:
         return cast("NodeStreams | None", self._first("kubernel_node_streams", node))
+
+    def node_usage(self) -> list[NodeUsage]:
+        """Of all nodes; those of a plugin that fails are left out, and that is reported."""
+        found: list[NodeUsage] = []
+        for label, method in self._methods.get("kubernel_node_usage", ()):
+            try:
+                found += method() or ()
+            except Exception as error:
+                self._failed(label, error)
+        return found
+
+    def remote_api(self, path: str, user: UserInfo) -> Awaitable[tuple[int, bytes]] | None:
+        return cast("Awaitable[tuple[int, bytes]] | None", self._first("kubernel_remote_api", path, user))
 
     def scheduler_policies(self) -> list[PolicyFactory]:
         """The scheduling policies, in configuration order."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kubernel.client import Client
+    from kubernel.client.informer import Informer
     from kubernel.clock import Clock
     from kubernel.objects.selectors import Selector
     from kubernel.store.records import EventType, Obj
@@ -50,6 +51,8 @@ __all__ = [
     "Change",
     "Context",
     "Cycle",
+    "Explainer",
+    "Explanation",
     "Narrowed",
     "Nodes",
     "Nomination",
@@ -235,6 +238,10 @@ class Nodes(Protocol):
 
     def pods_on(self, row: int) -> Iterable[PodState]: ...
 
+    def pod(self, uid: str) -> tuple[PodState, str] | None:
+        """A pod that has a node, or is assumed to, and the node's name."""
+        ...
+
     def matching(self, matcher: PodMatcher) -> Amounts:
         """How many pods of each node match. The array is kept current from then on; counting costs once."""
         ...
@@ -332,8 +339,13 @@ class Context(Protocol):
         """Refuse a pod that ``permit`` holds."""
         ...
 
+    async def follow(self, resource: str) -> Informer:
+        """A synced view of a resource beside pods and nodes; its changes reach ``helps`` as ``Change``, each once
+        however many policies follow it. To be called from ``start``."""
+        ...
+
     def changed(self, change: Change) -> None:
-        """Tell the queue that something happened: who watches more than pods and nodes calls this."""
+        """Tell the queue that something happened which no resource that is followed tells."""
         ...
 
     async def event(
@@ -428,7 +440,7 @@ class Policy:
         return None
 
     def pre_bind(self, pod: PodState, node: str) -> Awaitable[None] | None:
-        """What must be done before the pod is bound (volumes); raises ApiError."""
+        """What must be done before the pod is bound (volumes); raises KubernelError."""
         return None
 
     def bind(self, pod: PodState, node: str) -> Awaitable[bool] | None:
@@ -457,6 +469,31 @@ class PolicyFactory:
     build: type[Policy]
     weight: int = 1
     default: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How a scheduler judges a pod now, a pod that has a node as if it had none.
+
+    ``nodes`` holds for each node ``refusals`` (policy -> its texts), ``scores`` (policy -> 0 to 100, of nodes that
+    fit) and ``total`` (weights counted, None where the pod does not fit). ``gates``: policy -> why it keeps the
+    pod out of the queue. ``weights`` of the policies that score.
+    """
+
+    scheduler_name: str
+    node: str
+    """Where it is; empty for a pod without a node."""
+    gates: Mapping[str, str]
+    weights: Mapping[str, int]
+    nodes: Mapping[str, Mapping[str, Any]]
+
+
+class Explainer(Protocol):
+    """What a plugin of role ``scheduler`` offers beside scheduling."""
+
+    async def explain(self, namespace: str, name: str) -> Explanation:
+        """NotFound when there is no such pod; KubernelError when it names another scheduler."""
+        ...
 
 
 def overrides(policy: Policy | type[Policy], point: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kubernel.registry.request import UserInfo
 
-__all__ = ["ALLOW", "Attributes", "Credentials", "Decision"]
+__all__ = ["ALLOW", "Attributes", "Credentials", "Decision", "demanded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +50,14 @@ class Decision:
 
 
 ALLOW = Decision(True)
+
+
+def demanded(selector: str, field: str) -> str:
+    """The value that a field selector demands of ``field``; empty when it demands none. A collection that is
+    narrowed to one ``metadata.name`` is authorized as that object is
+    (k8s.io/apiserver/pkg/endpoints/request/requestinfo.go)."""
+    for term in selector.split(","):
+        key, separator, value = term.partition("=")
+        if separator and key.strip() == field:
+            return value.removeprefix("=").strip()
+    return ""

@@ -12,6 +12,8 @@ from kubernel.errors import Cause
 __all__ = [
     "Pointed",
     "duplicate",
+    "forbidden",
+    "internal",
     "invalid",
     "invalid_each",
     "not_supported",
@@ -96,6 +98,14 @@ def invalid(field: str, value: Any, detail: str) -> Cause:
 def invalid_each(field: str, value: Any, details: Iterable[str]) -> list[Cause]:
     """One cause for each thing that is wrong with the value."""
     return [invalid(field, value, detail) for detail in details]
+
+
+def forbidden(field: str, detail: str) -> Cause:
+    return Cause("FieldValueForbidden", f"Forbidden: {detail}", field)
+
+
+def internal(field: str, detail: str) -> Cause:
+    return Cause("InternalError", f"Internal error: {detail}", field)
 
 
 def type_invalid(field: str, value: Any, detail: str) -> Cause:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import orjson
@@ -10,16 +11,27 @@ if TYPE_CHECKING:
     from kubernel.registry.types import ResourceType
     from kubernel.store.records import Obj, Record
 
-__all__ = ["encode", "from_storage", "is_storage", "to_storage"]
+__all__ = [
+    "encode",
+    "from_storage",
+    "is_storage",
+    "is_stored",
+    "read_record",
+    "read_records",
+    "store_form",
+    "to_storage",
+]
 
 
 def is_storage(type: ResourceType) -> bool:
-    """Whether ``type`` is the version its objects are kept in."""
+    """Whether records that readers hand out for ``type`` are in its version as they are."""
+    if type.converter is not None:
+        return True
     return type.version == type.storage_version and type.storage_group is None and type.from_storage is None
 
 
 def from_storage(type: ResourceType, obj: Obj) -> Obj:
-    """The stored object as ``type``; the same object where it is kept in that version."""
+    """The stored object as ``type``; the same object where it is kept, or was read, in that version."""
     if is_storage(type):
         return obj
     if type.from_storage is not None:
@@ -35,6 +47,32 @@ def to_storage(type: ResourceType, obj: Obj) -> Obj:
     group = type.group if type.storage_group is None else type.storage_group
     version = f"{group}/{type.storage_version}" if group else type.storage_version
     return {**obj, "apiVersion": version}
+
+
+async def read_record(type: ResourceType, record: Record) -> Record:
+    """A record of the store as readers hand it out."""
+    if type.converter is None:
+        return record
+    return (await type.converter.read((record,)))[0]
+
+
+async def read_records(type: ResourceType, records: Sequence[Record]) -> Sequence[Record]:
+    if type.converter is None or not records:
+        return records
+    return await type.converter.read(records)
+
+
+async def store_form(type: ResourceType, obj: Obj) -> Obj:
+    """An object of ``type`` as it is stored."""
+    if type.converter is None:
+        return to_storage(type, obj)
+    return await type.converter.store(obj)
+
+
+async def is_stored(type: ResourceType, obj: Obj, current: Record) -> bool:
+    """Whether storing the unchanged ``obj`` would change nothing; otherwise it is stored in another version, or
+    without today's defaults, and writing it is how objects are brought up to date."""
+    return type.converter is None or await store_form(type, obj) == current.obj
 
 
 def encode(record: Record, type: ResourceType) -> bytes:

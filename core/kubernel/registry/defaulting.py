@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kubernel.registry.schema import Node
 
-__all__ = ["apply_defaults"]
+if TYPE_CHECKING:
+    from kubernel.registry.types import ResourceType
+    from kubernel.store.records import Obj
+
+__all__ = ["apply_defaults", "complete_object"]
 
 _Step = Callable[[Any], None]
 
@@ -111,3 +115,12 @@ def _copy(value: Any) -> Any:
     if isinstance(value, list):
         return [_copy(item) for item in value]
     return value
+
+
+def complete_object(type: ResourceType, node: Node, obj: Obj) -> None:
+    """Fill in what is absent. A built-in type's ``spec`` is a struct in Go: it is always there."""
+    properties = node.properties
+    if not type.custom and properties and "spec" in properties and obj.get("spec") is None:
+        obj["spec"] = {}
+    apply_defaults(node, obj)
+    type.strategy.default(obj)

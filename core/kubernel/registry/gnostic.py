@@ -12,6 +12,8 @@ from typing import Any
 
 import orjson
 
+from kubernel.registry.wire import delimited, varint
+
 __all__ = ["MEDIA_TYPES", "to_gnostic"]
 
 MEDIA_TYPES = (
@@ -31,45 +33,29 @@ def to_gnostic(document: Mapping[str, Any]) -> bytes:
     return _body(_DOCUMENT, document)
 
 
-# --- the wire format (protobuf.dev/programming-guides/encoding)
-
-
-def _varint(value: int) -> bytes:
-    if value < 0x80:
-        return bytes((value,))
-    out = bytearray()
-    value &= 0xFFFF_FFFF_FFFF_FFFF
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _delimited(number: int, data: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(data)) + data
+# --- single fields
 
 
 def _text(number: int, value: str) -> bytes:
-    return _delimited(number, value.encode()) if value else b""
+    return delimited(number, value.encode()) if value else b""
 
 
 def _texts(number: int, values: str | Iterable[str]) -> bytes:
     if isinstance(values, str):
         values = (values,)
-    return b"".join(_delimited(number, value.encode()) for value in values)
+    return b"".join(delimited(number, value.encode()) for value in values)
 
 
 def _flag(number: int, value: bool) -> bytes:
-    return _varint(number << 3) + b"\x01" if value else b""
+    return varint(number << 3) + b"\x01" if value else b""
 
 
 def _integer(number: int, value: int) -> bytes:
-    return _varint(number << 3) + _varint(value) if value else b""
+    return varint(number << 3) + varint(value) if value else b""
 
 
 def _double(number: int, value: float) -> bytes:
-    return _varint(number << 3 | 1) + struct.pack("<d", value) if value else b""
+    return varint(number << 3 | 1) + struct.pack("<d", value) if value else b""
 
 
 def _body(table: _Table, value: Mapping[str, Any]) -> bytes:
@@ -86,7 +72,7 @@ def _body(table: _Table, value: Mapping[str, Any]) -> bytes:
 
 
 def _message(table: _Table) -> _Encoder:
-    return lambda number, value: _delimited(number, _body(table, value))
+    return lambda number, value: delimited(number, _body(table, value))
 
 
 def _named(body: Callable[[Any], bytes]) -> _Encoder:
@@ -94,7 +80,7 @@ def _named(body: Callable[[Any], bytes]) -> _Encoder:
 
     def encode(number: int, value: Mapping[str, Any]) -> bytes:
         return b"".join(
-            _delimited(number, _text(1, name) + _delimited(2, body(entry))) for name, entry in value.items()
+            delimited(number, _text(1, name) + delimited(2, body(entry))) for name, entry in value.items()
         )
 
     return encode
@@ -103,7 +89,7 @@ def _named(body: Callable[[Any], bytes]) -> _Encoder:
 def _mapping(body: Callable[[Any], bytes]) -> _Encoder:
     """A message whose only field is such a map."""
     inner = _named(body)
-    return lambda number, value: _delimited(number, inner(1, value))
+    return lambda number, value: delimited(number, inner(1, value))
 
 
 def _any_body(value: Any) -> bytes:
@@ -112,7 +98,7 @@ def _any_body(value: Any) -> bytes:
 
 
 def _any(number: int, value: Any) -> bytes:
-    return _delimited(number, _any_body(value))
+    return delimited(number, _any_body(value))
 
 
 def _anys(number: int, values: Iterable[Any]) -> bytes:
@@ -127,7 +113,7 @@ def _schema_body(value: Mapping[str, Any]) -> bytes:
 
 
 def _schema(number: int, value: Mapping[str, Any]) -> bytes:
-    return _delimited(number, _schema_body(value))
+    return delimited(number, _schema_body(value))
 
 
 def _schemas(number: int, values: Iterable[Mapping[str, Any]]) -> bytes:
@@ -135,17 +121,17 @@ def _schemas(number: int, values: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def _schema_or_schemas(number: int, value: Mapping[str, Any] | list[Mapping[str, Any]]) -> bytes:
-    return _delimited(number, _schemas(1, value if isinstance(value, list) else [value]))
+    return delimited(number, _schemas(1, value if isinstance(value, list) else [value]))
 
 
 def _schema_or_flag(number: int, value: Mapping[str, Any] | bool) -> bytes:
     # A choice's false is present, so it is written.
     inner = b"\x10" + bytes((value,)) if isinstance(value, bool) else _schema(1, value)
-    return _delimited(number, inner)
+    return delimited(number, inner)
 
 
 def _type(number: int, value: str | list[str]) -> bytes:
-    return _delimited(number, _texts(1, value))
+    return delimited(number, _texts(1, value))
 
 
 _DOCS: _Table = {"description": (1, _text), "url": (2, _text), "x-": (3, _any)}
@@ -204,7 +190,7 @@ _ITEM_FIELDS: tuple[tuple[str, _Encoder], ...] = (
 
 
 def _items(number: int, value: Mapping[str, Any]) -> bytes:
-    return _delimited(number, _body(_ITEMS, value))
+    return delimited(number, _body(_ITEMS, value))
 
 
 def _numbered(first: int, fields: Iterable[tuple[str, _Encoder]]) -> _Table:
@@ -246,9 +232,9 @@ _BODY: _Table = {
 def _parameter_body(value: Mapping[str, Any]) -> bytes:
     where = value["in"]
     if where == "body":
-        return _delimited(1, _body(_BODY, value))
+        return delimited(1, _body(_BODY, value))
     number, table = _NON_BODY[where]
-    return _delimited(2, _delimited(number, _body(table, value)))
+    return delimited(2, delimited(number, _body(table, value)))
 
 
 _REFERENCE: _Table = {"$ref": (1, _text), "description": (2, _text)}
@@ -256,11 +242,11 @@ _REFERENCE: _Table = {"$ref": (1, _text), "description": (2, _text)}
 
 def _parameters(number: int, values: Iterable[Mapping[str, Any]]) -> bytes:
     return b"".join(
-        _delimited(
+        delimited(
             number,
-            _delimited(2, _body(_REFERENCE, value))
+            delimited(2, _body(_REFERENCE, value))
             if "$ref" in value
-            else _delimited(1, _parameter_body(value)),
+            else delimited(1, _parameter_body(value)),
         )
         for value in values
     )
@@ -270,7 +256,7 @@ def _parameters(number: int, values: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def _answer_schema(number: int, value: Mapping[str, Any]) -> bytes:
-    return _delimited(number, _schema(1, value))
+    return delimited(number, _schema(1, value))
 
 
 _RESPONSE: _Table = {
@@ -283,8 +269,8 @@ _RESPONSE: _Table = {
 
 def _response_body(value: Mapping[str, Any]) -> bytes:
     if "$ref" in value:
-        return _delimited(2, _body(_REFERENCE, value))
-    return _delimited(1, _body(_RESPONSE, value))
+        return delimited(2, _body(_REFERENCE, value))
+    return delimited(1, _body(_RESPONSE, value))
 
 
 def _split(plain: int, extension: int, body: Callable[[Any], bytes]) -> _Encoder:
@@ -293,7 +279,7 @@ def _split(plain: int, extension: int, body: Callable[[Any], bytes]) -> _Encoder
     def encode(number: int, value: Mapping[str, Any]) -> bytes:
         entries = {name: entry for name, entry in value.items() if not name.startswith("x-")}
         others = {name: entry for name, entry in value.items() if name.startswith("x-")}
-        return _delimited(number, _named(body)(plain, entries) + _named(_any_body)(extension, others))
+        return delimited(number, _named(body)(plain, entries) + _named(_any_body)(extension, others))
 
     return encode
 
@@ -343,8 +329,8 @@ _API_KEY: _Table = {
 def _security_body(value: Mapping[str, Any]) -> bytes:
     """How to log on: ``basic`` or ``apiKey``; a server of ours knows no OAuth flows."""
     if value["type"] == "basic":
-        return _delimited(1, _body(_BASIC, value))
-    return _delimited(2, _body(_API_KEY, value))
+        return delimited(1, _body(_BASIC, value))
+    return delimited(2, _body(_API_KEY, value))
 
 
 _CONTACT: _Table = {"name": (1, _text), "url": (2, _text), "email": (3, _text), "x-": (4, _any)}
@@ -367,7 +353,7 @@ _TAG: _Table = {
 
 
 def _tags(number: int, values: Iterable[Mapping[str, Any]]) -> bytes:
-    return b"".join(_delimited(number, _body(_TAG, value)) for value in values)
+    return b"".join(delimited(number, _body(_TAG, value)) for value in values)
 
 
 _DOCUMENT: _Table = {

@@ -27,6 +27,7 @@ __all__ = [
     "check_name_and_namespace",
     "stamp_new",
     "stamp_update",
+    "validate_metadata",
     "validate_new",
     "validate_update",
 ]
@@ -157,6 +158,14 @@ def validate_update(meta: dict[str, Any], old: dict[str, Any], found: list[Cause
     _validate_common(meta, found, old)
     if meta.get("finalizers") != old.get("finalizers"):
         _validate_finalizers(meta, found)
+
+
+def validate_metadata(meta: dict[str, Any]) -> list[Cause]:
+    """What is wrong with the metadata of an object that is no resource: names apart."""
+    found: list[Cause] = []
+    _validate_common(meta, found)
+    _validate_finalizers(meta, found)
+    return found
 
 
 def _validate_common(meta: dict[str, Any], found: list[Cause], old: dict[str, Any] | None = None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import MethodNotSupported, NotFound
-from kubernel.registry.conversion import encode, from_storage
+from kubernel.registry.conversion import encode, from_storage, read_record
 from kubernel.registry.deletion import Deleter
 from kubernel.registry.operations import (
     Admission,
@@ -53,7 +53,7 @@ class Registry(TypeTable):
         self.rng = rng
         self._bus = bus
         self.protobuf: Codec | None = None
-        """Decodes protobuf bodies of the built-in types; set by the plugin that registers them."""
+        """Protobuf bodies of the built-in types; set by the plugin that registers them."""
         self._admission = admission
         self._reader = Reader(store, bus)
         self._writer = Writer(store, clock, rng, admission)
@@ -65,7 +65,12 @@ class Registry(TypeTable):
             self._bus.index(type.resource, type.indexed_field, type.field_selectors[type.indexed_field])
 
     def get(self, type: ResourceType, namespace: str, name: str) -> Record:
+        """The record as it is stored: of a type with a converter it may be of another version."""
         return self._reader.get(type, namespace, name)
+
+    async def read(self, type: ResourceType, namespace: str, name: str) -> Record:
+        """``get`` in the type's version."""
+        return await read_record(type, self._reader.get(type, namespace, name))
 
     async def get_at(
         self, type: ResourceType, namespace: str, name: str, revision: str, *, exact: bool = True
@@ -150,7 +155,7 @@ class Registry(TypeTable):
         await self._deleter.delete_collection(user, type, page.records, options)
         return page.records
 
-    def get_subresource(
+    async def get_subresource(
         self, type: ResourceType, namespace: str, name: str, subresource: str
     ) -> tuple[Record, Obj | None]:
         """For GET: the object's record, and the view of it where the subresource has one (a scale)."""
@@ -159,7 +164,7 @@ class Registry(TypeTable):
             raise NotFound.for_path()
         if "get" not in sub.verbs:
             raise MethodNotSupported.for_verb(type.plural, type.group, "get")
-        record = self._reader.get(type, namespace, name)
+        record = await self.read(type, namespace, name)
         if sub.read is None:
             return record, None
         return record, sub.read(from_storage(type, record.obj))
@@ -174,11 +179,24 @@ class Registry(TypeTable):
         options: Obj,
     ) -> Record:
         """Admission for exec, attach, portforward and proxy; gives the object to connect to."""
-        record = self._reader.get(type, namespace, name)
+        record = await self.read(type, namespace, name)
         request = Request(user, "connect", type, namespace, name, subresource, obj=options, old=record.obj)
         await self._admission.admit(request)
         await self._admission.validate(request)
         return record
+
+    def message(self, record: Record, type: ResourceType) -> bytes:
+        """The object as a protobuf message of ``type``'s version, made once for a record. KeyError for a type
+        without messages."""
+        assert self.protobuf is not None  # noqa: S101 - who calls has looked
+        forms = record.forms
+        if forms is None:
+            forms = record.forms = {}
+        message = forms.get(type.api_version)
+        if message is None:
+            obj = from_storage(type, record.read())
+            message = forms[type.api_version] = self.protobuf.message(type.api_version, type.kind, obj)
+        return message
 
     def encode(self, record: Record, type: ResourceType) -> bytes:
         """The object's JSON in ``type``'s version: the stored bytes where that is the stored one."""

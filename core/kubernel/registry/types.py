@@ -6,9 +6,9 @@ A plugin describes each type once with a ``ResourceType`` and gives it to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from kubernel.objects.names import check_dns1123_subdomain
 
@@ -16,9 +16,17 @@ if TYPE_CHECKING:
     from kubernel.errors import Cause
     from kubernel.registry.request import Request
     from kubernel.registry.schema import Node
-    from kubernel.store.records import Obj
+    from kubernel.store.records import Obj, Record
 
-__all__ = ["ALL_VERBS", "Column", "GroupVersionKind", "ResourceType", "Strategy", "Subresource"]
+__all__ = [
+    "ALL_VERBS",
+    "Column",
+    "Converter",
+    "GroupVersionKind",
+    "ResourceType",
+    "Strategy",
+    "Subresource",
+]
 
 ALL_VERBS = (
     "create",
@@ -142,6 +150,12 @@ class Strategy:
         """Rules beyond the schema, immutable fields among them."""
         return []
 
+    def validate_last(
+        self, request: Request, obj: Obj, old: Obj | None, found: Sequence[Cause]
+    ) -> list[Cause]:
+        """Rules that can only be looked at when others hold; ``found`` is all that is wrong by then."""
+        return []
+
     def warnings(self, request: Request, obj: Obj) -> list[str]:
         """Texts for ``Warning:`` headers."""
         return []
@@ -163,6 +177,19 @@ class Strategy:
 
     def finish(self, request: Request, obj: Obj, *, committed: bool) -> None:
         """The write of ``obj`` ended; release what was reserved when it was not committed."""
+
+
+class Converter(Protocol):
+    """Between what is stored and one version of a type, where that may take a call to somebody else or depends
+    on when the object was stored. Both raise ApiError when they cannot."""
+
+    async def read(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Stored objects in the type's version, in their order; the very records where they are so already."""
+        ...
+
+    async def store(self, obj: Obj) -> Obj:
+        """An object of the type's version as it is to be stored."""
+        ...
 
 
 @dataclass(slots=True)
@@ -197,10 +224,16 @@ class ResourceType:
     storage_version: str = ""
     to_storage: Callable[[Obj], Obj] | None = None
     from_storage: Callable[[Obj], Obj] | None = None
+    converter: Converter | None = None
+    """Takes the place of both where converting is more than a function; then readers hand out records that are
+    in this version already."""
     deprecation: str = ""
     """Text of the Warning sent with every use of this version."""
     create: Callable[[Request], Any] | None = None
     """For virtual types (reviews): answers POST, nothing is stored. ``(request) -> Obj``, awaitable."""
+    source: Callable[[str, str], Iterable[Obj]] | None = None
+    """For virtual types that are read (metrics): ``source(namespace, name)`` gives the objects that there are now,
+    an empty namespace or name those of all; nothing is stored and nothing can be watched."""
     check_name: Callable[[str], list[str]] = check_dns1123_subdomain
     """What is wrong with a name, in upstream's words; empty for a good one."""
     custom: bool = False

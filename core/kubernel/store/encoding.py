@@ -63,6 +63,7 @@ class StoredRecord(Record):
         self.created = created
         self._data = None
         self._obj = obj
+        self.forms = None
         self._value = value
 
     @property

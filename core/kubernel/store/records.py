@@ -35,10 +35,11 @@ class Record:
 
     ``data`` is the object's JSON with its resourceVersion in place, ready to send; ``obj`` is
     decoded from it when first asked for. ``revision`` is the object's resourceVersion,
-    ``created`` the revision that created it.
+    ``created`` the revision that created it. ``forms`` is for whoever makes something of the object that is
+    worth keeping as long as the record: by a name of theirs, such as a version and a media type.
     """
 
-    __slots__ = ("_data", "_obj", "created", "key", "revision")
+    __slots__ = ("_data", "_obj", "created", "forms", "key", "revision")
 
     _data: bytes | None
     _obj: Obj | None
@@ -49,6 +50,7 @@ class Record:
         self.created = created
         self._data = data
         self._obj = obj
+        self.forms: dict[str, bytes] | None = None
 
     @property
     def data(self) -> bytes:
@@ -60,6 +62,13 @@ class Record:
         if self._obj is None:
             self._obj = orjson.loads(self.data)
         return self._obj
+
+    def read(self) -> Obj:
+        """``obj`` for one look: it is not kept if nobody has asked for it before."""
+        if self._obj is not None:
+            return self._obj
+        obj: Obj = orjson.loads(self.data)
+        return obj
 
     def __repr__(self) -> str:
         return f"Record({'/'.join(self.key)} @{self.revision})"

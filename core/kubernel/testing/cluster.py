@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kubernel.client.naming import parse_resource
+from kubernel.clock import VirtualClock
 from kubernel.errors import ApiError, NotFound
 from kubernel.kernel import Kernel
 from kubernel.plugin.catalogue import Catalogue, default_cache_path
+from kubernel.registry.conversion import to_storage
+from kubernel.store import Feed, Key, Snapshot, Write
+from kubernel.store.encoding import encode
 from kubernel.testing.driving import Driver, RealDriver, VirtualDriver, seconds
 from kubernel.testing.faults import Faults
 
@@ -48,13 +52,46 @@ _SERVED: Mapping[str, Any] = {
 
 
 class _TestedKernel(Kernel):
-    """Puts the faults' seams in before the first plugin starts."""
+    """Puts the faults' seams in, and what the store holds from the beginning, before the first plugin starts."""
 
     faults: Faults
+    contents: Sequence[Obj] = ()
 
     def _build(self) -> None:
         super()._build()
         self.faults.install()
+        if self.contents:
+            store: Any = next(unit.plugin for unit in self._units.values() if unit.state.role == "store")
+            _fill(store.driver.backend, self._writes())
+
+    def _writes(self) -> list[Write]:
+        """ValueError for an object of a kind that this cluster does not have."""
+        found = []
+        for obj in self.contents:
+            group, _, version = obj.get("apiVersion", "").rpartition("/")
+            type = self.registry.by_kind(group, version, obj.get("kind", ""))
+            if type is None:
+                raise ValueError(f"contents: no kind {obj.get('kind', '')} in {obj.get('apiVersion', '')}")
+            key = Key(type.resource, obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
+            _, _, value = encode(to_storage(type, obj))
+            found.append(Write(key, value, 0))
+        return found
+
+
+def _fill(backend: Any, writes: Sequence[Write]) -> None:
+    """Let the backend hold this when it is opened for the first time."""
+    opened = backend.open
+
+    async def open(feed: Feed) -> Snapshot:
+        backend.open = opened
+        await opened(lambda changes: None)
+        for write in writes:
+            await backend.commit(write)
+        await backend.close()
+        snapshot: Snapshot = await opened(feed)
+        return snapshot
+
+    backend.open = open
 
 
 class ClusterClock:
@@ -77,10 +114,12 @@ class Cluster:
 
     ``config`` is what the configuration file would say, over the test kit's defaults: memory store,
     built-in types, all controllers, the scheduler, admission, a simulated node, nobody to authorize, no
-    sockets. With ``real_time`` the machine's clock counts. ``https`` serves the API on a free port of
-    127.0.0.1 in real time; ``kubeconfig`` is then a file for kubectl. ``data_dir`` is kept afterwards when
-    it is given. Objects read are the stored ones: they raise when they are changed (``freeze``). ``seed``
-    makes every random choice repeatable.
+    sockets. With ``real_time`` the machine's clock counts; else the clock begins at ``start`` (seconds since the
+    epoch). ``https`` serves the API on a free port of 127.0.0.1 in real time; ``kubeconfig`` is then a file for
+    kubectl. ``data_dir`` is kept afterwards when it is given. ``contents`` is what the store holds before
+    anything starts, as it stands, with uid, owners and status: a fork of another cluster. Objects read are
+    the stored ones: they raise when they are changed (``freeze``). ``seed`` makes every random choice
+    repeatable.
     """
 
     def __init__(
@@ -90,13 +129,15 @@ class Cluster:
         real_time: bool = False,
         https: bool = False,
         data_dir: str | Path | None = None,
+        contents: Sequence[Obj] = (),
+        start: float | None = None,
         seed: int = 0,
         freeze: bool = True,
         catalogue: Catalogue | None = None,
     ) -> None:
         self._temporary = None if data_dir else Path(tempfile.mkdtemp(prefix="kubernel-test-"))
         self.data_dir = Path(data_dir) if data_dir else self._temporary or Path()
-        self._driver: Driver = RealDriver() if real_time or https else VirtualDriver()
+        self._driver: Driver = RealDriver() if real_time or https else _virtual(start)
         self.clock = ClusterClock(self._driver)
         self._https = https
         try:
@@ -109,6 +150,7 @@ class Cluster:
                 freeze=freeze,
                 catalogue=catalogue or Catalogue(default_cache_path()),
             )
+            self.kernel.contents = contents
             self.faults = self.kernel.faults = Faults(self.kernel, self._driver)
             if isinstance(self._driver, VirtualDriver):
                 self._driver.busy = self._is_waiting_for_disk
@@ -336,6 +378,10 @@ class Cluster:
 
     def _namespace(self, type: ResourceType, namespace: str) -> str:
         return namespace if type.namespaced else ""
+
+
+def _virtual(start: float | None) -> VirtualDriver:
+    return VirtualDriver(None if start is None else VirtualClock(start))
 
 
 def _resource(type: ResourceType) -> str:

@@ -119,10 +119,11 @@ def test_kubernel_authorize_stops_at_the_first_answer() -> None:
 
 def test_nobody_answers_is_a_denial_with_everyones_reasons() -> None:
     hooks = registered(
-        ask(Decision(False, "no role", final=False)), ask(Decision(False, "no node", final=False))
+        ask(Decision(False, "no role", final=False)),
+        ask(Decision(False, "no node", final=False), final=False),
     )
-    assert hooks.authorize(ATTRIBUTES) == Decision(False, "no role, no node")
-    assert registered().authorize(ATTRIBUTES) == Decision(False)
+    assert hooks.authorize(ATTRIBUTES) == Decision(False, "no role, no node", final=False)
+    assert registered().authorize(ATTRIBUTES) == Decision(False, final=False)
     assert hooks.authorizes
     assert not registered().authorizes
 
@@ -249,3 +250,25 @@ def test_registering_evaluates_no_property() -> None:
             raise AssertionError("read")
 
     assert registered(Shy(None, None)).implementers("kubernel_admit") == []  # type: ignore[arg-type]
+
+
+def test_kubernel_node_usage_joins_what_all_nodes_say_and_leaves_out_who_fails() -> None:
+    def fails(self: Any) -> Any:
+        raise RuntimeError("no /proc")
+
+    hooks = registered(
+        plugin(kubernel_node_usage=lambda self: ["a", "b"]),
+        plugin(kubernel_node_usage=fails),
+        plugin(kubernel_node_usage=lambda self: None),
+        plugin(kubernel_node_usage=lambda self: ["c"]),
+    )
+    assert hooks.node_usage() == ["a", "b", "c"]
+
+
+def test_kubernel_remote_api_takes_the_first_answer() -> None:
+    hooks = registered(
+        plugin(kubernel_remote_api=lambda self, path, user: None),
+        plugin(kubernel_remote_api=lambda self, path, user: f"{user} {path}"),
+    )
+    assert hooks.remote_api("/apis/x", "me") == "me /apis/x"  # type: ignore[arg-type]
+    assert registered().remote_api("/apis/x", "me") is None  # type: ignore[arg-type]

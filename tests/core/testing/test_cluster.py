@@ -26,6 +26,18 @@ def namespace(name: str, **labels: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
 
+def test_a_cluster_begins_with_what_it_is_given_at_the_time_it_is_given(tiny: Start) -> None:
+    kept = config_map("a", data={"x": "1"})
+    kept["metadata"] |= {"namespace": "default", "uid": "u-1", "creationTimestamp": "2001-01-01T00:00:00Z"}
+    cluster = tiny(contents=[kept], start=1_000_000_000.0)
+    found = cluster.get("configmaps", "a")
+    assert (found["metadata"]["uid"], found["data"]) == ("u-1", {"x": "1"})
+    assert cluster.clock.time() == 1_000_000_000.0
+    assert cluster.patch("configmaps", "a", {"data": {"y": "2"}})["metadata"]["uid"] == "u-1"
+    with pytest.raises(ValueError, match="contents: no kind Nothing in v9"):
+        tiny(contents=[{"apiVersion": "v9", "kind": "Nothing", "metadata": {"name": "a"}}])
+
+
 def test_objects_are_created_read_changed_and_deleted(tiny: Start) -> None:
     cluster = tiny()
     assert cluster.create(config_map("a", data={"x": "1"}))["metadata"]["namespace"] == "default"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from kubernel.plugin import Plugin as Base
 from kubernel.plugin import hookimpl
-from kubernel.registry.protobuf import FieldTable, ProtobufDecoder
+from kubernel.registry.protobuf import ProtobufCodec
+from kubernel.registry.protobuf_table import META, FieldTable
 from kubernel_plugins.api.builtin.context import Context
 from kubernel_plugins.api.builtin.registration import resource_types
 from kubernel_plugins.api.builtin.schemas import Schemas
@@ -17,7 +18,7 @@ from kubernel_plugins.api.builtin.tables.overlay import overlay
 if TYPE_CHECKING:
     from kubernel.registry.registry import Registry
 
-__all__ = ["Plugin"]
+__all__ = ["Plugin", "protobuf_codec"]
 
 
 class Plugin(Base):
@@ -28,14 +29,30 @@ class Plugin(Base):
         schemas = _schemas()
         for type in resource_types(Context(self.handle), schemas.for_kind):
             registry.register(type)
+        registry.protobuf = protobuf_codec()
 
-        def definition(group: str, version: str, kind: str) -> str | None:
-            try:
-                return schemas.definition_for(group, version, kind)
-            except KeyError:
-                return None
 
-        registry.protobuf = ProtobufDecoder(_field_table, definition)
+@cache
+def protobuf_codec() -> ProtobufCodec:
+    """Shared by all clusters of a process, as the schemas are: it only learns what never changes."""
+    schemas = _schemas()
+
+    def definition(group: str, version: str, kind: str) -> str | None:
+        try:
+            return schemas.definition_for(group, version, kind)
+        except KeyError:
+            return _unpublished(group, version, kind)
+
+    return ProtobufCodec(_field_table, definition)
+
+
+def _unpublished(group: str, version: str, kind: str) -> str | None:
+    """Messages of kinds that OpenAPI has no definition of."""
+    if group == "apidiscovery.k8s.io":
+        return f"io.k8s.api.apidiscovery.{version}.{kind}"
+    if group != "meta.k8s.io":
+        return None
+    return META.replace("v1", version) + kind if kind == "PartialObjectMetadataList" else META + kind
 
 
 @cache
@@ -46,6 +63,5 @@ def _schemas() -> Schemas:
     return schemas
 
 
-@cache
 def _field_table() -> FieldTable:
     return FieldTable(resources.files(__package__).joinpath("protobuf_fields.txt").read_text("utf-8"))

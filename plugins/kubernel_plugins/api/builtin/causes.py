@@ -10,6 +10,7 @@ from kubernel.registry import causes
 from kubernel.registry.causes import (
     Pointed,
     duplicate,
+    forbidden,
     invalid,
     invalid_each,
     required,
@@ -34,10 +35,6 @@ __all__ = [
 ]
 
 FIELD_IMMUTABLE = "field is immutable"
-
-
-def forbidden(field: str, detail: str) -> Cause:
-    return Cause("FieldValueForbidden", f"Forbidden: {detail}", field)
 
 
 def without_value(field: str, detail: str) -> Cause:

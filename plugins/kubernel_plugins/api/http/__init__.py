@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kubernel.errors import PluginError
 from kubernel.plugin import Plugin as BasePlugin
+from kubernel.plugin import hookimpl
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from kubernel.plugin import Handle
+    from kubernel.registry.request import UserInfo
 
     from .aggregation import Aggregator
     from .aio import HttpServer
@@ -90,6 +94,10 @@ class Plugin(BasePlugin):
         handle.spawn(server.sweep(), "half-open connections")
         aggregator.start()
         api.endpoints.ready = True
+
+    @hookimpl
+    def kubernel_remote_api(self, path: str, user: UserInfo) -> Awaitable[tuple[int, bytes]] | None:
+        return self._aggregator.read(path, user) if self._aggregator is not None else None
 
     async def stop(self) -> None:
         if self._api is not None:

@@ -10,7 +10,7 @@ import asyncio
 import base64
 import contextlib
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -45,6 +45,7 @@ _RECHECK = 30.0
 _RETRY = 2.0
 """Seconds until a server is looked at again: one that answers, one that does not."""
 _CHECK_TIMEOUT = 5.0
+_READ_TIMEOUT = 30.0
 _CLAIMS = ("impersonate-", "x-remote-")
 _CHECKER = UserInfo("system:kube-aggregator", ("system:masters",))
 
@@ -119,6 +120,30 @@ class Aggregator:
                 await stream.write(piece)
             await stream.close()
             return None
+        finally:
+            await _end(writer)
+
+    def read(self, path: str, user: UserInfo) -> Awaitable[tuple[int, bytes]] | None:
+        """A GET of ``/apis/GROUP/VERSION/…``; None when no other server serves it."""
+        parts = path.split("/", 4)
+        service = self.find(parts[2], parts[3]) if len(parts) == 5 and parts[1] == "apis" else None
+        return None if service is None else self._read(service["spec"], path, user)
+
+    async def _read(self, spec: Mapping[str, Any], path: str, user: UserInfo) -> tuple[int, bytes]:
+        try:
+            async with self._handle.clock.timeout(_READ_TIMEOUT):
+                return await self._get(spec, path, user, _DISCOVERY_LIMIT)
+        except (CallFailed, EOFError, ValueError, TimeoutError) as error:
+            raise OSError(str(error) or "EOF") from error
+
+    async def _get(self, spec: Mapping[str, Any], path: str, user: UserInfo, limit: int) -> tuple[int, bytes]:
+        reader, writer = await self._dial(spec)
+        try:
+            head = [("Host", _host(spec)), ("Accept", "application/json"), ("Connection", "close")]
+            writer.write(f"GET {path} HTTP/1.1\r\n".encode() + header_block(head + _identity(user)) + b"\r\n")
+            await writer.drain()
+            answer = await read_answer(reader, "GET")
+            return answer.status, await _whole(answer, limit)
         finally:
             await _end(writer)
 
@@ -236,20 +261,10 @@ class Aggregator:
 
     async def _discover(self, spec: Mapping[str, Any]) -> str:
         """Ask the server what it serves; what is wrong with its answer."""
-        reader, writer = await self._dial(spec)
-        try:
-            path = f"/apis/{spec['group']}/{spec['version']}"
-            head = [("Host", _host(spec)), ("Accept", "application/json"), ("Connection", "close")]
-            writer.write(
-                f"GET {path} HTTP/1.1\r\n".encode() + header_block(head + _identity(_CHECKER)) + b"\r\n"
-            )
-            await writer.drain()
-            answer = await read_answer(reader, "GET")
-            body = await _whole(answer, _DISCOVERY_LIMIT)
-        finally:
-            await _end(writer)
-        if not 200 <= answer.status < 300:
-            return f"bad status from https://{_host(spec)}{path}: {answer.status}"
+        path = f"/apis/{spec['group']}/{spec['version']}"
+        status, body = await self._get(spec, path, _CHECKER, _DISCOVERY_LIMIT)
+        if not 200 <= status < 300:
+            return f"bad status from https://{_host(spec)}{path}: {status}"
         try:
             listed = orjson.loads(body)
         except orjson.JSONDecodeError:

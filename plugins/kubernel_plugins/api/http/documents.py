@@ -10,6 +10,7 @@ from kubernel.registry.discovery import Discovery
 from kubernel.registry.gnostic import MEDIA_TYPES as SWAGGER_PROTOBUF
 
 from .negotiate import first_accepted
+from .protobuf import in_media
 from .remote import RemoteGroups
 from .responses import JSON
 from .transport import Reply, header_block
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Documents"]
 
-_AGGREGATED = f"{JSON};g=apidiscovery.k8s.io;v=%s;as=APIGroupDiscoveryList"
+_AGGREGATED = ";g=apidiscovery.k8s.io;v=%s;as=APIGroupDiscoveryList"
 
 
 class Documents:
@@ -52,16 +53,20 @@ class Documents:
         if path.startswith("/openapi"):
             return self._serve_openapi(exchange, path)
         accept = exchange.headers.get("Accept", "")
-        form = self._negotiator.choose(accept, shapes=False, discovery=path in ("/api", "/apis"))
+        codec = self._registry.protobuf
+        form = self._negotiator.choose(
+            accept, shapes=False, discovery=path in ("/api", "/apis"), protobuf=codec is not None
+        )
         if form.shape == "discovery":
             found = self._discovery.aggregated(path, form.version)
-            content_type = _AGGREGATED % form.version
+            parameters = _AGGREGATED % form.version
         else:
             found = self._discovery.classic(path)
-            content_type = JSON
+            parameters = ""
         if path.startswith("/apis"):
             found = self._remote.joined(path, form.version if form.shape == "discovery" else "", found)
-        return _reply(exchange, found, content_type)
+        reply = _reply(exchange, found, JSON + parameters)
+        return in_media(reply, form, codec) if reply.status == 200 else reply
 
     def _serve_openapi(self, exchange: Exchange, path: str) -> Reply:
         openapi = self._openapi
@@ -76,10 +81,11 @@ class Documents:
             if chosen in SWAGGER_PROTOBUF:
                 return _reply(exchange, openapi.v2_protobuf(), SWAGGER_PROTOBUF[-1])
             return _reply(exchange, openapi.v2(), JSON)
-        self._negotiator.choose(accept, shapes=False)
         if path == "/openapi/v3":
+            # Upstream writes it in JSON whatever is accepted, and clients of protobuf rely on that.
             return _reply(exchange, openapi.v3_index(), JSON)
         if path.startswith("/openapi/v3/"):
+            first_accepted(accept, (JSON,))
             return _reply(exchange, openapi.v3(path[len("/openapi/v3/") :]), JSON, "hash=" in exchange.query)
         raise NotFound.for_path()
 

@@ -16,6 +16,11 @@ PATCH_TYPES: dict[str, Literal["json", "merge", "strategic", "apply"]] = {
     "application/strategic-merge-patch+json": "strategic",
     "application/apply-patch+yaml": "apply",
 }
+_MEDIA: dict[str, Literal["json", "yaml", "protobuf"]] = {
+    "application/json": "json",
+    "application/yaml": "yaml",
+    MEDIA_TYPE: "protobuf",
+}
 _META_VERSIONS = ("v1", "v1beta1")
 _UNKNOWN_FORMAT = "the body of the request was in an unknown format - accepted media types include: "
 
@@ -26,7 +31,7 @@ class Form(NamedTuple):
 
     shape: Literal["object", "table", "partial", "discovery"]
     version: str = ""
-    yaml: bool = False
+    media: Literal["json", "yaml", "protobuf"] = "json"
 
 
 OBJECT = Form("object")
@@ -38,9 +43,21 @@ class Negotiator:
     def __init__(self) -> None:
         self._cache: dict[str, tuple[Form, ...]] = {}
 
-    def choose(self, accept: str, *, shapes: bool = True, discovery: bool = False) -> Form:
-        """The first form the client prefers and we have. ``shapes`` allows Table and
-        PartialObjectMetadata, ``discovery`` the aggregated discovery document. NotAcceptable otherwise."""
+    def choose(
+        self,
+        accept: str,
+        *,
+        shapes: bool = True,
+        discovery: bool = False,
+        protobuf: bool = False,
+        stream: bool = False,
+    ) -> Form:
+        """The first form the client prefers and we have; NotAcceptable otherwise.
+
+        ``shapes`` allows Table and PartialObjectMetadata, ``discovery`` the aggregated discovery document.
+        ``protobuf`` says that the object itself has a message: its metadata always has one, a Table never.
+        ``stream`` is for watches, which are not written in YAML.
+        """
         if not accept or accept in ("*/*", "application/json"):
             return OBJECT
         forms = self._cache.get(accept)
@@ -49,9 +66,23 @@ class Negotiator:
                 self._cache.clear()
             forms = self._cache[accept] = _parse_accept(accept)
         for form in forms:
-            if form.shape == "object" or (discovery if form.shape == "discovery" else shapes):
-                return form
-        raise NotAcceptable("only the following media types are accepted: application/json, application/yaml")
+            if form.shape == "object":
+                if protobuf or form.media != "protobuf":
+                    break
+            elif discovery if form.shape == "discovery" else shapes:
+                break
+        else:
+            raise _not_acceptable(stream)
+        if stream and form.media == "yaml":
+            raise _not_acceptable(stream)
+        return form
+
+
+def _not_acceptable(stream: bool) -> NotAcceptable:
+    offers = [media for media in _MEDIA if not (stream and media.endswith("yaml"))]
+    suffix = ";stream=watch" if stream else ""
+    listed = ", ".join(media + suffix for media in offers)
+    return NotAcceptable(f"only the following media types are accepted: {listed}")
 
 
 def _parse_accept(accept: str) -> tuple[Form, ...]:
@@ -70,24 +101,21 @@ def _parse_accept(accept: str) -> tuple[Form, ...]:
     return tuple(form for _, form in weighted)
 
 
-def _form(media: str, parameters: dict[str, str]) -> Form | None:
-    if media in ("application/json", "application/*", "*/*"):
-        yaml = False
-    elif media == "application/yaml":
-        yaml = True
-    else:
+def _form(name: str, parameters: dict[str, str]) -> Form | None:
+    media = "json" if name in ("application/*", "*/*") else _MEDIA.get(name)
+    if media is None or parameters.get("stream", "watch") != "watch":
         return None
     shape, version = parameters.get("as", ""), parameters.get("v", "")
     if not shape:
-        return Form("object", yaml=yaml)
+        return Form("object", media=media)
     group = parameters.get("g", "")
     if group == "meta.k8s.io" and version in _META_VERSIONS:
-        if shape == "Table":
-            return Form("table", version, yaml)
+        if shape == "Table" and media != "protobuf":
+            return Form("table", version, media)
         if shape in ("PartialObjectMetadata", "PartialObjectMetadataList"):
-            return Form("partial", version, yaml)
+            return Form("partial", version, media)
     if group == "apidiscovery.k8s.io" and shape == "APIGroupDiscoveryList" and version in ("v2", "v2beta1"):
-        return Form("discovery", version, yaml)
+        return Form("discovery", version, media)
     return None
 
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from kubernel.errors import ApiError
+from kubernel.store.records import ADDED
 from kubernel.watch import Closed
 
 from . import query as q
-from .responses import JSON_HEAD, json_stream_head
-from .shapes import Shape
+from .shapes import Shape, joined
 from .transport import Reply, Shared
 
 if TYPE_CHECKING:
@@ -30,12 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ListWriter", "Watcher"]
 
-BATCH = 128
-"""Items joined into one write: large enough to be cheap, small enough to cost no memory."""
-BATCH_BYTES = 1 << 20
-"""The same in bytes, for large items: a client that does not read must not cost a copy of the list."""
 BOOKMARK_EVERY = 60.0
-_WATCH_HEAD = json_stream_head()
 _MIN_WATCH = 1800.0
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
@@ -48,43 +40,33 @@ class ListWriter:
     ) -> Reply | None:
         """``stamp`` is the audit id's line. A reply that comes back whole gets it, and is compressed, with
         all others."""
-        records = page.records
-        start = shape.head(page)
-        pieces = _joined(shape.items(records), b",")
-        piece = next(pieces, b"")
-        more = next(pieces, b"")
+        pieces = shape.pieces(page)
+        piece = await _substance(pieces)
+        more = await _substance(pieces)
         if not more:
-            return Reply(200, b"%b%b]}" % (start, piece), JSON_HEAD + head)
+            return Reply(200, piece, shape.head + head)
         if gzip:
             head += b"Content-Encoding: gzip\r\nVary: Accept-Encoding\r\n"
-        stream = await exchange.stream(200, JSON_HEAD + head + stamp)
+        stream = await exchange.stream(200, shape.head + head + stamp)
         pack = zlib.compressobj(1, zlib.DEFLATED, 31) if gzip else None
-        piece = start + piece
-        while True:
+        while piece:
             await stream.write(pack.compress(piece) if pack is not None else piece)
-            if not more:
-                break
-            piece, more = b"," + more, next(pieces, b"")
+            piece, more = more, next(pieces, b"")
             # A client that takes everything at once must not keep others waiting.
             await asyncio.sleep(0)
-        await stream.write(pack.compress(b"]}") + pack.flush() if pack is not None else b"]}")
+        if pack is not None:
+            await stream.write(pack.flush())
         await stream.close()
         return None
 
 
-def _joined(items: Iterator[bytes], separator: bytes) -> Iterator[bytes]:
-    """``items`` in pieces of BATCH items, or fewer when those are more than BATCH_BYTES."""
-    while batch := list(islice(items, BATCH)):
-        if sum(map(len, batch)) <= BATCH_BYTES:
-            yield separator.join(batch)
-            continue
-        start = size = 0
-        for position, item in enumerate(batch):
-            if size and size + len(item) > BATCH_BYTES:
-                yield separator.join(batch[start:position])
-                start, size = position, 0
-            size += len(item)
-        yield separator.join(batch[start:])
+async def _substance(pieces: Iterator[bytes]) -> bytes:
+    """The next piece that is one; empty at the end."""
+    for piece in pieces:
+        if piece:
+            return piece
+        await asyncio.sleep(0)
+    return b""
 
 
 class _Joined:
@@ -104,7 +86,7 @@ class Watcher:
         self.registry = registry
         self.clock = clock
         self.rng = rng
-        self._joined: dict[str, _Joined] = {}
+        self._joined: dict[tuple[str, str], _Joined] = {}
 
     async def serve(
         self,
@@ -123,20 +105,20 @@ class Watcher:
         except ApiError as error:
             if error.status_code != 410:
                 raise
-            stream = await exchange.stream(200, _WATCH_HEAD + head)
-            await stream.write(_error_frame(error))
+            stream = await exchange.stream(200, shape.stream_head + head)
+            await stream.write(shape.error_frame(error))
             await stream.close()
             return
         unfiltered = not (options.labels or options.fields)
         try:
-            stream = await exchange.stream(200, _WATCH_HEAD + head)
+            stream = await exchange.stream(200, shape.stream_head + head)
             try:
                 async with self.clock.timeout(lasting):
                     await self._run(stream, watch, type, shape, options, unfiltered)
             except TimeoutError:
                 pass
             except ApiError as error:
-                await stream.write(_error_frame(error))
+                await stream.write(shape.error_frame(error))
             finally:
                 await stream.close()
         finally:
@@ -152,7 +134,7 @@ class Watcher:
         unfiltered: bool,
     ) -> None:
         first = True
-        for piece in _joined(_initial(watch.initial, shape), b""):
+        for piece in joined(_initial(watch.initial, shape), b""):
             await stream.write(piece)
             first = False
         state = _Bookmarks(self.clock, stream, watch, shape, first)
@@ -165,7 +147,7 @@ class Watcher:
                 items = await watch.next()
                 if unfiltered and shape.shares_frames:
                     state.first = False
-                    await stream.share(self._joint(items, type))
+                    await stream.share(self._joint(items, type, shape))
                 else:
                     await stream.write(_payload(items, shape, state))
         except Closed:
@@ -173,26 +155,25 @@ class Watcher:
         finally:
             state.cancel()
 
-    def _joint(self, items: Sequence[WatchItem], type: ResourceType) -> Shared:
+    def _joint(self, items: Sequence[WatchItem], type: ResourceType, shape: Shape) -> Shared:
         """Watchers that select everything and are equally far are handed the very same list."""
-        joined = self._joined.get(type.resource)
-        if joined is None:
-            joined = self._joined[type.resource] = _Joined()
-        if joined.items is not items:
-            joined.payload = Shared(b"".join([_frame(item) for item in items]))
-            joined.items = items
-        return joined.payload
+        key = (type.resource, shape.media)
+        last = self._joined.get(key)
+        if last is None:
+            last = self._joined[key] = _Joined()
+        if last.items is not items:
+            last.payload = Shared(b"".join([shape.shared_frame(item) for item in items]))
+            last.items = items
+        return last.payload
 
 
 def _payload(items: Sequence[WatchItem], shape: Shape, state: _Bookmarks) -> bytes:
     if shape.shares_frames:
         state.first = False
-        return b"".join([_frame(item) for item in items])
+        return b"".join([shape.shared_frame(item) for item in items])
     frames = []
     for item in items:
-        frames.append(
-            b'{"type":"%b","object":%b}\n' % (item.type.encode(), shape.event(item.record, state.first))
-        )
+        frames.append(shape.frame(item.type, item.record, state.first))
         state.first = False
     return b"".join(frames)
 
@@ -200,7 +181,7 @@ def _payload(items: Sequence[WatchItem], shape: Shape, state: _Bookmarks) -> byt
 def _initial(records: Iterable[Record], shape: Shape) -> Iterator[bytes]:
     first = True
     for record in records:
-        yield b'{"type":"ADDED","object":%b}\n' % shape.event(record, first)
+        yield shape.frame(ADDED, record, first)
         first = False
 
 
@@ -221,7 +202,7 @@ class _Bookmarks:
         meta: dict[str, Any] = {"resourceVersion": str(self.watch.revision), "creationTimestamp": None}
         if annotations:
             meta["annotations"] = annotations
-        frame = b'{"type":"BOOKMARK","object":%b}\n' % self.shape.bookmark(meta, self.first)
+        frame = self.shape.bookmark_frame(meta, self.first)
         self.first = False
         return frame
 
@@ -240,13 +221,3 @@ class _Bookmarks:
     def cancel(self) -> None:
         if self.timer is not None:
             self.timer.cancel()
-
-
-def _frame(item: WatchItem) -> bytes:
-    if item.event is not None:
-        return item.event.frame(item.type)
-    return b'{"type":"%b","object":%b}\n' % (item.type.encode(), item.record.data)
-
-
-def _error_frame(error: ApiError) -> bytes:
-    return b'{"type":"ERROR","object":%b}\n' % orjson.dumps(error.to_status())

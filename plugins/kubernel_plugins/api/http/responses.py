@@ -19,16 +19,23 @@ __all__ = [
     "JSON",
     "JSON_HEAD",
     "TEXT_HEAD",
+    "as_media",
+    "content_head",
     "error_reply",
     "gzip_reply",
     "json_reply",
-    "json_stream_head",
     "warning_head",
     "yaml_reply",
 ]
 
 JSON = "application/json"
-JSON_HEAD = header_block([("Cache-Control", "no-cache, private"), ("Content-Type", JSON)])
+
+
+def content_head(content_type: str) -> bytes:
+    return header_block([("Cache-Control", "no-cache, private"), ("Content-Type", content_type)])
+
+
+JSON_HEAD = content_head(JSON)
 TEXT_HEAD = header_block(
     [
         ("Cache-Control", "no-cache, private"),
@@ -43,8 +50,10 @@ _WARNING_TOTAL = 4096
 _WARNING_EACH = 256
 
 
-def json_stream_head(content_type: str = JSON) -> bytes:
-    return header_block([("Cache-Control", "no-cache, private"), ("Content-Type", content_type)])
+def as_media(reply: Reply, body: bytes, media: str) -> Reply:
+    """``reply``, which is JSON, with the same said in another media type."""
+    head = reply.head.replace(b"Content-Type: application/json", b"Content-Type: " + media.encode())
+    return Reply(reply.status, body, head, reply.close)
 
 
 def json_reply(status: int, obj: Obj | list[Any], head: bytes = JSON_HEAD) -> Reply:
@@ -104,9 +113,4 @@ def yaml_reply(reply: Reply) -> Reply:
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     text = yaml.dump(orjson.loads(reply.body), Dumper=dumper, sort_keys=False, allow_unicode=True)
-    return Reply(
-        reply.status,
-        text.encode(),
-        reply.head.replace(b"Content-Type: application/json", b"Content-Type: application/yaml"),
-        reply.close,
-    )
+    return as_media(reply, text.encode(), "application/yaml")

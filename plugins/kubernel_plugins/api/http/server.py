@@ -13,7 +13,7 @@ from kubernel.errors import (
     StoreFull,
     TooManyRequests,
 )
-from kubernel.registry.attributes import Attributes
+from kubernel.registry.attributes import Attributes, demanded
 
 from . import query as q
 from .connect import Connector
@@ -22,8 +22,9 @@ from .identity import Gate
 from .metrics import Metrics
 from .negotiate import Form, Negotiator
 from .paths import Target, parse
+from .protobuf import in_media
 from .reading import ListWriter, Watcher
-from .responses import GZIP_FROM, JSON_HEAD, error_reply, gzip_reply, warning_head, yaml_reply
+from .responses import GZIP_FROM, error_reply, gzip_reply, warning_head, yaml_reply
 from .shapes import Shape, shape_for
 from .transport import Reply
 from .writing import Changer
@@ -88,15 +89,18 @@ class Api:
         if user is None:
             return None
         try:
-            form = self.negotiator.choose(exchange.headers.get("Accept", ""))
-            if form.shape != "object" or form.yaml:
+            form = self.negotiator.choose(exchange.headers.get("Accept", ""), protobuf=self._messages(type))
+            if form.shape != "object" or form.media == "yaml":
                 return None
             asked = Attributes(
                 user, "get", target.group, target.version, target.resource, "", target.namespace, target.name
             )
             if not self.gate.allows(asked):
                 return None
-            body = Shape(self.registry, type).one(self.registry.get(type, target.namespace, target.name))
+            if type.converter is not None:
+                return None
+            shape = shape_for(form, self.registry, type, {})
+            body = shape.one(self.registry.get(type, target.namespace, target.name))
         except Exception:  # whatever it is, it happens again where it is reported
             return None
         if len(body) >= GZIP_FROM:
@@ -104,7 +108,7 @@ class Api:
         self.metrics.count(
             ("get", target.group, target.version, target.resource), 200, self.clock.monotonic() - started
         )
-        return Reply(200, body, JSON_HEAD + self._stamp())
+        return Reply(200, body, shape.head + self._stamp())
 
     def _stamp(self) -> bytes:
         number = b"%032x" % self._random(128)
@@ -149,16 +153,17 @@ class Api:
             else:
                 reply = await self._resource(exchange, user, target, verb, stamp)
         except ApiError as error:
-            reply = error_reply(error)
+            reply = self._refusal(exchange, error)
         except asyncio.CancelledError:
             raise
         except ConnectionError:
             raise
         except StoreFull as full:
-            reply = error_reply(InternalError(f"Internal error occurred: {full}"))
+            reply = self._refusal(exchange, InternalError(f"Internal error occurred: {full}"))
         except Exception as error:
             self.handle_.log.opt(exception=error).error("request {} {} failed", exchange.method, path)
-            reply = error_reply(InternalError(f"Internal error occurred: {type(error).__name__}"))
+            wrong = InternalError(f"Internal error occurred: {type(error).__name__}")
+            reply = self._refusal(exchange, wrong)
         finally:
             if lasting:
                 self.metrics.longrunning -= 1
@@ -177,6 +182,23 @@ class Api:
             if len(reply.body) >= GZIP_FROM and self._compresses(exchange):
                 reply = gzip_reply(reply)
         return reply
+
+    def _messages(self, type: ResourceType) -> bool:
+        """Whether objects of ``type`` can be sent as protobuf."""
+        codec = self.registry.protobuf
+        return codec is not None and not type.custom and codec.serves(type.api_version, type.kind)
+
+    def _refusal(self, exchange: Exchange, error: ApiError) -> Reply:
+        """The Status in a media type that the client accepts, else in JSON: what was wrong is not hidden behind
+        that."""
+        reply = error_reply(error)
+        codec = self.registry.protobuf
+        accept = exchange.headers.get("Accept", "")
+        try:
+            form = self.negotiator.choose(accept, shapes=False, protobuf=codec is not None)
+        except ApiError:
+            return reply
+        return in_media(reply, form, codec)
 
     def _parse(self, path: str) -> Target | None:
         """Clients ask for the same few paths again and again."""
@@ -231,13 +253,16 @@ class Api:
         form = self.negotiator.choose(
             exchange.headers.get("Accept", ""),
             shapes=type.create is None and (verb == "get" or not target.subresource),
+            protobuf=self._messages(type),
+            stream=verb == "watch",
         )
         if target.subresource:
             reply = await self._subresource(exchange, user, type, target, verb, query, form, stamp)
         else:
             shape = shape_for(form, self.registry, type, query)
-            reply = await self._whole(exchange, user, type, target, verb, query, shape, stamp)
-        if reply is not None and form.yaml:
+            whole = form.media == "yaml"
+            reply = await self._whole(exchange, user, type, target, verb, query, shape, stamp, whole)
+        if reply is not None and form.media == "yaml":
             reply = yaml_reply(reply)
         return reply
 
@@ -251,25 +276,28 @@ class Api:
         query: q.Query,
         shape: Shape,
         stamp: bytes,
+        whole: bool,
     ) -> Reply | None:
+        """``whole``: the reply is still to be rewritten, so that it cannot be streamed."""
         namespace = target.namespace if type.namespaced else ""
         if verb == "get":
             if verb not in type.verbs:
                 raise MethodNotSupported.for_verb(type.plural, type.group, verb)
             version, exact = q.get_version(query) if query else ("", False)
             if version in ("", "0"):
-                record = self.registry.get(type, namespace, target.name)
+                record = await self.registry.read(type, namespace, target.name)
             else:
                 record = await self.registry.get_at(type, namespace, target.name, version, exact=exact)
             body = shape.one(record)
-            return Reply(
-                200, body, JSON_HEAD + warning_head((type.deprecation,)) if type.deprecation else JSON_HEAD
-            )
+            head = shape.head + warning_head((type.deprecation,)) if type.deprecation else shape.head
+            return Reply(200, body, head)
         if verb not in type.verbs and verb not in ("create", "update"):
             raise MethodNotSupported.for_verb(type.plural, type.group, verb)
         extra = warning_head((type.deprecation,)) if type.deprecation else b""
         if verb == "list":
             page = await self.registry.list(type, namespace, q.list_options(query))
+            if whole:
+                return Reply(200, b"".join(shape.pieces(page)), shape.head + extra)
             gzip = self._compresses(exchange)
             return await self.lists.reply(exchange, shape, page, gzip=gzip, head=extra, stamp=stamp)
         if verb == "watch":
@@ -308,12 +336,13 @@ class Api:
             raise MethodNotSupported.for_verb(type.plural, type.group, verb)
         if verb == "get":
             namespace = target.namespace if type.namespaced else ""
-            record, view = self.registry.get_subresource(type, namespace, target.name, target.subresource)
-            shaped = shape_for(form, self.registry, type, query)
-            return Reply(
-                200, shaped.one(record) if view is None else shaped.view(view, sub.columns), JSON_HEAD
+            record, view = await self.registry.get_subresource(
+                type, namespace, target.name, target.subresource
             )
-        shape = Shape(self.registry, type)
+            shaped = shape_for(form, self.registry, type, query)
+            body = shaped.one(record) if view is None else shaped.view(view, sub.columns)
+            return Reply(200, body, shaped.head)
+        shape = shape_for(form, self.registry, type, query)
         if verb == "create":
             return await self.changer.create(exchange, user, type, target, query, shape)
         if verb == "update":
@@ -330,8 +359,8 @@ class Api:
         labels = fields = ""
         if query:
             labels, fields = q.one(query, "labelSelector"), q.one(query, "fieldSelector")
-            if not name and fields.startswith("metadata.name=") and "," not in fields:
-                name = fields[14:].lstrip("=")
+            if not name and fields:
+                name = demanded(fields, "metadata.name")
         self.gate.authorize(
             Attributes(
                 user, verb, target.group, target.version, target.resource, target.subresource,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,16 +14,22 @@ from kubernel.registry.conversion import from_storage, is_storage
 from kubernel.registry.types import Column
 
 from . import query as q
+from .responses import JSON_HEAD
 
 if TYPE_CHECKING:
-    from kubernel.registry.registry import Page, Registry
+    from kubernel.errors import ApiError
+    from kubernel.registry.registry import Page, Registry, WatchItem
     from kubernel.registry.types import ResourceType
-    from kubernel.store.records import Obj, Record
+    from kubernel.store.records import EventType, Obj, Record
 
     from .negotiate import Form
 
-__all__ = ["Shape", "shape_for"]
+__all__ = ["BATCH", "BATCH_BYTES", "Shape", "joined", "list_meta", "metadata_of", "shape_for"]
 
+BATCH = 128
+"""Items joined into one write: large enough to be cheap, small enough to cost no memory."""
+BATCH_BYTES = 1 << 20
+"""The same in bytes, for large items: a client that does not read must not cost a copy of the list."""
 _INCLUDE = ("", "Metadata", "None", "Object")
 
 
@@ -30,11 +37,20 @@ class _Meta(msgspec.Struct):
     metadata: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-_metadata_of = msgspec.json.Decoder(_Meta).decode
+_decode_meta = msgspec.json.Decoder(_Meta).decode
+
+
+def metadata_of(record: Record) -> bytes:
+    """The JSON of the object's metadata; nothing else is decoded."""
+    return bytes(_decode_meta(record.data).metadata)
 
 
 class Shape:
     """Objects as they are stored."""
+
+    head: bytes = JSON_HEAD
+    stream_head: bytes = JSON_HEAD
+    media = "json"
 
     def __init__(self, registry: Registry, type: ResourceType) -> None:
         self.registry = registry
@@ -49,27 +65,58 @@ class Shape:
     def one(self, record: Record) -> bytes:
         return record.data if self.stored else self.registry.encode(record, self.type)
 
+    def document(self, obj: Obj) -> bytes:
+        """What is answered in place of an object: a Status, a review."""
+        return orjson.dumps(obj)
+
     def view(self, view: Obj, columns: Sequence[Column]) -> bytes:
         """What a subresource gives in place of the object: a Scale."""
-        return orjson.dumps(view)
+        return self.document(view)
 
-    def event(self, record: Record, first: bool) -> bytes:
-        """The object of a watch event; ``first`` is the first of its watch."""
-        return self.one(record)
+    # --- lists
 
-    def head(self, page: Page) -> bytes:
-        """The beginning of a list document, up to its items."""
+    def pieces(self, page: Page) -> Iterator[bytes]:
+        """A list document, in pieces worth a write each; an empty one is a pause for others to run."""
+        pieces = joined(self._items(page.records), b",")
+        piece = self._start(page) + next(pieces, b"")
+        for following in pieces:
+            yield piece
+            piece = b"," + following
+        yield piece + b"]}"
+
+    def _start(self, page: Page) -> bytes:
         return b'{"kind":%b,"apiVersion":%b,"metadata":%b,"items":[' % (
             orjson.dumps(self.type.list_kind),
             orjson.dumps(self.type.api_version),
-            list_meta(page),
+            orjson.dumps(list_meta(page)),
         )
 
-    def items(self, records: Sequence[Record]) -> Iterator[bytes]:
+    def _items(self, records: Sequence[Record]) -> Iterator[bytes]:
         one = self.one
         return (one(record) for record in records)
 
-    def bookmark(self, meta: dict[str, Any], first: bool) -> bytes:
+    # --- watches
+
+    def frame(self, type: EventType, record: Record, first: bool) -> bytes:
+        """A watch event; ``first`` is the first of its watch."""
+        return b'{"type":"%b","object":%b}\n' % (type.encode(), self._event(record, first))
+
+    def shared_frame(self, item: WatchItem) -> bytes:
+        """``frame``, where frames are shared."""
+        if item.event is not None:
+            return item.event.frame(item.type)
+        return self.frame(item.type, item.record, False)
+
+    def bookmark_frame(self, meta: dict[str, Any], first: bool) -> bytes:
+        return b'{"type":"BOOKMARK","object":%b}\n' % self._bookmark(meta, first)
+
+    def error_frame(self, error: ApiError) -> bytes:
+        return b'{"type":"ERROR","object":%b}\n' % orjson.dumps(error.to_status())
+
+    def _event(self, record: Record, first: bool) -> bytes:
+        return self.one(record)
+
+    def _bookmark(self, meta: dict[str, Any], first: bool) -> bytes:
         return orjson.dumps({"kind": self.type.kind, "apiVersion": self.type.api_version, "metadata": meta})
 
 
@@ -90,16 +137,16 @@ class Partial(Shape):
     def view(self, view: Obj, columns: Sequence[Column]) -> bytes:
         return orjson.dumps(_partial_view(view, self.version))
 
-    def head(self, page: Page) -> bytes:
+    def _start(self, page: Page) -> bytes:
         return (
             b'{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/%b","metadata":%b,"items":['
             % (
                 self.version.encode(),
-                list_meta(page),
+                orjson.dumps(list_meta(page)),
             )
         )
 
-    def bookmark(self, meta: dict[str, Any], first: bool) -> bytes:
+    def _bookmark(self, meta: dict[str, Any], first: bool) -> bytes:
         return orjson.dumps(
             {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{self.version}", "metadata": meta}
         )
@@ -166,26 +213,26 @@ class Table(Shape):
         meta = {"resourceVersion": view["metadata"].get("resourceVersion", "")}
         return self._document(orjson.dumps(meta), self._definitions(), orjson.dumps(row))
 
-    def event(self, record: Record, first: bool) -> bytes:
+    def _event(self, record: Record, first: bool) -> bytes:
         self.now = self.registry.clock.time()
         meta = b'{"resourceVersion":"%d"}' % record.revision
         return self._document(meta, self._definitions() if first else b"[]", self._row(record))
 
-    def head(self, page: Page) -> bytes:
+    def _start(self, page: Page) -> bytes:
         return (
             b'{"kind":"Table","apiVersion":"meta.k8s.io/%b","metadata":%b,"columnDefinitions":%b,"rows":['
             % (
                 self.version.encode(),
-                list_meta(page),
+                orjson.dumps(list_meta(page)),
                 self._definitions(),
             )
         )
 
-    def items(self, records: Sequence[Record]) -> Iterator[bytes]:
+    def _items(self, records: Sequence[Record]) -> Iterator[bytes]:
         return (self._row(record) for record in records)
 
-    def bookmark(self, meta: dict[str, Any], first: bool) -> bytes:
-        partial = super().bookmark(meta, first)
+    def _bookmark(self, meta: dict[str, Any], first: bool) -> bytes:
+        partial = super()._bookmark(meta, first)
         if self.include != "Object":
             partial = orjson.dumps(
                 {
@@ -221,7 +268,7 @@ _DEFAULT_COLUMNS = (
 def _partial(record: Record, version: str) -> bytes:
     return b'{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/%b","metadata":%b}' % (
         version.encode(),
-        bytes(_metadata_of(record.data).metadata),
+        metadata_of(record),
     )
 
 
@@ -233,17 +280,38 @@ def _partial_view(view: Obj, version: str) -> Obj:
     }
 
 
-def list_meta(page: Page) -> bytes:
+def list_meta(page: Page) -> dict[str, Any]:
     meta: dict[str, Any] = {"resourceVersion": str(page.revision)}
     if page.continue_token:
         meta["continue"] = page.continue_token
     if page.remaining:
         meta["remainingItemCount"] = page.remaining
-    return orjson.dumps(meta)
+    return meta
+
+
+def joined(items: Iterator[bytes], separator: bytes) -> Iterator[bytes]:
+    """``items`` in pieces of BATCH items, or fewer when those are more than BATCH_BYTES."""
+    while batch := list(islice(items, BATCH)):
+        if sum(map(len, batch)) <= BATCH_BYTES:
+            yield separator.join(batch)
+            continue
+        start = size = 0
+        for position, item in enumerate(batch):
+            if size and size + len(item) > BATCH_BYTES:
+                yield separator.join(batch[start:position])
+                start, size = position, 0
+            size += len(item)
+        yield separator.join(batch[start:])
 
 
 def shape_for(form: Form, registry: Registry, type: ResourceType, query: q.Query) -> Shape:
     """BadRequest for an unknown ``includeObject``."""
+    if form.media == "protobuf":
+        from .protobuf import MessageShape, PartialMessageShape
+
+        if form.shape == "partial":
+            return PartialMessageShape(registry, type, form.version)
+        return MessageShape(registry, type)
     if form.shape == "partial":
         return Partial(registry, type, form.version)
     if form.shape == "table":

@@ -12,7 +12,7 @@ from kubernel.registry.operations import Page, Result
 from . import query as q
 from .bodies import MAX_BODY, Body, decode_json, decode_yaml
 from .negotiate import patch_type, request_format
-from .responses import JSON_HEAD, warning_head
+from .responses import warning_head
 from .transport import Reply
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Changer:
         namespace = target.namespace if type.namespaced else ""
         result = await self.registry.delete(user, type, namespace, target.name, options)
         if result.status is not None:
-            return Reply(200, orjson.dumps(result.status), JSON_HEAD + warning_head(result.warnings))
+            return Reply(200, shape.document(result.status), shape.head + warning_head(result.warnings))
         return self._reply(200, result, shape, ())
 
     async def delete_collection(
@@ -148,14 +148,14 @@ class Changer:
             user, type, target.namespace if type.namespaced else "", q.list_options(query), options
         )
         page = Page(records, self.registry.store.revision)
-        return Reply(200, b"%b%b]}" % (shape.head(page), b",".join(shape.items(records))), JSON_HEAD)
+        return Reply(200, b"".join(shape.pieces(page)), shape.head)
 
     def _reply(self, status: int, result: Result, shape: Shape, warnings: tuple[str, ...]) -> Reply:
-        head = JSON_HEAD
+        head = shape.head
         if warnings or result.warnings:
             head += warning_head((*warnings, *result.warnings))
         if result.obj is not None:
-            return Reply(status, orjson.dumps(result.obj), head)
+            return Reply(status, shape.document(result.obj), head)
         return Reply(status, shape.one(result.record), head)
 
     async def _object(

@@ -48,6 +48,7 @@ PRIORITIES: Mapping[tuple[str, str], tuple[int, int]] = {
         for group, priority in _GROUPS.items()
         for version, rank in _VERSIONS.items()
     },
+    ("metrics.k8s.io", "v1beta1"): (100, 100),
     ("flowcontrol.apiserver.k8s.io", "v1"): (16100, 21),
     ("events.k8s.io", "v1beta1"): (17750, 5),
     ("certificates.k8s.io", "v1beta1"): (17300, 9),

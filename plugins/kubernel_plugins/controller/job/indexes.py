@@ -13,10 +13,21 @@ from kubernel.objects import meta
 if TYPE_CHECKING:
     from kubernel.store.records import Obj
 
-__all__ = ["ANNOTATION", "format_ranges", "index_of", "parse_ranges", "with_index"]
+__all__ = [
+    "ANNOTATION",
+    "failures_of_index",
+    "format_ranges",
+    "index_of",
+    "parse_ranges",
+    "with_failures",
+    "with_index",
+]
 
 ANNOTATION = "batch.kubernetes.io/job-completion-index"
+_FAILURES = "batch.kubernetes.io/job-index-failure-count"
+_IGNORED = "batch.kubernetes.io/job-index-ignored-failure-count"
 _ENVIRONMENT = "JOB_COMPLETION_INDEX"
+_MOST_DIGITS = 9
 
 
 def parse_ranges(text: str, limit: int) -> set[int]:
@@ -53,6 +64,29 @@ def index_of(pod: Obj) -> int | None:
     return int(text) if text.isdigit() else None
 
 
+def failures_of_index(pod: Obj) -> tuple[int, int]:
+    """(failures of its index before this pod that counted, that were ignored)."""
+    return _count(pod, _FAILURES), _count(pod, _IGNORED)
+
+
+def _count(pod: Obj, annotation: str) -> int:
+    text = meta.annotations(pod).get(annotation, "")
+    return int(text) if text.isdigit() and len(text) <= _MOST_DIGITS else 0
+
+
+def with_failures(pod: Obj, replaced: Obj | None, *, counts: bool) -> Obj:
+    """The pod with the failure counts of its index; ``counts``: whether the failure of the pod that it
+    replaces is one of them or an ignored one."""
+    failures, ignored = (0, 0)
+    if replaced is not None:
+        failures, ignored = failures_of_index(replaced)
+        failures, ignored = (failures + 1, ignored) if counts else (failures, ignored + 1)
+    annotations = {**meta.annotations(pod), _FAILURES: str(failures)}
+    if ignored:
+        annotations[_IGNORED] = str(ignored)
+    return meta.replace(pod, ("metadata", "annotations"), annotations)
+
+
 def with_index(pod: Obj, job: Obj, index: int) -> Obj:
     """The pod as the one of ``index``: annotation, label, name, host name and environment."""
     metadata = {
@@ -62,7 +96,7 @@ def with_index(pod: Obj, job: Obj, index: int) -> Obj:
         "labels": {**meta.labels(pod), ANNOTATION: str(index)},
     }
     spec: dict[str, Any] = {**pod["spec"], "hostname": f"{meta.name(job)}-{index}"}
-    source = {"fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{ANNOTATION}']"}}
+    source = {"fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.labels['{ANNOTATION}']"}}
     for key in ("initContainers", "containers"):
         if spec.get(key):
             spec[key] = [_with_environment(container, source) for container in spec[key]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from kubernel.client.recorder import EventRecorder
 from kubernel.plugin import Plugin as BasePlugin
 from kubernel.plugin import hookimpl
+from kubernel.plugin.contract import NodeUsage
 from kubernel.store.records import DELETED
 from kubernel_plugins.node.kubelet.context import Context
+from kubernel_plugins.node.kubelet.machine import busy_seconds, memory_in_use
 from kubernel_plugins.node.kubelet.node import NodeReporter
 from kubernel_plugins.node.kubelet.streams import Streams
 from kubernel_plugins.node.kubelet.worker import PodWorker, remove_tree
@@ -52,6 +54,14 @@ class Plugin(BasePlugin):
     @hookimpl
     def kubernel_node_streams(self, node: str) -> NodeStreams | None:
         return self._streams if node == self.node_name else None
+
+    @hookimpl
+    def kubernel_node_usage(self) -> Iterable[NodeUsage] | None:
+        if self._context is None:
+            return None
+        used = self._context.runtime.usage()
+        pods = {uid: used[uid] for uid in self._workers if uid in used}
+        return [NodeUsage(self.node_name, busy_seconds(), memory_in_use(), pods)]
 
     async def start(self) -> None:
         """Register the node; pods follow in the background."""
@@ -99,6 +109,8 @@ class Plugin(BasePlugin):
             self._remove_listener()
         for worker in self._workers.values():
             worker.close()
+        if self._context is not None:
+            await self._context.close()
         if self._recorder is not None:
             await self._recorder.close()
         if self._client is not None:

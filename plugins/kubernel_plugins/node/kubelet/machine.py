@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-__all__ = ["capacity", "node_info"]
+__all__ = ["busy_seconds", "capacity", "memory_in_use", "node_info"]
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
@@ -25,11 +25,30 @@ def _read(path: str) -> str:
         return ""
 
 
-def _memory() -> int:
+def _meminfo(field: str) -> int:
+    """Bytes; 0 where the system does not say."""
     for line in _read("/proc/meminfo").splitlines():
-        if line.startswith("MemTotal:"):
+        if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 0
+
+
+def _memory() -> int:
+    return _meminfo("MemTotal") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def memory_in_use() -> int:
+    """Bytes that could not be had without taking them from somebody."""
+    return max(_memory() - _meminfo("MemAvailable"), 0)
+
+
+def busy_seconds() -> float:
+    """CPU seconds that all processors have worked since boot (proc(5), ``stat``)."""
+    first, *fields = _read("/proc/stat").partition("\n")[0].split() or [""]
+    if first != "cpu" or len(fields) < 8:
+        return 0.0
+    user, nice, system, _, _, irq, softirq, steal = map(int, fields[:8])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def capacity(directory: Path, max_pods: int) -> dict[str, str]:

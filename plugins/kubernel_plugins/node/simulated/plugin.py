@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from kubernel.clock import micro_time, rfc3339
 from kubernel.errors import AlreadyExists, ApiError, BadRequest, Conflict, NotFound, PluginError
 from kubernel.plugin import Plugin as BasePlugin
 from kubernel.plugin import hookimpl
+from kubernel.plugin.contract import NodeUsage
 from kubernel.store.records import DELETED
 from kubernel_plugins.node.simulated.pod import Delays, SimulatedPod
 from kubernel_plugins.simulation import script_of
@@ -35,7 +36,8 @@ _ADDRESS = "127.0.0.1"
 @dataclass(frozen=True, slots=True)
 class Settings:
     """``name`` gets the node's number, from 1, at ``{}``. Delays are seconds: from bound to running,
-    from running to ready, from deleted to gone (never longer than the grace period)."""
+    from running to ready, from deleted to gone (never longer than the grace period). ``adopt``: play the pods of
+    nodes that others registered, too."""
 
     nodes: int = 1
     name: str = "node-{}"
@@ -48,6 +50,7 @@ class Settings:
     stop_delay: float = 0.0
     heartbeat: float = 10.0
     workers: int = 16
+    adopt: bool = False
 
 
 class Plugin(BasePlugin):
@@ -71,15 +74,43 @@ class Plugin(BasePlugin):
         self._informer: Informer | None = None
         self._client: Client | None = None
         self._unlisten: Any = None
+        self._spent: dict[str, float] = dict.fromkeys(self._names, 0.0)
+        """CPU seconds of all pods that a node has had."""
 
     @hookimpl
     def kubernel_node_streams(self, node: str) -> NodeStreams | None:
-        return _Streams() if node in self._names else None
+        return _Streams() if self._plays(node) else None
+
+    def _plays(self, node: str) -> bool:
+        return node in self._names or (self.settings.adopt and bool(node))
+
+    @hookimpl
+    def kubernel_node_usage(self) -> Iterable[NodeUsage] | None:
+        if self._informer is None:
+            return None
+        now = self.handle.clock.time()
+        pods: dict[str, dict[str, dict[str, tuple[float, int]]]] = {name: {} for name in self._names}
+        for pod in self._informer.list():
+            node, uid = pod["spec"].get("nodeName"), pod["metadata"]["uid"]
+            record = self._pods.get(uid)
+            if record is None or node not in pods:
+                continue
+            pods[node][uid], spent = record.usage(pod, now)
+            self._spent[node] += spent
+        return [
+            NodeUsage(
+                node,
+                self._spent[node],
+                sum(held for used in found.values() for _, held in used.values()),
+                found,
+            )
+            for node, found in pods.items()
+        ]
 
     async def start(self) -> None:
         """Register the nodes; pods follow in the background."""
         handle = self.handle
-        self._client = client = handle.client("system:node:simulated", ("system:nodes",))
+        self._client = client = handle.client("kubernel:simulated-nodes")
         try:
             self._network = handle.driver("network")
         except PluginError:
@@ -220,7 +251,7 @@ class Plugin(BasePlugin):
         self._unlisten = informer.add_listener(self._observe)
 
     def _observe(self, type: EventType, pod: Obj, _old: Obj | None) -> None:
-        if pod["spec"].get("nodeName") not in self._names:
+        if not self._plays(pod["spec"].get("nodeName") or ""):
             return
         metadata = pod["metadata"]
         if type == DELETED:
@@ -248,7 +279,7 @@ class Plugin(BasePlugin):
             key = self._queue.popleft()
             self._queued.discard(key)
             pod = informer.get(key[1], key[0])
-            if pod is None or pod["spec"].get("nodeName") not in self._names:
+            if pod is None or not self._plays(pod["spec"].get("nodeName") or ""):
                 continue
             try:
                 await self._look(client, pod)

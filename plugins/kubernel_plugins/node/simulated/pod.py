@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
 from kubernel.objects import times
-from kubernel_plugins.simulation import script_of
+from kubernel_plugins.simulation import Consumption, script_of
 
 if TYPE_CHECKING:
     from kubernel.store.records import Obj
@@ -39,6 +39,7 @@ class _Container:
     restarts: int = 0
     last: tuple[float, float, int] | None = None
     ready: bool = False
+    consumption: Consumption | None = None
 
     @property
     def running(self) -> bool:
@@ -78,6 +79,22 @@ class SimulatedPod:
         if containers and all(container.running for container in containers):
             answer.told = answer._said("Running")
         return answer
+
+    def usage(self, pod: Obj, now: float) -> tuple[dict[str, tuple[float, int]], float]:
+        """(container name -> (CPU seconds, bytes), CPU seconds of all since the last look)."""
+        found: dict[str, tuple[float, int]] = {}
+        spent = 0.0
+        for container in self.containers:
+            if not container.running or container.started is None:
+                container.consumption = None
+                continue
+            used = container.consumption
+            if used is None or used.since < container.started:
+                used = container.consumption = Consumption(container.started)
+            before = used.cpu
+            found[container.name] = used.at(now, script_of(pod, container.name))
+            spent += used.cpu - before
+        return found, spent
 
     def advance(self, pod: Obj, now: float, delays: Delays) -> str:
         """Bring the containers to where they are at ``now``; returns the pod's phase."""

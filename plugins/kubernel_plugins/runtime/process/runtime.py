@@ -243,14 +243,13 @@ class Plugin(BasePlugin):
     ) -> bool | None:
         return None
 
-    def usage(self, pod_uid: str) -> Mapping[str, tuple[float, int]]:
-        names = {
-            entry.file.pid: entry.state.name
-            for entry in self._of_pod.get(pod_uid, {}).values()
-            if entry.running is not None
-        }
-        used = procfs.consumption(names)
-        return {name: used.get(pid, (0.0, 0)) for pid, name in names.items()}
+    def usage(self) -> Mapping[str, Mapping[str, tuple[float, int]]]:
+        running = {entry.file.pid: entry for entry in self._entries.values() if entry.running is not None}
+        used = procfs.consumption(running) if running else {}
+        found: dict[str, dict[str, tuple[float, int]]] = {}
+        for pid, entry in running.items():
+            found.setdefault(entry.state.pod_uid, {})[entry.state.name] = used.get(pid, (0.0, 0))
+        return found
 
     # --- inside ---------------------------------------------------------------------------
 

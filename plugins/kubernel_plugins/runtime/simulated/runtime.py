@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kubernel.clock import rfc3339
 from kubernel.plugin import Plugin as BasePlugin
 from kubernel.plugin.contract import ContainerSpec, ContainerState, Execution, RuntimeRefusal
-from kubernel_plugins.simulation import Script, script_of
+from kubernel_plugins.simulation import Consumption, Script, script_of
 
 if TYPE_CHECKING:
     from kubernel.clock import Timer
@@ -35,6 +35,7 @@ class Settings:
 class _Container:
     state: ContainerState
     script: Script
+    consumption: Consumption
     timer: Timer | None = None
     dead: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
     dies_at: float = 0.0
@@ -86,7 +87,7 @@ class Plugin(BasePlugin):
             image_id=container.image,
             started=clock.time(),
         )
-        entry = _Container(state, script)
+        entry = _Container(state, script, Consumption(state.started))
         self._containers[container_id] = entry
         self._of_pod.setdefault(container.pod_uid, {})[container_id] = entry
         if script.logs:
@@ -150,8 +151,15 @@ class Plugin(BasePlugin):
         up = self.handle.clock.time() - container.state.started
         return script.ready and up >= script.ready_after
 
-    def usage(self, pod_uid: str) -> Mapping[str, tuple[float, int]]:
-        return {container.state.name: (0.0, 0) for container in self._of_pod.get(pod_uid, {}).values()}
+    def usage(self) -> Mapping[str, Mapping[str, tuple[float, int]]]:
+        now = self.handle.clock.time()
+        found: dict[str, dict[str, tuple[float, int]]] = {}
+        for uid, containers in self._of_pod.items():
+            for container in containers.values():
+                if container.state.phase == "running":
+                    used = container.consumption.at(now, container.script)
+                    found.setdefault(uid, {})[container.state.name] = used
+        return found
 
     def _exit(self, container: _Container, code: int, number: int, quiet: bool = False) -> None:
         if container.dead.is_set():

@@ -20,6 +20,7 @@ from kubernel.plugin import Plugin as Base
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from kubernel.plugin.scheduling import Explanation
     from kubernel.store.records import EventType, Obj
     from kubernel_plugins.scheduler.default.scheduler import Scheduler
 
@@ -73,6 +74,12 @@ class Plugin(Base):
         recorders, self._recorders = self._recorders, []
         for recorder in recorders:
             await recorder.close()
+
+    async def explain(self, namespace: str, name: str) -> Explanation:
+        """As ``kubernel.plugin.scheduling.Explainer``; a scheduler that does not lead can tell, too."""
+        scheduler = await self._make()
+        await scheduler.follow()
+        return scheduler.explain(namespace, name)
 
     async def _run(self) -> None:
         pods = self._client.informer("pods")

@@ -293,9 +293,14 @@ class Evaluation:
             policy, refusal = self._refusal
             names = frozenset((policy.name,))
             return Diagnosis(table.count, reasons, table.live & refusal.lasting, names, refusal.text)
+        asked = self._asked(pod, self._filters)
+        for policy, state in asked:
+            if isinstance(state, Refusal):
+                names = frozenset((policy.name,))
+                return Diagnosis(table.count, reasons, table.live & state.lasting, names, state.text)
         alive = table.live.copy()
         refused = set()
-        for name, mask, refusal in self._refusals(pod):
+        for name, mask, refusal in self._refusals(pod, asked):
             found = mask & alive
             if count := int(found.sum()):
                 reasons[refusal.text] += count
@@ -304,7 +309,9 @@ class Evaluation:
                     lasting |= found
         return Diagnosis(table.count, reasons, lasting, frozenset(refused))
 
-    def _refusals(self, pod: PodState) -> Iterator[tuple[str, Mask, Refusal]]:
+    def _refusals(
+        self, pod: PodState, asked: Sequence[tuple[Policy, Any]]
+    ) -> Iterator[tuple[str, Mask, Refusal]]:
         """Each reason with the nodes for which no policy before this one had any."""
         passed = numpy.ones(len(self._table), dtype=bool)
         narrowing = [each for each in self._filters if each.only is not None]
@@ -314,14 +321,23 @@ class Evaluation:
                 assert each.only is not None  # noqa: S101 - as selected above
                 passed &= each.only
             yield narrowing[0].policy.name, ~passed, _not_selected(names)
-        for policy, state in self._asked(pod, self._filters):
+        for policy, state in asked:
             now = passed
             for mask, refusal in _reasons(policy, pod, state, self._table):
                 yield policy.name, mask & passed, refusal
                 now = now & ~mask
             passed = now
 
-    def explain(self, pod: PodState) -> dict[str, dict[str, Any]]:
+    def _refusals_at(self, pod: PodState, row: int) -> dict[str, list[str]]:
+        """What the policies say against one node as the table is now."""
+        found: dict[str, list[str]] = {}
+        for policy, state in self._asked(pod, self._filters):
+            for mask, refusal in _reasons(policy, pod, state, self._table):
+                if mask[row]:
+                    found.setdefault(policy.name, []).append(refusal.text)
+        return found
+
+    def explain(self, pod: PodState, nominations: Nominations | None = None) -> dict[str, dict[str, Any]]:
         """For every node: ``refusals`` (policy -> its texts, of all policies), ``scores`` (policy -> 0 to 100,
         for nodes that fit) and ``total``, weights counted."""
         self.update(pod)
@@ -344,7 +360,12 @@ class Evaluation:
         for policy, state in self._asked(pod, self._filters):
             for mask, refusal in _reasons(policy, pod, state, table):
                 refuse(policy, mask, refusal.text)
-        fits = self.fitting(pod)
+        fits = self.fitting(pod, nominations)
+        for promised_row, promised in nominations.against(pod, table) if nominations else ():
+            entry = found[table.name(promised_row)]
+            if not fits[promised_row] and not entry["refusals"]:
+                with _on_node(table, promised_row, promised):
+                    entry["refusals"] = self._refusals_at(pod, promised_row)
         for scorer in self._scorers if fits.any() else ():
             scores = (
                 self._late_score(pod, scorer, fits)

@@ -73,10 +73,19 @@ class Profile:
             parts.append(part)
         return self.scheduler_name, pod.priority, orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)
 
+    @property
+    def weights(self) -> Mapping[str, int]:
+        """Of the policies that score."""
+        return {each.policy.name: each.weight for each in self._scorers}
+
+    def new_evaluation(self) -> Evaluation:
+        """One that is not remembered."""
+        return Evaluation(self.at("filter"), self._scorers, self._table)
+
     def evaluation(self, signature: object) -> Evaluation:
         found = self._evaluations.get(signature)
         if found is None:
-            found = self._evaluations[signature] = Evaluation(self.at("filter"), self._scorers, self._table)
+            found = self._evaluations[signature] = self.new_evaluation()
             if len(self._evaluations) > _EVALUATIONS:
                 self._evaluations.popitem(last=False)
         else:

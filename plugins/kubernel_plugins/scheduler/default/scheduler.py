@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
-from kubernel.errors import ApiError, Conflict, NotFound
+from kubernel.errors import ApiError, Conflict, KubernelError, NotFound
 from kubernel.objects import conditions, meta
-from kubernel.plugin.scheduling import Change, Nomination, Wait
+from kubernel.plugin.scheduling import Change, Explanation, Nomination, Wait
 from kubernel_plugins.scheduler.default.context import SchedulerContext, Supposed
 from kubernel_plugins.scheduler.default.messages import unschedulable
 from kubernel_plugins.scheduler.default.nominations import Nominations
@@ -25,6 +25,7 @@ from kubernel_plugins.scheduler.default.waiting import WaitingPods
 
 if TYPE_CHECKING:
     from kubernel.client import Client
+    from kubernel.client.informer import Informer
     from kubernel.client.recorder import EventRecorder
     from kubernel.plugin.scheduling import PodState, PolicyFactory
     from kubernel.store.records import EventType, Obj
@@ -74,6 +75,9 @@ class Scheduler:
             backoff=(settings.first_backoff, settings.last_backoff),
         )
         self._unlisten: list[Callable[[], None]] = []
+        self._starting = asyncio.Lock()
+        self._following = False
+        self._followed: dict[str, Informer] = {}
         self._pods = client.informer("pods")
 
     def profile(self, pod: PodState) -> Profile:
@@ -84,13 +88,39 @@ class Scheduler:
         profile = self.profile(pod)
         return profile.evaluation(self.queue.signature(pod.uid) or profile.signature(pod))
 
+    def explain(self, namespace: str, name: str) -> Explanation:
+        """As ``Explainer``; to be called after ``follow``."""
+        obj = self._pods.get(name, namespace)
+        if obj is None:
+            raise NotFound.for_object("pods", "", name)
+        wanted = obj["spec"].get("schedulerName") or "default-scheduler"
+        if wanted not in self._profiles:
+            raise KubernelError(f'pod "{name}" is for the scheduler "{wanted}", which has no profile here')
+        free = {key: value for key, value in obj["spec"].items() if key != "nodeName"}
+        pod, profile = pod_state({**obj, "spec": free}), self._profiles[wanted]
+        there = self.table.pod(pod.uid)
+        self.table.take_off(pod.uid)
+        try:
+            nodes = profile.new_evaluation().explain(pod, self.nominations)
+        finally:
+            if there is not None:
+                self.table.place(*there)
+        gates = {
+            policy.name: text for policy in profile.at("pre_enqueue") if (text := policy.pre_enqueue(pod))
+        }
+        return Explanation(wanted, obj["spec"].get("nodeName") or "", gates, profile.weights, nodes)
+
     # --- life
 
     async def follow(self) -> None:
         """Start the policies and take in nodes and pods; all that is there is known when this returns. Does
         nothing when already done."""
-        if self._unlisten:
-            return
+        async with self._starting:
+            if not self._following:
+                await self._follow()
+                self._following = True
+
+    async def _follow(self) -> None:
         for profile in self._profiles.values():
             for policy in profile.policies.values():
                 await policy.start()
@@ -99,10 +129,25 @@ class Scheduler:
         await self._pods.synced()
         self._unlisten += [nodes.add_listener(self._on_node), self._pods.add_listener(self._on_pod)]
 
+    async def follow_also(self, resource: str) -> Informer:
+        """As ``Context.follow``."""
+        informer = self._followed.get(resource)
+        if informer is None:
+            informer = self._followed[resource] = self._client.informer(resource)
+            await informer.synced()
+
+            def tell(type: EventType, obj: Obj, old: Obj | None) -> None:
+                self.queue.changed(Change(resource, type, obj, old))
+
+            self._unlisten.append(informer.add_listener(tell))
+        return informer
+
     async def stop(self) -> None:
         for remove in self._unlisten:
             remove()
         self._unlisten.clear()
+        self._followed.clear()
+        self._following = False
         self.queue.close()
         self.held.close()
         for profile in self._profiles.values():
@@ -204,19 +249,22 @@ class Scheduler:
         return ""
 
     async def _bind(self, pod: PodState, node: str, profile: Profile, binds: asyncio.Semaphore) -> None:
+        doing = ""
         try:
             if refusal := await self.held.wait(pod.uid):
                 await self._give_up(pod, profile, refusal)
                 return
             for policy in profile.at("pre_bind"):
+                doing = f'running PreBind plugin "{policy.name}"'
                 if (done := policy.pre_bind(pod, node)) is not None:
                     await done
             for policy in profile.at("bind"):
+                doing = f'running Bind plugin "{policy.name}"'
                 answer = policy.bind(pod, node)
                 if inspect.isawaitable(answer) and await answer:
                     break
-        except ApiError as error:
-            await self._give_up(pod, profile, error.message)
+        except KubernelError as error:
+            await self._give_up(pod, profile, f"{doing}: {error}")
             return
         finally:
             binds.release()

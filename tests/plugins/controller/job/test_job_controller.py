@@ -112,7 +112,7 @@ def test_indexed_pods_know_their_index(cluster: Cluster) -> None:
         assert meta.name(found).startswith(f"sum-{index}-")
         assert {
             "name": "JOB_COMPLETION_INDEX",
-            "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{INDEX}']"}},
+            "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.labels['{INDEX}']"}},
         } in found["spec"]["containers"][0]["env"]
 
 

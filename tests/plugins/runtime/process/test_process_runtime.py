@@ -463,7 +463,7 @@ def test_usage_counts_the_whole_session(tmp_path: Path) -> None:
             spec = container(tmp_path, "sh", "-c", "sleep 1000 & echo up; wait")
             await plugin.start_container(spec)
             await until(Path(spec.log_path), "up")
-            cpu, resident = plugin.usage("u1")["main"]
+            cpu, resident = plugin.usage()["u1"]["main"]
             assert cpu >= 0
             assert resident > 0
 

@@ -228,7 +228,7 @@ def test_scale_shows_and_sets_replicas(plural: str, group: str, kind: str) -> No
     async def test(cluster: Cluster) -> None:
         await cluster.create(workload(kind))
         type = cluster.type(plural, group)
-        _, scale = cluster.registry.get_subresource(type, "default", "web", "scale")
+        _, scale = await cluster.registry.get_subresource(type, "default", "web", "scale")
         assert scale is not None
         assert (scale["kind"], scale["spec"], scale["status"]) == (
             "Scale",
@@ -380,7 +380,7 @@ def test_a_replication_controller_takes_its_templates_labels() -> None:
         assert created["spec"]["selector"] == {"app": "web"}
         assert created["metadata"]["labels"] == {"app": "web"}
         type = cluster.type("replicationcontrollers")
-        _, scale = cluster.registry.get_subresource(type, "default", "web", "scale")
+        _, scale = await cluster.registry.get_subresource(type, "default", "web", "scale")
         assert scale is not None
         assert scale["status"]["selector"] == "app=web"
 
