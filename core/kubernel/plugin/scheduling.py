@@ -53,6 +53,7 @@ __all__ = [
     "Cycle",
     "Explainer",
     "Explanation",
+    "Gang",
     "Narrowed",
     "Nodes",
     "Nomination",
@@ -263,6 +264,18 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Gang:
+    """Pods that are looked at together: enough of them get a node, or none does.
+
+    ``scheduled``: how many have one already; ``members``: uids of those that have none, this pod among them.
+    """
+
+    key: tuple[str, str]
+    scheduled: int
+    members: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Nomination:
     """Answer of ``post_filter``: the pod will fit on ``node`` once what the policy set going is done."""
 
@@ -427,6 +440,18 @@ class Policy:
         """Scores of all rows brought to 0 to 100 by comparing the nodes that fit (there is at least one). Equal
         scores stay equal."""
         return scores
+
+    def gang(self, pod: PodState) -> Gang | None:
+        """With whom a pod is placed; None: alone. Of one policy only, the first that overrides it."""
+        return None
+
+    def too_few(self, gang: Gang, scheduled: int, remaining: int) -> str:
+        """Why a gang cannot be placed any more when so many of its pods have a node, those of before counted, and so
+        many are still to be looked at; empty as long as it can."""
+        return ""
+
+    async def decided(self, gang: Gang, refusal: str) -> None:
+        """A gang was placed (its pods are being bound), or refused."""
 
     def reserve(self, pod: PodState, node: str) -> str:
         """A node was chosen: keep what the pod needs there. A text is a refusal: all is given back."""

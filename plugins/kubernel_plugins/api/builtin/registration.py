@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from kubernel.objects import names
 from kubernel.registry.types import GroupVersionKind, ResourceType, Subresource
 from kubernel_plugins.api.builtin.rows import LazyColumns, Row, field_reader
 from kubernel_plugins.api.builtin.strategies import deferred
-from kubernel_plugins.api.builtin.tables import REVIEWS, TABLES
+from kubernel_plugins.api.builtin.tables import EXTRA, REVIEWS, TABLES
 from kubernel_plugins.api.builtin.tables.subresources import OWN_KIND_VERBS, SUBRESOURCES
 
 if TYPE_CHECKING:
@@ -31,10 +31,13 @@ _LABEL_NAMES = ("namespace", "service", "statefulset")
 _EVENT_SOURCE = "source"
 
 
-def resource_types(context: Context, node: Callable[[str, str, str], Node]) -> Iterator[ResourceType]:
-    """Every type of the tables. ``node(group, version, kind)`` gives a kind's schema."""
+def resource_types(
+    context: Context, node: Callable[[str, str, str], Node], extra: Iterable[tuple[str, str]] = ()
+) -> Iterator[ResourceType]:
+    """Every type of the tables, and of ``extra`` groups and versions. ``node(group, version, kind)`` gives a
+    kind's schema."""
     strategies: dict[str, Strategy] = {}
-    for (group, version), rows in TABLES.items():
+    for (group, version), rows in {**TABLES, **{each: EXTRA[each] for each in extra}}.items():
         for row in rows:
             strategy = strategies.get(row.strategy)
             if strategy is None:

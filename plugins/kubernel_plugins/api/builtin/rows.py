@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kubernel.registry.types import Column
     from kubernel.store.records import Obj
 
-__all__ = ["LazyColumns", "Row", "SubresourceRow", "field_reader"]
+__all__ = ["STATUS", "LazyColumns", "Row", "SubresourceRow", "field_reader"]
 
 STATUS = ("status",)
 

@@ -100,6 +100,8 @@ _ROLES: dict[str, tuple[str, ...]] = {
         f"{_R} | storage.k8s.io: csinodes csidrivers csistoragecapacities storageclasses volumeattachments",
         f"{_R} | resource.k8s.io: deviceclasses resourceslices",
         f"patch update {_R} | resource.k8s.io: resourceclaims resourceclaims/status",
+        f"{_R} | scheduling.k8s.io: podgroups",
+        "patch update | scheduling.k8s.io: podgroups/status",
     ),
     "system:kube-controller-manager": (
         _EVENTS,

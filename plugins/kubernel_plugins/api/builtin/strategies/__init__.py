@@ -68,6 +68,7 @@ CLASSES: Mapping[str, str] = {
     "podcertificaterequest": "certificates:PodCertificateRequestStrategy",
     "poddisruptionbudget": "cluster:DisruptionBudgetStrategy",
     "policybinding": "policies:BindingStrategy",
+    "podgroup": "groups:PodGroupStrategy",
     "podtemplate": "workloads:PodTemplateStrategy",
     "priorityclass": "cluster:PriorityClassStrategy",
     "replicaset": "workloads:ReplicaSetStrategy",
@@ -81,6 +82,7 @@ CLASSES: Mapping[str, str] = {
     "storageclass": "storage:StorageClassStrategy",
     "validatingpolicy": "policies:ValidatingPolicyStrategy",
     "volumeattributesclass": "storage:VolumeAttributesClassStrategy",
+    "workload": "groups:WorkloadStrategy",
     "webhooks": "webhooks:WebhooksStrategy",
 }
 """``module:class`` for the others."""

@@ -38,9 +38,9 @@ _ATOMIC = ("secret", "configMap", "downwardAPI", "projected")
 
 
 def _drop_disabled(spec: Obj) -> None:
-    """Fields behind feature gates that are off by default in v1.37 (pkg/api/pod/util.go)."""
-    for key in ("schedulingGroup", "evictionResponders"):
-        spec.pop(key, None)
+    """Fields behind feature gates that are off by default in v1.37 (pkg/api/pod/util.go); ``schedulingGroup`` stays,
+    for clusters that serve pod groups."""
+    spec.pop("evictionResponders", None)  # EvictionRequestAPI
     for _, _, container in all_containers(spec):
         hooks = container.get("lifecycle")
         if isinstance(hooks, dict):

@@ -214,6 +214,12 @@ def pod_spec(
     if get("overhead") is not None:
         container_requirements({"limits": get("overhead")}, f"{path}.overhead", (), found)
     operating_system(spec, path, found)
+    if (group := get("schedulingGroup")) is not None:
+        where, name = f"{path}.schedulingGroup.podGroupName", group.get("podGroupName")
+        if name is None:
+            found.append(causes.invalid(where, None, "must specify one of: `podGroupName`"))
+        else:
+            named(name, where, names.check_dns1123_subdomain, found)
     _files_of_variables(spec, around.variable_files, found)
 
 
