@@ -25,6 +25,7 @@ __all__ = [
     "ANNOTATIONS_LIMIT",
     "check_kind",
     "check_name_and_namespace",
+    "check_namespace",
     "stamp_new",
     "stamp_update",
     "validate_metadata",
@@ -70,9 +71,9 @@ def check_kind(type: ResourceType, obj: Obj, api_version: str = "", kind: str = 
         )
 
 
-def check_name_and_namespace(type: ResourceType, obj: Obj, namespace: str, name: str) -> dict[str, Any]:
-    """The object's metadata, with the path's namespace and name filled in; BadRequest on mismatch."""
-    meta = obj.get("metadata")
+def check_namespace(type: ResourceType, obj: Obj, namespace: str) -> dict[str, Any]:
+    """The object's metadata, with the path's namespace filled in; BadRequest on mismatch."""
+    meta: dict[str, Any] | None = obj.get("metadata")
     if meta is None:
         meta = obj["metadata"] = {}
     if type.namespaced:
@@ -89,13 +90,18 @@ def check_name_and_namespace(type: ResourceType, obj: Obj, namespace: str, name:
         )
     else:
         meta.pop("namespace", None)
+    return meta
+
+
+def check_name_and_namespace(type: ResourceType, obj: Obj, namespace: str, name: str) -> dict[str, Any]:
+    """``check_namespace``, and the same for the path's name."""
+    meta = check_namespace(type, obj, namespace)
     if name:
         told = meta.get("name") or ""
         if told and told != name:
             raise BadRequest(f"the name of the object ({told}) does not match the name on the URL ({name})")
         meta["name"] = name
-    result: dict[str, Any] = meta
-    return result
+    return meta
 
 
 def stamp_new(meta: dict[str, Any], clock: Clock, rng: random.Random) -> None:

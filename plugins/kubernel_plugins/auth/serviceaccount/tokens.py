@@ -52,18 +52,45 @@ class Tokens:
 
     # --- TokenRequest
 
+    def check(self, request: Request) -> None:
+        """A TokenRequest; what it leaves out of itself is filled in."""
+        obj = request.obj = dict(request.obj or {})
+        spec = obj["spec"] = dict(obj.get("spec") or {})
+        told = dict(obj.get("metadata") or {})
+        if told.get("name") and told["name"] != request.name:
+            text = f'Invalid value: "{told["name"]}": must match the service account name if specified'
+            raise Invalid.for_object(
+                "TokenRequest",
+                "authentication.k8s.io",
+                request.name,
+                [Cause("FieldValueInvalid", text, "metadata.name")],
+            )
+        account = self._get("serviceaccounts", request.namespace, request.name)
+        uid = account["metadata"]["uid"]
+        if told.get("uid") and told["uid"] != uid:
+            raise Conflict.for_object(
+                "TokenRequest",
+                "authentication.k8s.io",
+                request.name,
+                f"the UID in the token request ({told['uid']}) does not match the UID of the service account "
+                f"({uid})",
+            )
+        obj["metadata"] = {**told, "name": request.name, "namespace": request.namespace, "uid": uid}
+        spec["audiences"] = list(spec.get("audiences") or self._audiences)
+        if spec.get("expirationSeconds") is None:
+            spec["expirationSeconds"] = _DEFAULT_SECONDS
+        obj.pop("status", None)
+        causes = _check(spec, spec["expirationSeconds"])
+        if causes:
+            raise Invalid.for_object("TokenRequest", "authentication.k8s.io", "", causes)
+
     def request(self, request: Request) -> Obj:
         """POST serviceaccounts/NAME/token."""
         obj = request.obj or {}
-        spec = obj.get("spec") or {}
+        spec = obj["spec"]
         account = self._get("serviceaccounts", request.namespace, request.name)
-        seconds = spec.get("expirationSeconds")
-        seconds = _DEFAULT_SECONDS if seconds is None else seconds
-        causes = _check(spec, seconds)
-        if causes:
-            raise Invalid.for_object("TokenRequest", "authentication.k8s.io", "", causes)
-        seconds = min(seconds, self._longest)
-        audiences = list(spec.get("audiences") or self._audiences)
+        seconds = min(spec["expirationSeconds"], self._longest)
+        audiences = spec["audiences"]
         private: dict[str, Any] = {
             "namespace": request.namespace,
             "serviceaccount": {"name": request.name, "uid": account["metadata"]["uid"]},

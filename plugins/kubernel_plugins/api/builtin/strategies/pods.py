@@ -43,6 +43,18 @@ class PodStrategy(Builtin):
         self.bind = Binder(context)
         self.evict = Evictor(context)
 
+    def check_binding(self, request: Request) -> None:
+        self.bind.check(request)
+
+    def check_eviction(self, request: Request) -> None:
+        self.evict.check(request)
+
+    async def bind_named(self, request: Request) -> Obj:
+        """POST of ``bindings``: the body names the pod."""
+        request.name = field(request.obj or {}, "metadata", "name") or ""
+        self.bind.check(request)
+        return await self.bind(request)
+
     def default(self, obj: Obj) -> None:
         default_pod(obj)
 
