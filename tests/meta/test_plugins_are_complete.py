@@ -18,6 +18,10 @@ from kubernel.plugin.contract import ROLES
 
 ROOT = Path(__file__).parents[2]
 OPTIONAL = {
+    ("auth", "request_header"),
+    ("auth", "oidc"),
+    ("auth", "token_webhook"),
+    ("auth", "authorization_webhook"),
     ("store", "memory"),
     ("runtime", "simulated"),
     ("node", "simulated"),

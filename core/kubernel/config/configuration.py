@@ -34,7 +34,7 @@ T = TypeVar("T")
 DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "store": ("sqlite",),
     "types": ("builtin", "custom"),
-    "auth": ("x509", "token", "serviceaccount", "anonymous", "node", "rbac"),
+    "auth": ("x509", "token", "bootstrap_token", "serviceaccount", "anonymous", "node", "rbac"),
     "admission": (
         "namespace_lifecycle",
         "limitranger",
