@@ -176,7 +176,12 @@ class _Still:
 
     async def synced(self) -> None: ...
 
+    def add_index(self, name: str, index: Any) -> None: ...
+
     def get(self, *key: str) -> None: ...
+
+    def by(self, index: str, value: str) -> list[Any]:
+        return []
 
     def list(self, namespace: str = "") -> list[Any]:
         return []

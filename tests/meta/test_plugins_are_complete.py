@@ -17,7 +17,16 @@ from kubernel.plugin.catalogue import Catalogue, Found
 from kubernel.plugin.contract import ROLES
 
 ROOT = Path(__file__).parents[2]
-OPTIONAL = {("store", "memory"), ("runtime", "simulated"), ("node", "simulated")}
+OPTIONAL = {
+    ("auth", "request_header"),
+    ("auth", "oidc"),
+    ("auth", "token_webhook"),
+    ("auth", "authorization_webhook"),
+    ("store", "memory"),
+    ("runtime", "simulated"),
+    ("node", "simulated"),
+    ("scheduler_policy", "gang_scheduling"),
+}
 """What is part of kubernel and not on by default."""
 
 

@@ -11,7 +11,7 @@ from .compiler import compile_node
 from .errors import CelError, CompileError, EvaluationError, Issue
 from .frame import Code, Frame
 from .library import functions
-from .nodes import Bind, Call, Comprehension, ListNode, Literal, Logic, MapNode, Node, Select, Struct
+from .nodes import Bind, Call, Comprehension, Ident, ListNode, Literal, Logic, MapNode, Node, Select, Struct
 from .parser import parse
 from .types import (
     ANY_TYPE,
@@ -69,6 +69,16 @@ class Program:
     node: Node
     code: Code
     locals: int
+
+    def mentions(self, name: str) -> bool:
+        """Whether the expression looks at this variable."""
+        waiting = [self.node]
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, Ident) and node.name == name:
+                return True
+            waiting += _children(node)
+        return False
 
     def evaluate(self, variables: Mapping[str, Any], limit: int = PER_CALL_LIMIT) -> Any:
         """The value for these variables (JSON values, or those of ``values``). Raises EvaluationError."""
@@ -151,7 +161,6 @@ _LITERALS = {
 def _check_literals(node: Node, issues: list[Issue]) -> None:
     """Literal patterns, timestamps and durations are checked when an expression is compiled."""
     if isinstance(node, Call):
-        children = node.args if node.target is None else [node.target, *node.args]
         message = _LITERALS.get(node.function)
         last = node.args[-1] if node.args else None
         if message and isinstance(last, Literal) and isinstance(last.value, str):
@@ -162,21 +171,23 @@ def _check_literals(node: Node, issues: list[Issue]) -> None:
                     overload.call(*probe)
             except CelError:
                 issues.append(Issue(last.at, message))
-    elif isinstance(node, Select):
-        children = [node.operand]
-    elif isinstance(node, Logic):
-        children = node.terms
-    elif isinstance(node, ListNode):
-        children = node.elements
-    elif isinstance(node, MapNode):
-        children = [part for entry in node.entries for part in entry[1:3]]
-    elif isinstance(node, Struct):
-        children = [entry[2] for entry in node.entries]
-    elif isinstance(node, Comprehension):
-        children = [part for part in (node.range, node.condition, node.step) if part is not None]
-    elif isinstance(node, Bind):
-        children = [node.value, node.body]
-    else:
-        children = []
-    for child in children:
+    for child in _children(node):
         _check_literals(child, issues)
+
+
+def _children(node: Node) -> list[Node]:
+    if isinstance(node, Call):
+        return node.args if node.target is None else [node.target, *node.args]
+    if isinstance(node, Select):
+        return [node.operand]
+    if isinstance(node, Logic):
+        return node.terms
+    if isinstance(node, ListNode):
+        return node.elements
+    if isinstance(node, MapNode):
+        return [part for entry in node.entries for part in entry[1:3]]
+    if isinstance(node, Struct):
+        return [entry[2] for entry in node.entries]
+    if isinstance(node, Comprehension):
+        return [part for part in (node.range, node.condition, node.step) if part is not None]
+    return [node.value, node.body] if isinstance(node, Bind) else []

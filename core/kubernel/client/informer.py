@@ -113,6 +113,12 @@ class Informer:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
+    def abandon(self) -> None:
+        """As ``stop``, without waiting for the end."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
     @property
     def has_synced(self) -> bool:
         """Whether the first list has arrived."""

@@ -16,7 +16,8 @@ from kubernel.client.informer import Informer, InformerFactory
 from kubernel.client.interface import ObjectList, PatchType, Propagation
 from kubernel.client.naming import component_name, parse_resource
 from kubernel.errors import ApiError, BadRequest, Forbidden, NotFound
-from kubernel.registry.attributes import Attributes, Decision
+from kubernel.registry.attributes import Attributes, Decision, demanded
+from kubernel.registry.conversion import is_storage
 from kubernel.registry.operations import ListOptions, WatchOptions
 from kubernel.registry.request import DeleteOptions, WriteOptions
 from kubernel.store.records import ADDED, EventType, Obj, Record
@@ -89,11 +90,11 @@ class LocalClient:
         type = self._resolve(resource)
         self._check("get", type, namespace, name, subresource)
         if subresource:
-            record, view = self._registry.get_subresource(type, namespace, name, subresource)
+            record, view = await self._registry.get_subresource(type, namespace, name, subresource)
             return self._view(record, type) if view is None else view
         if at:
             return self._view(await self._registry.get_at(type, namespace, name, at), type)
-        return self._view(self._registry.get(type, namespace, name), type)
+        return self._view(await self._registry.read(type, namespace, name), type)
 
     async def list(
         self,
@@ -298,7 +299,7 @@ class LocalClient:
             type.plural,
             subresource,
             namespace,
-            name,
+            name or demanded(fields, "metadata.name"),
             label_selector=labels,
             field_selector=fields,
         )
@@ -308,7 +309,9 @@ class LocalClient:
 
     def _stored(self, type: ResourceType) -> bool:
         """Whether the stored objects are already in this type's group and version."""
-        return type.version == type.storage_version and type.storage_group in (None, type.group)
+        return is_storage(type) or (
+            type.version == type.storage_version and type.storage_group in (None, type.group)
+        )
 
     def _view(self, record: Record, type: ResourceType) -> Obj:
         if self._stored(type):

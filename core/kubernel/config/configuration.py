@@ -33,12 +33,13 @@ T = TypeVar("T")
 
 DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "store": ("sqlite",),
-    "types": ("builtin",),
-    "auth": ("x509", "token", "serviceaccount", "anonymous", "rbac"),
+    "types": ("builtin", "custom"),
+    "auth": ("x509", "token", "bootstrap_token", "serviceaccount", "anonymous", "node", "rbac"),
     "admission": (
         "namespace_lifecycle",
         "limitranger",
         "serviceaccount",
+        "node_restriction",
         "pod_security",
         "priority",
         "default_tolerations",
@@ -53,6 +54,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "controller": (
         "bootstrap",
         "apiregistration",
+        "customresources",
         "flowcontrol",
         "namespace",
         "serviceaccount",
@@ -97,7 +99,10 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "node_affinity",
         "node_ports",
         "node_resources_fit",
+        "volume_restrictions",
+        "node_volume_limits",
         "volume_binding",
+        "volume_zone",
         "pod_topology_spread",
         "inter_pod_affinity",
         "default_preemption",

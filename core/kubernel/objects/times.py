@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-__all__ = ["duration", "parse"]
+__all__ = ["duration", "human_duration", "parse"]
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
@@ -47,3 +47,35 @@ def duration(text: str) -> float:
         seconds += float(found[1]) * _UNITS[found[2]]
         position = found.end()
     return sign * seconds
+
+
+def human_duration(duration: float) -> str:
+    """``3d4h``: how kubectl shows durations (k8s.io/apimachinery/pkg/util/duration)."""
+    whole = int(duration)
+    if whole < -1:
+        return "<invalid>"
+    if whole < 0:
+        return "0s"
+    if whole < 120:
+        return f"{whole}s"
+    minutes = whole // 60
+    if minutes < 10:
+        return _pair(minutes, "m", whole % 60, "s")
+    if minutes < 180:
+        return f"{minutes}m"
+    hours = whole // 3600
+    if hours < 8:
+        return _pair(hours, "h", minutes % 60, "m")
+    if hours < 48:
+        return f"{hours}h"
+    days = hours // 24
+    if hours < 192:
+        return _pair(days, "d", hours % 24, "h")
+    if days < 365 * 2:
+        return f"{days}d"
+    years, rest = divmod(days, 365)
+    return _pair(years, "y", rest if years < 8 else 0, "d")
+
+
+def _pair(number: int, unit: str, rest: int, smaller: str) -> str:
+    return f"{number}{unit}{rest}{smaller}" if rest else f"{number}{unit}"

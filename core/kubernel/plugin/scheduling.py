@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kubernel.client import Client
+    from kubernel.client.informer import Informer
     from kubernel.clock import Clock
     from kubernel.objects.selectors import Selector
     from kubernel.store.records import EventType, Obj
@@ -52,6 +53,7 @@ __all__ = [
     "Cycle",
     "Explainer",
     "Explanation",
+    "Gang",
     "Narrowed",
     "Nodes",
     "Nomination",
@@ -237,6 +239,10 @@ class Nodes(Protocol):
 
     def pods_on(self, row: int) -> Iterable[PodState]: ...
 
+    def pod(self, uid: str) -> tuple[PodState, str] | None:
+        """A pod that has a node, or is assumed to, and the node's name."""
+        ...
+
     def matching(self, matcher: PodMatcher) -> Amounts:
         """How many pods of each node match. The array is kept current from then on; counting costs once."""
         ...
@@ -255,6 +261,18 @@ class Change:
     type: EventType
     obj: Obj
     old: Obj | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gang:
+    """Pods that are looked at together: enough of them get a node, or none does.
+
+    ``scheduled``: how many have one already; ``members``: uids of those that have none, this pod among them.
+    """
+
+    key: tuple[str, str]
+    scheduled: int
+    members: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,8 +352,13 @@ class Context(Protocol):
         """Refuse a pod that ``permit`` holds."""
         ...
 
+    async def follow(self, resource: str) -> Informer:
+        """A synced view of a resource beside pods and nodes; its changes reach ``helps`` as ``Change``, each once
+        however many policies follow it. To be called from ``start``."""
+        ...
+
     def changed(self, change: Change) -> None:
-        """Tell the queue that something happened: who watches more than pods and nodes calls this."""
+        """Tell the queue that something happened which no resource that is followed tells."""
         ...
 
     async def event(
@@ -418,6 +441,18 @@ class Policy:
         scores stay equal."""
         return scores
 
+    def gang(self, pod: PodState) -> Gang | None:
+        """With whom a pod is placed; None: alone. Of one policy only, the first that overrides it."""
+        return None
+
+    def too_few(self, gang: Gang, scheduled: int, remaining: int) -> str:
+        """Why a gang cannot be placed any more when so many of its pods have a node, those of before counted, and so
+        many are still to be looked at; empty as long as it can."""
+        return ""
+
+    async def decided(self, gang: Gang, refusal: str) -> None:
+        """A gang was placed (its pods are being bound), or refused."""
+
     def reserve(self, pod: PodState, node: str) -> str:
         """A node was chosen: keep what the pod needs there. A text is a refusal: all is given back."""
         return ""
@@ -430,7 +465,7 @@ class Policy:
         return None
 
     def pre_bind(self, pod: PodState, node: str) -> Awaitable[None] | None:
-        """What must be done before the pod is bound (volumes); raises ApiError."""
+        """What must be done before the pod is bound (volumes); raises KubernelError."""
         return None
 
     def bind(self, pod: PodState, node: str) -> Awaitable[bool] | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kubernel.registry.request import UserInfo
 
-__all__ = ["ALLOW", "Attributes", "Credentials", "Decision"]
+__all__ = ["ALLOW", "Attributes", "Credentials", "Decision", "demanded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,13 @@ class Credentials:
     certificate: bytes | None = None
     token: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    def values(self, name: str) -> Sequence[str]:
+        """All values of one header."""
+        every: Callable[[str], Sequence[str]] | None = getattr(self.headers, "getall", None)
+        if every is not None:
+            return every(name)
+        return [self.headers[name]] if name in self.headers else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +57,14 @@ class Decision:
 
 
 ALLOW = Decision(True)
+
+
+def demanded(selector: str, field: str) -> str:
+    """The value that a field selector demands of ``field``; empty when it demands none. A collection that is
+    narrowed to one ``metadata.name`` is authorized as that object is
+    (k8s.io/apiserver/pkg/endpoints/request/requestinfo.go)."""
+    for term in selector.split(","):
+        key, separator, value = term.partition("=")
+        if separator and key.strip() == field:
+            return value.removeprefix("=").strip()
+    return ""

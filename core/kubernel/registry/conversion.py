@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import orjson
 
+from kubernel.store.records import Key, Record
+
 if TYPE_CHECKING:
     from kubernel.registry.types import ResourceType
-    from kubernel.store.records import Obj, Record
+    from kubernel.store.records import Obj
 
-__all__ = ["encode", "from_storage", "is_storage", "to_storage"]
+__all__ = [
+    "convert",
+    "encode",
+    "from_storage",
+    "is_storage",
+    "is_stored",
+    "read_record",
+    "read_records",
+    "store_form",
+    "to_storage",
+]
 
 
 def is_storage(type: ResourceType) -> bool:
-    """Whether ``type`` is the version its objects are kept in."""
+    """Whether records that readers hand out for ``type`` are in its version as they are."""
+    if type.converter is not None:
+        return True
     return type.version == type.storage_version and type.storage_group is None and type.from_storage is None
 
 
 def from_storage(type: ResourceType, obj: Obj) -> Obj:
-    """The stored object as ``type``; the same object where it is kept in that version."""
+    """The stored object as ``type``; the same object where it is kept, or was read, in that version."""
     if is_storage(type):
         return obj
     if type.from_storage is not None:
@@ -35,6 +50,46 @@ def to_storage(type: ResourceType, obj: Obj) -> Obj:
     group = type.group if type.storage_group is None else type.storage_group
     version = f"{group}/{type.storage_version}" if group else type.storage_version
     return {**obj, "apiVersion": version}
+
+
+async def read_record(type: ResourceType, record: Record) -> Record:
+    """A record of the store as readers hand it out."""
+    if type.converter is None:
+        return record
+    return (await type.converter.read((record,)))[0]
+
+
+async def read_records(type: ResourceType, records: Sequence[Record]) -> Sequence[Record]:
+    if type.converter is None or not records:
+        return records
+    return await type.converter.read(records)
+
+
+async def store_form(type: ResourceType, obj: Obj) -> Obj:
+    """An object of ``type`` as it is stored."""
+    if type.converter is None:
+        return to_storage(type, obj)
+    return await type.converter.store(obj)
+
+
+async def convert(source: ResourceType, target: ResourceType, obj: Obj) -> Obj:
+    """An object of ``source`` as ``target``, another version of the same type."""
+    if source is target:
+        return obj
+    stored = await store_form(source, obj)
+    if target.converter is None:
+        return from_storage(target, stored)
+    meta = obj.get("metadata") or {}
+    key = Key(target.resource, meta.get("namespace", ""), meta.get("name", ""))
+    # No object of the store has revision 0: what is made of it is not kept for any.
+    record = Record(key, 0, 0, orjson.dumps(stored), stored)
+    return (await target.converter.read((record,)))[0].obj
+
+
+async def is_stored(type: ResourceType, obj: Obj, current: Record) -> bool:
+    """Whether storing the unchanged ``obj`` would change nothing; otherwise it is stored in another version, or
+    without today's defaults, and writing it is how objects are brought up to date."""
+    return type.converter is None or await store_form(type, obj) == current.obj
 
 
 def encode(record: Record, type: ResourceType) -> bytes:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kubernel.registry.schema import Node
 
-__all__ = ["apply_defaults"]
+if TYPE_CHECKING:
+    from kubernel.registry.types import ResourceType
+    from kubernel.store.records import Obj
+
+__all__ = ["any_default_below", "apply_defaults", "complete_object"]
 
 _Step = Callable[[Any], None]
 
@@ -33,13 +37,14 @@ def _step(node: Node) -> _Step | None:
         made: _Step | None = plans["default"]
         return made
     step: _Step | None = None
-    if owner.type in ("object", "array") and _any_default_below(owner):
+    if owner.type in ("object", "array") and any_default_below(owner):
         step = _object(owner) if owner.items is None else _list(owner.items)
     plans["default"] = step
     return step
 
 
-def _any_default_below(node: Node) -> bool:
+def any_default_below(node: Node) -> bool:
+    """Whether ``apply_defaults`` could ever add something."""
     seen = {id(node)}
     waiting = [node]
     while waiting:
@@ -111,3 +116,12 @@ def _copy(value: Any) -> Any:
     if isinstance(value, list):
         return [_copy(item) for item in value]
     return value
+
+
+def complete_object(type: ResourceType, node: Node, obj: Obj) -> None:
+    """Fill in what is absent. A built-in type's ``spec`` is a struct in Go: it is always there."""
+    properties = node.properties
+    if not type.custom and properties and "spec" in properties and obj.get("spec") is None:
+        obj["spec"] = {}
+    apply_defaults(node, obj)
+    type.strategy.default(obj)

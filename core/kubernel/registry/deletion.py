@@ -14,7 +14,7 @@ import orjson
 from kubernel.clock import rfc3339
 from kubernel.errors import ApiError, Cause, Conflict, Invalid, MethodNotSupported, NotFound
 from kubernel.objects import times
-from kubernel.registry.conversion import from_storage, to_storage
+from kubernel.registry.conversion import from_storage, read_record, store_form
 from kubernel.registry.operations import Result
 from kubernel.registry.request import DeleteOptions, Request, UserInfo
 from kubernel.registry.writing import PATCH_TRIES
@@ -57,7 +57,7 @@ class Deleter:
             current = self.store.get(key)
             if current is None:
                 raise NotFound.for_object(type.plural, type.group, name)
-            old = from_storage(type, current.obj)
+            old = from_storage(type, (await read_record(type, current)).obj)
             self._check_preconditions(type, old, current, options)
             request = Request(user, "delete", type, namespace, name, delete_options=options, old=old)
             await self.admission.admit(request)
@@ -114,7 +114,7 @@ class Deleter:
             left = meta.get("deletionGracePeriodSeconds") or 0
             if grace >= left and (left > 0 or waits):
                 if finalizers == (meta.get("finalizers") or []):
-                    return Result(current)
+                    return Result(await read_record(type, current))
                 changed: dict[str, Any] = {}
             elif grace == 0 and not waits:
                 return await self._remove(request, old, current)
@@ -139,12 +139,12 @@ class Deleter:
         if not finalizers:
             terminating["metadata"].pop("finalizers", None)
         type.strategy.prepare_for_delete(request, terminating)
-        stored = to_storage(type, terminating)
+        stored = await store_form(type, terminating)
         if request.dry_run:
-            return Result(
-                Record(current.key, current.revision, current.created, orjson.dumps(stored), stored)
-            )
-        return Result(await self.store.update(current.key, stored, expect=current.revision))
+            record = Record(current.key, current.revision, current.created, orjson.dumps(stored), stored)
+        else:
+            record = await self.store.update(current.key, stored, expect=current.revision)
+        return Result(await read_record(type, record))
 
     async def _remove(self, request: Request, old: Obj, current: Record) -> Result:
         type = request.type
@@ -155,7 +155,7 @@ class Deleter:
             record = await self.store.delete(current.key, final, expect=current.revision)
             type.strategy.after_delete(request, old)
         if type.strategy.delete_returns_object:
-            return Result(record)
+            return Result(await read_record(type, record))
         status: Obj = {
             "kind": "Status",
             "apiVersion": "v1",

@@ -357,8 +357,8 @@ def _structural_object(node: Node) -> Step:
         for key, item in value.items():
             field = properties.get(key, additional)
             if field is not None:
-                # A null that may not be is as good as absent where a default takes its place.
-                if item is None and not field.nullable and field.default is not Node.UNSET:
+                # A null that may not be is as good as absent; a default may take its place.
+                if item is None and not field.nullable:
                     changes.append((key, _ABSENT))
                     continue
                 child = steps.get(id(field)) or steps.setdefault(id(field), _step(field))

@@ -10,11 +10,13 @@ import base64
 import binascii
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
 
 from kubernel.errors import BadRequest, Cause, Expired, NotFound, ServerTimeout
+from kubernel.registry.conversion import read_record, read_records
 from kubernel.registry.operations import ListOptions, Page, WatchItem, WatchOptions
 from kubernel.registry.selection import Selection
 from kubernel.store import Compacted
@@ -78,14 +80,14 @@ class Reader:
         if wanted > self.store.revision:
             raise _too_large(wanted, self.store.revision)
         if not exact:
-            return self.get(type, namespace, name)
+            return await read_record(type, self.get(type, namespace, name))
         try:
             record = await self.store.get_at(Key(type.resource, namespace, name), wanted)
         except Compacted:
             raise Expired(f"The resourceVersion for the provided get is too old: {wanted}") from None
         if record is None:
             raise NotFound.for_object(type.plural, type.group, name)
-        return record
+        return await read_record(type, record)
 
     async def list(self, type: ResourceType, namespace: str, options: ListOptions) -> Page:
         selection = Selection(type, options.labels, options.fields)
@@ -100,13 +102,22 @@ class Reader:
         else:
             records, revision = await self._first_source(type, namespace, options)
         records = _narrow(records, selection, namespace)
+        if not selection.everything:
+            # Objects are selected by what they are in the version that is asked for.
+            records = await read_records(type, records)
         position = 0
         if start is not None:
             position = bisect_right(records, start, key=_place)
         if selection.everything and not options.limit:
-            return Page(records[position:] if position else records, revision)
+            rest = records[position:] if position else records
+            return Page(await read_records(type, rest), revision)
         if selection.everything:
-            return _cut(records, position, options.limit, revision)
+            page = _cut(records, position, options.limit, revision)
+            return (
+                page
+                if type.converter is None
+                else replace(page, records=await read_records(type, page.records))
+            )
         return _select(records, position, options.limit, revision, selection)
 
     async def _first_source(
@@ -170,7 +181,7 @@ class Reader:
                 if wanted > self.store.revision:
                     raise _too_large(wanted, self.store.revision)
             listing = self.store.list(type.resource, namespace or None)
-            initial = _narrow(listing.records, selection, namespace)
+            initial = await read_records(type, _narrow(listing.records, selection, namespace))
             if not selection.everything:
                 initial = [record for record in initial if selection.matches(record.obj)]
             since = listing.revision
@@ -189,7 +200,7 @@ class Reader:
             raise _watch_expired(since, self.store.oldest) from None
         except TooNew:
             raise _too_large(since, self.store.revision) from None
-        return Watch(cursor, selection, initial, self.store, self._batch)
+        return Watch(cursor, type, selection, initial, self.store, self._batch)
 
 
 def _made(type: ResourceType, namespace: str, name: str = "") -> list[Record]:
@@ -233,17 +244,19 @@ class Watch:
     ``kubernel.watch.Closed``.
     """
 
-    __slots__ = ("_batch", "_cursor", "_selection", "_store", "initial")
+    __slots__ = ("_batch", "_cursor", "_selection", "_store", "_type", "initial")
 
     def __init__(
         self,
         cursor: Cursor,
+        type: ResourceType,
         selection: Selection,
         initial: Sequence[Record],
         store: ObjectStore,
         batch: _Batch,
     ) -> None:
         self._cursor = cursor
+        self._type = type
         self._selection = selection
         self._store = store
         self._batch = batch
@@ -254,15 +267,40 @@ class Watch:
         """What a bookmark may say now."""
         return self._cursor.revision
 
+    def poll(self) -> list[WatchItem]:
+        """What is ready now, possibly nothing. Raises as ``next``."""
+        try:
+            return self._select(self._cursor.poll())
+        except TooOld:
+            raise _watch_expired(self._cursor.revision, self._store.oldest) from None
+
     async def next(self) -> list[WatchItem]:
         while True:
             try:
                 events = await self._cursor.next()
             except TooOld:
                 raise _watch_expired(self._cursor.revision, self._store.oldest) from None
-            items = self._select(events)
+            items = self._select(await self._converted(events))
             if items:
                 return items
+
+    async def _converted(self, events: Sequence[Event]) -> Sequence[Event]:
+        """The events in the version that is watched; the very events where nothing is to do."""
+        if self._type.converter is None:
+            return events
+        needs_old = not self._selection.everything
+        stored = [event.record for event in events]
+        stored += [event.previous for event in events if needs_old and event.previous is not None]
+        read = await self._type.converter.read(stored)
+        if all(one is other for one, other in zip(stored, read, strict=True)):
+            return events
+        olds = iter(read[len(events) :])
+        return [
+            Event(
+                event.type, record, next(olds) if needs_old and event.previous is not None else event.previous
+            )
+            for event, record in zip(events, read, strict=False)
+        ]
 
     def _select(self, events: Sequence[Event]) -> list[WatchItem]:
         if self._selection.everything:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import MethodNotSupported, NotFound
-from kubernel.registry.conversion import encode, from_storage
+from kubernel.registry.conversion import encode, from_storage, read_record
 from kubernel.registry.deletion import Deleter
 from kubernel.registry.operations import (
     Admission,
@@ -35,6 +35,16 @@ if TYPE_CHECKING:
 __all__ = ["Admission", "ListOptions", "Page", "Registry", "Result", "Watch", "WatchItem", "WatchOptions"]
 
 
+class _Admitted:
+    """Admission for what has passed it as part of another request."""
+
+    async def admit(self, request: Request) -> None:
+        return
+
+    async def validate(self, request: Request) -> None:
+        return
+
+
 class Registry(TypeTable):
     """See the package docstring. Every operation raises ApiError and nothing else for what a
     client can cause; who calls has authorized the user for what it asks."""
@@ -58,6 +68,9 @@ class Registry(TypeTable):
         self._reader = Reader(store, bus)
         self._writer = Writer(store, clock, rng, admission)
         self._deleter = Deleter(store, clock, admission)
+        past = _Admitted()
+        self._inner_writer = Writer(store, clock, rng, past)
+        self._inner_deleter = Deleter(store, clock, past)
 
     def register(self, type: ResourceType) -> None:
         super().register(type)
@@ -65,7 +78,12 @@ class Registry(TypeTable):
             self._bus.index(type.resource, type.indexed_field, type.field_selectors[type.indexed_field])
 
     def get(self, type: ResourceType, namespace: str, name: str) -> Record:
+        """The record as it is stored: of a type with a converter it may be of another version."""
         return self._reader.get(type, namespace, name)
+
+    async def read(self, type: ResourceType, namespace: str, name: str) -> Record:
+        """``get`` in the type's version."""
+        return await read_record(type, self._reader.get(type, namespace, name))
 
     async def get_at(
         self, type: ResourceType, namespace: str, name: str, revision: str, *, exact: bool = True
@@ -109,8 +127,12 @@ class Registry(TypeTable):
         *,
         subresource: str = "",
         raw: bytes | None = None,
+        admitted: bool = False,
     ) -> Result:
-        return await self._writer.update(
+        """``admitted`` is for the handlers of subresources: the request that this write is a part of has passed
+        admission, which is not asked about the parts."""
+        writer = self._inner_writer if admitted else self._writer
+        return await writer.update(
             user, type, namespace, name, obj, options, subresource=subresource, raw=raw
         )
 
@@ -133,9 +155,18 @@ class Registry(TypeTable):
         )
 
     async def delete(
-        self, user: UserInfo, type: ResourceType, namespace: str, name: str, options: DeleteOptions
+        self,
+        user: UserInfo,
+        type: ResourceType,
+        namespace: str,
+        name: str,
+        options: DeleteOptions,
+        *,
+        admitted: bool = False,
     ) -> Result:
-        return await self._deleter.delete(user, type, namespace, name, options)
+        """``admitted`` as in ``update``."""
+        deleter = self._inner_deleter if admitted else self._deleter
+        return await deleter.delete(user, type, namespace, name, options)
 
     async def delete_collection(
         self,
@@ -150,7 +181,7 @@ class Registry(TypeTable):
         await self._deleter.delete_collection(user, type, page.records, options)
         return page.records
 
-    def get_subresource(
+    async def get_subresource(
         self, type: ResourceType, namespace: str, name: str, subresource: str
     ) -> tuple[Record, Obj | None]:
         """For GET: the object's record, and the view of it where the subresource has one (a scale)."""
@@ -159,7 +190,7 @@ class Registry(TypeTable):
             raise NotFound.for_path()
         if "get" not in sub.verbs:
             raise MethodNotSupported.for_verb(type.plural, type.group, "get")
-        record = self._reader.get(type, namespace, name)
+        record = await self.read(type, namespace, name)
         if sub.read is None:
             return record, None
         return record, sub.read(from_storage(type, record.obj))
@@ -174,7 +205,7 @@ class Registry(TypeTable):
         options: Obj,
     ) -> Record:
         """Admission for exec, attach, portforward and proxy; gives the object to connect to."""
-        record = self._reader.get(type, namespace, name)
+        record = await self.read(type, namespace, name)
         request = Request(user, "connect", type, namespace, name, subresource, obj=options, old=record.obj)
         await self._admission.admit(request)
         await self._admission.validate(request)

@@ -98,6 +98,13 @@ class Request:
             return self.delete_options.dry_run
         return self.options.dry_run
 
+    @property
+    def resets(self) -> tuple[str, ...]:
+        """The fields that the request's endpoint resets: nobody gets to own them through it."""
+        if self.subresource == "status":
+            return ("spec",)
+        return ("status",) if not self.subresource and "status" in self.type.subresources else ()
+
     def warn(self, text: str) -> None:
         if text not in self.warnings:
             self.warnings.append(text)

@@ -15,12 +15,17 @@ import orjson
 from kubernel.errors import Cause
 from kubernel.registry import causes as told
 from kubernel.registry.formats import CHECKS
+from kubernel.registry.jsonschema import compile_schema
 from kubernel.registry.schema import Node
 
-__all__ = ["Step", "mark", "structural_step"]
+__all__ = ["UNKNOWN", "Step", "mark", "structural_step"]
 
-Step = Callable[[Any, Any, list[Cause]], None]
-"""``step(value, path, causes)``; the path is a chain (path of the parent, last part) or None."""
+Step = Callable[..., None]
+"""``step(value, path, causes)``; the path is a chain (path of the parent, last part) or None. Steps of structural
+nodes take the value that was there before, too: what did not change is not complained about (KEP-4008)."""
+
+UNKNOWN: Any = object()
+"""There is no value before, or none that is known to be the same one."""
 
 Compile = Callable[[Node], Step | None]
 
@@ -39,45 +44,149 @@ def structural_step(node: Node, compile: Compile) -> Step:
     enum = node.enum
     enum_marks = {mark(one) for one in enum}
     rules = _rules(node)
+    logic = _logic(node, compile)
     properties, additional, items = node.properties or {}, node.additional, node.items
     must = node.required if node.enforced is None else node.enforced
+    keys = node.map_keys if node.list_type == "map" else ()
+    atomic = node.map_type == "atomic"
     steps: dict[int, Step | None] = {}
 
     def below(child: Node) -> Step | None:
         key = id(child)
         if key not in steps:
-            steps[key] = compile(child)
+            made = compile(child)
+            steps[key] = _unratcheted(made) if made is not None and child.native else made
         return steps[key]
 
-    def step(value: Any, path: Any, causes: list[Cause]) -> None:
-        if value is None and node.nullable:
+    def step(value: Any, path: Any, causes: list[Cause], old: Any = UNKNOWN) -> None:
+        if (value is None and node.nullable) or (old is not UNKNOWN and old == value):
             return
         if not _is(type_, value):
             field, got = told.render(path), _json_schema_type(value)
             wanted = "integer,string" if type_ == "int-or-string" else _PUBLIC.get(type_, type_)
             causes.append(
-                told.type_invalid(field, got, f'{field or "<nil>"} in body must be of type {wanted}: "{got}"')
+                told.type_invalid(field or "<nil>", got, f'{field} in body must be of type {wanted}: "{got}"')
             )
             return
+        for check in logic:
+            check(value, path, causes)
         if enum and mark(value) not in enum_marks:
             causes.append(told.not_supported(told.render(path), value, enum))
         for rule in rules:
             rule(value, path, causes)
         if isinstance(value, dict):
             causes += [told.required(told.render((path, name))) for name in must if name not in value]
+            before = old if isinstance(old, dict) and not atomic else _NOTHING
             for name, item in value.items():
                 known = properties.get(name)
                 child = known if known is not None else additional
                 inner = below(child) if child is not None else None
                 if inner is not None:
-                    inner(item, (path, name), causes)
+                    inner(item, (path, name), causes, before.get(name, UNKNOWN))
         elif isinstance(value, list) and items is not None:
             inner = below(items)
             if inner is not None:
+                olds = _by_keys(old, keys) if keys and isinstance(old, list) else _NOTHING
                 for index, item in enumerate(value):
-                    inner(item, (path, index), causes)
+                    inner(
+                        item, (path, index), causes, olds.get(_key(item, keys), UNKNOWN) if olds else UNKNOWN
+                    )
 
     return step
+
+
+_NOTHING: dict[Any, Any] = {}
+
+
+def _unratcheted(step: Step) -> Step:
+    """Of a native node among structural ones: object metadata."""
+    return lambda value, path, causes, old=UNKNOWN: step(value, path, causes)
+
+
+def _key(item: Any, keys: tuple[str, ...]) -> bytes:
+    return mark([item.get(key) for key in keys]) if isinstance(item, dict) else b""
+
+
+def _by_keys(items: list[Any], keys: tuple[str, ...]) -> dict[bytes, Any]:
+    return {_key(item, keys): item for item in items}
+
+
+def _logic(node: Node, compile: Compile) -> list[Step]:
+    """allOf, anyOf, oneOf and not. What they say has no field of its own."""
+    extra = node.extra or {}
+    found: list[Step] = []
+
+    def alternatives(keyword: str) -> list[Step]:
+        steps = (compile(compile_schema(one)) for one in extra.get(keyword) or ())
+        return [step or _nothing for step in steps]
+
+    def failures(steps: list[Step], value: Any, path: Any) -> list[list[Cause]]:
+        results: list[list[Cause]] = []
+        for step in steps:
+            results.append([])
+            step(value, path, results[-1])
+        return results
+
+    def say(path: Any, causes: list[Cause], text: str) -> None:
+        causes.append(told.invalid("<nil>", "", f'"{told.render(path)}" {text}'))
+
+    every = alternatives("allOf")
+    # Of an int-or-string, anyOf only repeats what the type says already.
+    some = [] if node.type == "int-or-string" and _repeats(extra.get("anyOf")) else alternatives("anyOf")
+    one = alternatives("oneOf")
+    never = compile(compile_schema(extra["not"])) or _nothing if "not" in extra else None
+
+    def all_of(value: Any, path: Any, causes: list[Cause]) -> None:
+        results = failures(every, value, path)
+        for result in results:
+            causes += result
+        if any(results):
+            say(
+                path,
+                causes,
+                "must validate all the schemas (allOf)" + (". None validated" if all(results) else ""),
+            )
+
+    def any_of(value: Any, path: Any, causes: list[Cause]) -> None:
+        results = failures(some, value, path)
+        if all(results):
+            say(path, causes, "must validate at least one schema (anyOf)")
+            causes += _fewest(results)
+
+    def one_of(value: Any, path: Any, causes: list[Cause]) -> None:
+        results = failures(one, value, path)
+        valid = sum(not result for result in results)
+        if valid != 1:
+            why = f"Found {valid} valid alternatives" if valid else "Found none valid"
+            say(path, causes, f"must validate one and only one schema (oneOf). {why}")
+            if not valid:
+                causes += _fewest(results)
+
+    def none_of(value: Any, path: Any, causes: list[Cause]) -> None:
+        result: list[Cause] = []
+        assert never is not None  # noqa: S101 - used only then
+        never(value, path, result)
+        if not result:
+            say(path, causes, "must not validate the schema (not)")
+
+    found += [any_of] if some else []
+    found += [one_of] if one else []
+    found += [all_of] if every else []
+    found += [none_of] if never is not None else []
+    return found
+
+
+def _fewest(results: list[list[Cause]]) -> list[Cause]:
+    """Of the alternatives, the one that is nearest to what there is."""
+    return min(results, key=lambda result: len(result))
+
+
+def _repeats(alternatives: Any) -> bool:
+    return bool(alternatives == [{"type": "integer"}, {"type": "string"}])
+
+
+def _nothing(value: Any, path: Any, causes: list[Cause]) -> None:
+    """A schema that says nothing."""
 
 
 _PUBLIC = {"quantity": "string", "time": "string", "microtime": "string"}

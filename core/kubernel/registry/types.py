@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from kubernel.objects.names import check_dns1123_subdomain
 
@@ -16,9 +16,17 @@ if TYPE_CHECKING:
     from kubernel.errors import Cause
     from kubernel.registry.request import Request
     from kubernel.registry.schema import Node
-    from kubernel.store.records import Obj
+    from kubernel.store.records import Obj, Record
 
-__all__ = ["ALL_VERBS", "Column", "GroupVersionKind", "ResourceType", "Strategy", "Subresource"]
+__all__ = [
+    "ALL_VERBS",
+    "Column",
+    "Converter",
+    "GroupVersionKind",
+    "ResourceType",
+    "Strategy",
+    "Subresource",
+]
 
 ALL_VERBS = (
     "create",
@@ -66,13 +74,18 @@ class Subresource:
     ``kind`` is what it takes and gives (``Scale`` of autoscaling/v1 for every scale). ``status``
     and others that write to the object itself name no handler: the registry's write pipeline serves them
     through the type's ``Strategy``. ``handler(request) -> Obj`` answers the rest (awaitable), and
-    ``connect`` marks those that the API server streams.
+    ``connect`` marks those that the API server streams. POST goes through admission like any creation, with
+    ``kind`` as its kind: mutating hooks, ``check(request)``, validating hooks, then the handler.
     """
 
     name: str
     kind: GroupVersionKind
     verbs: tuple[str, ...] = ("get", "patch", "update")
     handler: Callable[[Request], Any] | None = None
+    check: Callable[[Request], None] | None = None
+    """Raises ApiError for a body that the handler would refuse whatever there is."""
+    schema: Callable[[], Node] | None = None
+    """Of ``kind``, where that is not the type's own."""
     read: Callable[[Obj], Obj] | None = None
     """The view of an object that GET answers (a Scale); None is the object itself."""
     write: Callable[[Obj, Obj], Obj] | None = None
@@ -97,6 +110,8 @@ class Strategy:
     delete_returns_object: bool = False
     """Immediate deletion answers with the object instead of a Status."""
     default_propagation: Literal["Background", "Orphan"] = "Background"
+    thorough: bool = False
+    """``validate_create`` and ``validate_update`` say all there is to say: the schema is not asked."""
 
     def prepare_for_create(self, request: Request, obj: Obj) -> None:
         """Before validation: set what the server sets, drop what the client may not."""
@@ -140,6 +155,12 @@ class Strategy:
         """Rules beyond the schema, immutable fields among them."""
         return []
 
+    def validate_last(
+        self, request: Request, obj: Obj, old: Obj | None, found: Sequence[Cause]
+    ) -> list[Cause]:
+        """Rules that can only be looked at when others hold; ``found`` is all that is wrong by then."""
+        return []
+
     def warnings(self, request: Request, obj: Obj) -> list[str]:
         """Texts for ``Warning:`` headers."""
         return []
@@ -161,6 +182,19 @@ class Strategy:
 
     def finish(self, request: Request, obj: Obj, *, committed: bool) -> None:
         """The write of ``obj`` ended; release what was reserved when it was not committed."""
+
+
+class Converter(Protocol):
+    """Between what is stored and one version of a type, where that may take a call to somebody else or depends
+    on when the object was stored. Both raise ApiError when they cannot."""
+
+    async def read(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Stored objects in the type's version, in their order; the very records where they are so already."""
+        ...
+
+    async def store(self, obj: Obj) -> Obj:
+        """An object of the type's version as it is to be stored."""
+        ...
 
 
 @dataclass(slots=True)
@@ -195,6 +229,9 @@ class ResourceType:
     storage_version: str = ""
     to_storage: Callable[[Obj], Obj] | None = None
     from_storage: Callable[[Obj], Obj] | None = None
+    converter: Converter | None = None
+    """Takes the place of both where converting is more than a function; then readers hand out records that are
+    in this version already."""
     deprecation: str = ""
     """Text of the Warning sent with every use of this version."""
     create: Callable[[Request], Any] | None = None

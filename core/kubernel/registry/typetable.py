@@ -39,21 +39,46 @@ class TypeTable:
 
     def register(self, type: ResourceType) -> None:
         """Serve ``type``; ValueError when its path is taken."""
+        self._add(type)
+        self._changed()
+
+    def unregister(self, type: ResourceType) -> None:
+        self._remove(type)
+        self._changed()
+
+    def _add(self, type: ResourceType) -> None:
         path = (type.group, type.version, type.plural)
         if path in self._by_path:
             raise ValueError(f"resource type {type.qualified} in version {type.version} is registered twice")
         self._by_path[path] = type
         self._by_kind.setdefault((type.group, type.version, type.kind), type)
         self._prefer(type.group, type.plural)
-        self._changed()
 
-    def unregister(self, type: ResourceType) -> None:
+    def _remove(self, type: ResourceType) -> None:
         self._by_path.pop((type.group, type.version, type.plural), None)
         kind = (type.group, type.version, type.kind)
         if self._by_kind.get(kind) is type:
             del self._by_kind[kind]
         self._prefer(type.group, type.plural)
-        self._changed()
+
+    def replace(self, old: Iterable[ResourceType], new: Iterable[ResourceType]) -> None:
+        """Serve ``new`` in the place of ``old``, told as one change. ValueError when a path is taken by others;
+        then nothing changes."""
+        old, new = list(old), list(new)
+        for type in old:
+            self._remove(type)
+        try:
+            for at, type in enumerate(new):
+                try:
+                    self._add(type)
+                except ValueError:
+                    for added in new[:at]:
+                        self._remove(added)
+                    for type in old:
+                        self._add(type)
+                    raise
+        finally:
+            self._changed()
 
     def lookup(self, group: str, version: str, plural: str) -> ResourceType | None:
         return self._by_path.get((group, version, plural))

@@ -7,13 +7,14 @@ kube-openapi and apiextensions for structural ones (custom resources).
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from kubernel.errors import Cause
 from kubernel.registry.causes import duplicate, invalid, not_supported, render, required, too_long, too_many
 from kubernel.registry.fastpath import conforms
 from kubernel.registry.schema import Node, must_have
-from kubernel.registry.structural import Step, mark, structural_step
+from kubernel.registry.structural import UNKNOWN, Step, mark, structural_step
 
 __all__ = ["validate"]
 
@@ -22,12 +23,14 @@ _CONSTRAINTS = frozenset(
 )
 
 
-def validate(node: Node, obj: Any) -> list[Cause]:
-    """The schema's complaints about a decoded and defaulted object; ``obj`` is not changed.
+def validate(node: Node, obj: Any, old: Any = UNKNOWN, said: Sequence[Cause] = ()) -> list[Cause]:
+    """The schema's complaints about a decoded and defaulted object; ``obj`` is not changed. What a strategy, which
+    knows better words, ``said`` of a field for the same reason is not said again.
 
     Native trees: enums, limits and required fields (``Node.enforced``; where that is None, required strings,
     structs and numbers with a positive minimum). A top-level ``status`` is exempt from required, since Go
-    fills in zero values there. Structural trees: everything a structural schema can say but CEL rules.
+    fills in zero values there. Structural trees: everything a structural schema can say but CEL rules; what is
+    as it is in ``old`` is not complained about.
     """
     causes: list[Cause] = []
     if conforms(node, obj, decoded=True):
@@ -36,15 +39,18 @@ def validate(node: Node, obj: Any) -> list[Cause]:
     if step is None:
         return causes
     if node.native and node.properties is not None and isinstance(obj, dict) and "status" in obj:
-        found: list[Cause] = []
-        step(obj, None, found)
-        return [
+        step(obj, None, causes)
+        causes = [
             cause
-            for cause in found
+            for cause in causes
             if cause.reason != "FieldValueRequired" or not cause.field.startswith("status.")
         ]
-    step(obj, None, causes)
-    return causes
+    elif node.native:
+        step(obj, None, causes)
+    else:
+        step(obj, None, causes, old)
+    known = {(cause.field, cause.reason) for cause in said}
+    return [cause for cause in causes if (cause.field, cause.reason) not in known]
 
 
 def _step(node: Node) -> Step | None:

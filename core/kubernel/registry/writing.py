@@ -11,6 +11,7 @@ of a rule that every admission plugin and strategy would have to keep).
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -32,9 +33,9 @@ from kubernel.errors import (
 from kubernel.objects import names
 from kubernel.registry import metadata
 from kubernel.registry.apply import apply_object, track_update
-from kubernel.registry.conversion import from_storage, to_storage
+from kubernel.registry.conversion import from_storage, is_stored, read_record, store_form
 from kubernel.registry.decoding import decode
-from kubernel.registry.defaulting import apply_defaults
+from kubernel.registry.defaulting import complete_object
 from kubernel.registry.operations import PatchType, Result
 from kubernel.registry.patch import json_patch, merge_patch, strategic_patch
 from kubernel.registry.request import Request, UserInfo, WriteOptions
@@ -44,16 +45,17 @@ from kubernel.store.records import Key, Record
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Callable
 
     from kubernel.clock import Clock
     from kubernel.registry.operations import Admission
-    from kubernel.registry.schema import Node
     from kubernel.registry.types import ResourceType, Subresource
     from kubernel.store import ObjectStore
     from kubernel.store.records import Obj
 
 __all__ = ["GENERATE_NAME_TRIES", "PATCH_TRIES", "Writer", "own"]
 
+Handler = Callable[[Request], Any]
 GENERATE_NAME_TRIES = 8
 PATCH_TRIES = 30
 """How often a write without a resourceVersion is retried when others write in between."""
@@ -91,14 +93,11 @@ class Writer:
         obj = obj if raw is not None else own(obj)
         request = Request(user, "create", type, namespace, name, subresource, options, obj=obj)
         if subresource:
-            return await self._create_subresource(request, obj)
+            return await self._create_subresource(request, obj, raw)
         if type.create is not None:
             metadata.check_kind(type, obj)
             decode(request, type.schema(), obj, raw)
-            answer = type.create(request)
-            if inspect.isawaitable(answer):
-                answer = await answer
-            return Result(_unstored(type, answer), True, warnings=tuple(request.warnings), obj=answer)
+            return await self._answer(request, obj, type.create)
         if "create" not in type.verbs:
             raise MethodNotSupported.for_verb(type.plural, type.group, "create")
         metadata.check_kind(type, obj)
@@ -121,7 +120,7 @@ class Writer:
         if generated:
             meta["name"] = names.generate(base, self.rng)
         request.name = meta.get("name") or ""
-        _complete(type, node, obj)
+        complete_object(type, node, obj)
         await self.admission.admit(request)
         obj = request.obj = self._after_admission(request)
         type.strategy.prepare_for_create(request, obj)
@@ -129,8 +128,10 @@ class Writer:
         try:
             causes: list[Cause] = []
             metadata.validate_new(type, obj["metadata"], causes)
-            causes += validate(node, obj)
             causes += type.strategy.validate_create(request, obj)
+            if not type.strategy.thorough:
+                causes += validate(node, obj, said=causes)
+            causes += type.strategy.validate_last(request, obj, None, causes)
             if causes:
                 raise Invalid.for_object(type.kind, type.group, request.name, causes)
             await self.admission.validate(request)
@@ -148,7 +149,7 @@ class Writer:
             committed = not request.dry_run
         finally:
             type.strategy.finish(request, obj, committed=committed)
-        return Result(record, True, warnings=tuple(request.warnings))
+        return Result(await read_record(type, record), True, warnings=tuple(request.warnings))
 
     def _exists(self, request: Request, generated: bool, key: Key) -> AlreadyExists:
         type = request.type
@@ -164,7 +165,7 @@ class Writer:
 
     async def _insert(self, request: Request, obj: Obj) -> Record:
         type = request.type
-        stored = to_storage(type, obj)
+        stored = await store_form(type, obj)
         key = Key(type.resource, request.namespace, request.name)
         if request.dry_run:
             if (there := self.store.get(key)) is not None:
@@ -172,14 +173,26 @@ class Writer:
             return Record(key, 0, 0, orjson.dumps(stored), stored)
         return await self.store.create(key, stored)
 
-    async def _create_subresource(self, request: Request, obj: Obj) -> Result:
+    async def _create_subresource(self, request: Request, obj: Obj, raw: bytes | None) -> Result:
         sub = _subresource(request.type, request.subresource, "create")
         if sub.handler is None:
             raise MethodNotSupported.for_verb(request.type.plural, request.type.group, "create")
         metadata.check_kind(request.type, obj, sub.kind.api_version, sub.kind.kind)
-        answer = sub.handler(request)
-        if inspect.isawaitable(answer):
-            answer = await answer
+        if sub.schema is not None:
+            decode(request, sub.schema(), obj, raw, kind=sub.kind)
+        return await self._answer(request, obj, sub.handler, sub.check)
+
+    async def _answer(self, request: Request, obj: Obj, handler: Handler, check: Any = None) -> Result:
+        """What is created is nothing that is kept: a handler answers, after admission."""
+        metadata.check_namespace(request.type, obj, request.namespace)
+        await self.admission.admit(request)
+        if request.obj is None:
+            raise InternalError("admission removed the object")
+        if check:
+            check(request)
+        await self.admission.validate(request)
+        answer = handler(request)
+        answer = await answer if inspect.isawaitable(answer) else answer
         return Result(_unstored(request.type, answer), True, warnings=tuple(request.warnings), obj=answer)
 
     # --- update
@@ -262,10 +275,11 @@ class Writer:
     async def _replace(self, request: Request, obj: Obj, current: Record, *, tracked: bool = False) -> Result:
         """The pipeline from decoded object to stored record, for an existing object."""
         type, node = request.type, request.type.schema()
-        old = request.old = from_storage(type, current.obj)
+        before = await read_record(type, current)
+        old = request.old = from_storage(type, before.obj)
         meta = obj["metadata"]
         metadata.stamp_update(meta, old["metadata"])
-        _complete(type, node, obj)
+        complete_object(type, node, obj)
         complete = orjson.dumps(obj)
         await self.admission.admit(request)
         obj = request.obj = self._after_admission(request, complete)
@@ -274,25 +288,27 @@ class Writer:
         try:
             causes: list[Cause] = []
             metadata.validate_update(obj["metadata"], old["metadata"], causes)
-            causes += validate(node, obj)
             causes += type.strategy.validate_update(request, obj, old)
+            if not type.strategy.thorough:
+                causes += validate(node, obj, old, causes)
+            causes += type.strategy.validate_last(request, obj, old, causes)
             if causes:
                 raise Invalid.for_object(type.kind, type.group, request.name, causes)
             await self.admission.validate(request)
             self._warn(request, obj)
             if not tracked:
                 self._track(request, old, obj)
-            if obj == old:
-                return Result(current, warnings=tuple(request.warnings))
+            if obj == old and await is_stored(type, obj, current):
+                return Result(before, warnings=tuple(request.warnings))
             record = await self._store_update(request, obj, current)
             committed = not request.dry_run
         finally:
             type.strategy.finish(request, obj, committed=committed)
-        return Result(record, warnings=tuple(request.warnings))
+        return Result(await read_record(type, record), warnings=tuple(request.warnings))
 
     async def _store_update(self, request: Request, obj: Obj, current: Record) -> Record:
         type = request.type
-        stored = to_storage(type, obj)
+        stored = await store_form(type, obj)
         meta = obj["metadata"]
         last = (
             "deletionTimestamp" in meta
@@ -343,7 +359,8 @@ class Writer:
         """None when somebody else wrote in between."""
         assert sub.write is not None  # noqa: S101 - the caller looked
         assert sub.read is not None  # noqa: S101 - comes with write
-        obj = own(sub.write(from_storage(type, current.obj), view))
+        before = await read_record(type, current)
+        obj = own(sub.write(from_storage(type, before.obj), view))
         key = current.key
         request = Request(user, verb, type, key.namespace, key.name, sub.name, options, obj=obj)
         try:
@@ -394,7 +411,8 @@ class Writer:
                 raise NotFound.for_object(type.plural, type.group, name)
             if sub is not None and sub.write is not None:
                 assert sub.read is not None  # noqa: S101 - comes with write
-                view = self._patched(sub.read(from_storage(type, current.obj)), None, patch_type, body)
+                before = await read_record(type, current)
+                view = self._patched(sub.read(from_storage(type, before.obj)), None, patch_type, body)
                 result = await self._write_view(user, type, current, sub, view, options, "patch")
                 if result is not None:
                     return result
@@ -413,7 +431,7 @@ class Writer:
         self, request: Request, current: Record, patch_type: PatchType, body: Any
     ) -> Result:
         type, node = request.type, request.type.schema()
-        live = from_storage(type, current.obj)
+        live = from_storage(type, (await read_record(type, current)).obj)
         options = request.options
         if patch_type == "apply":
             merged = apply_object(
@@ -425,7 +443,7 @@ class Writer:
                 subresource=request.subresource,
                 now=rfc3339(self.clock.time()),
                 force=options.force,
-                reset=_not_written_by(request),
+                reset=request.resets,
             )
             obj = own(merged)
         else:
@@ -521,7 +539,7 @@ class Writer:
             subresource=request.subresource,
             now=rfc3339(self.clock.time()),
             force=request.options.force,
-            reset=_not_written_by(request),
+            reset=request.resets,
         )
         obj = request.obj = own(obj)
         request.old = None
@@ -542,7 +560,7 @@ class Writer:
         if obj is None:
             raise InternalError("admission removed the object")
         if not complete or orjson.dumps(obj) != complete:
-            _complete(request.type, request.type.schema(), obj)
+            complete_object(request.type, request.type.schema(), obj)
         return obj
 
     def _track(self, request: Request, old: Obj | None, obj: Obj) -> None:
@@ -554,7 +572,7 @@ class Writer:
             api_version=request.type.api_version,
             subresource=request.subresource,
             now=rfc3339(self.clock.time()),
-            reset=_not_written_by(request),
+            reset=request.resets,
         )
         if managed:
             obj["metadata"]["managedFields"] = managed
@@ -567,22 +585,6 @@ class Writer:
             request.warn(request.type.deprecation)
         for text in request.type.strategy.warnings(request, obj):
             request.warn(text)
-
-
-def _not_written_by(request: Request) -> tuple[str, ...]:
-    """The fields that the request's endpoint resets: nobody gets to own them through it."""
-    if request.subresource == "status":
-        return ("spec",)
-    return ("status",) if not request.subresource and "status" in request.type.subresources else ()
-
-
-def _complete(type: ResourceType, node: Node, obj: Obj) -> None:
-    """Fill in what is absent. A built-in type's ``spec`` is a struct in Go: it is always there."""
-    properties = node.properties
-    if not type.custom and properties and "spec" in properties and obj.get("spec") is None:
-        obj["spec"] = {}
-    apply_defaults(node, obj)
-    type.strategy.default(obj)
 
 
 def _subresource(type: ResourceType, name: str, verb: str) -> Subresource:

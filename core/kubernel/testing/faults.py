@@ -27,13 +27,14 @@ _VERBS = ("create", "update", "patch", "delete", "delete_collection")
 class _OpenWatch:
     """A watch that can be cut off from outside."""
 
-    __slots__ = ("_inner", "_open", "initial", "next")
+    __slots__ = ("_inner", "_open", "initial", "next", "poll")
 
     def __init__(self, inner: Any, open: dict[_OpenWatch, None]) -> None:
         self._inner = inner
         self._open = open
         self.initial: Sequence[Record] = inner.initial
         self.next: Callable[[], Any] = inner.next
+        self.poll: Callable[[], Any] = inner.poll
         open[self] = None
 
     @property

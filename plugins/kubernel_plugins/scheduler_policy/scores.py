@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
@@ -11,7 +13,10 @@ from kubernel.plugin.scheduling import MAX_SCORE
 if TYPE_CHECKING:
     from kubernel.plugin.scheduling import Amounts, Mask
 
-__all__ = ["by_largest"]
+__all__ = ["by_largest", "shaped"]
+
+_TEN = 10
+"""The largest score of a shape's point."""
 
 
 def by_largest(scores: Amounts, fits: Mask, *, reverse: bool = False) -> Amounts:
@@ -21,3 +26,28 @@ def by_largest(scores: Amounts, fits: Mask, *, reverse: bool = False) -> Amounts
         return numpy.full_like(scores, MAX_SCORE) if reverse else scores
     scaled = MAX_SCORE * scores // largest
     return MAX_SCORE - scaled if reverse else scaled
+
+
+def shaped(shape: Sequence[Mapping[str, Any]], path: str) -> Amounts:
+    """The score (0 to 100) for each per cent of utilisation, linear between the points of a shape (utilization in
+    per cent, score 0 to 10). ValueError, which names ``path``, for a shape that is none."""
+    points = [(entry.get("utilization", 0), entry.get("score", 0)) for entry in shape]
+    if not points:
+        raise ValueError(f"{path}: Required value: at least one point must be specified")
+    if any(not 0 <= use <= 100 or not 0 <= score <= _TEN for use, score in points):
+        raise ValueError(f"{path}: utilization must be 0 to 100, score 0 to 10")
+    if any(before[0] >= after[0] for before, after in pairwise(points)):
+        raise ValueError(f"{path}: utilization values must be sorted in increasing order")
+    return numpy.array([_at(points, percent) for percent in range(101)], dtype=numpy.int64)
+
+
+def _at(points: Sequence[tuple[int, int]], percent: int) -> int:
+    scaled = [(use, score * (MAX_SCORE // _TEN)) for use, score in points]
+    for position, (use, score) in enumerate(scaled):
+        if percent <= use:
+            if position == 0:
+                return score
+            before_use, before = scaled[position - 1]
+            # Division truncates towards zero, as Go's does.
+            return before + int((score - before) * (percent - before_use) / (use - before_use))
+    return scaled[-1][1]

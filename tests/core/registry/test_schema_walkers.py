@@ -325,9 +325,9 @@ def test_null_gives_way_to_a_default_unless_nullable() -> None:
             id="type",
         ),
         pytest.param(
-            {"replicas": None},
-            'spec.replicas: Invalid value: "null": spec.replicas in body must be of type integer: "null"',
-            id="null",
+            {"replicas": [None]},
+            'spec.replicas: Invalid value: "array": spec.replicas in body must be of type integer: "array"',
+            id="list",
         ),
         pytest.param(
             {"replicas": 0},

@@ -333,7 +333,7 @@ def test_a_patch_with_a_stale_resource_version_is_a_conflict() -> None:
 def test_scale_reads_and_writes_the_replicas() -> None:
     async def test(kit: Kit) -> None:
         await kit.create("one", spec={"color": "red", "replicas": 2})
-        _, view = kit.registry.get_subresource(kit.type, "shop", "one", "scale")
+        _, view = await kit.registry.get_subresource(kit.type, "shop", "one", "scale")
         assert view is not None
         assert view["spec"] == {"replicas": 2}
         options = WriteOptions()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kubernel.plugin import Plugin as Base
 from kubernel.plugin import hookimpl
@@ -13,23 +15,45 @@ from kubernel.registry.protobuf_table import META, FieldTable
 from kubernel_plugins.api.builtin.context import Context
 from kubernel_plugins.api.builtin.registration import resource_types
 from kubernel_plugins.api.builtin.schemas import Schemas
+from kubernel_plugins.api.builtin.tables import EXTRA
 from kubernel_plugins.api.builtin.tables.overlay import overlay
 
 if TYPE_CHECKING:
     from kubernel.registry.registry import Registry
 
-__all__ = ["Plugin", "protobuf_codec"]
+__all__ = ["Plugin", "Settings", "protobuf_codec"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """``serve``: groups and versions beside those that Kubernetes serves by default, as
+    ``scheduling.k8s.io/v1beta1``."""
+
+    serve: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        known = ["/".join(each) for each in EXTRA]
+        for each in self.serve:
+            if each not in known:
+                raise ValueError(f'serve: there is no "{each}" to be served; known are {", ".join(known)}')
 
 
 class Plugin(Base):
     """Registers every built-in type; nothing runs."""
 
+    Settings = Settings
+
     @hookimpl
     def kubernel_register_types(self, registry: Registry) -> None:
         schemas = _schemas()
-        for type in resource_types(Context(self.handle), schemas.for_kind):
+        extra = _pairs(self.settings.serve if self.settings else ())
+        for type in resource_types(Context(self.handle), schemas.for_kind, extra):
             registry.register(type)
         registry.protobuf = protobuf_codec()
+
+
+def _pairs(served: Iterable[str]) -> list[Any]:
+    return [tuple(each.split("/")) for each in served]
 
 
 @cache

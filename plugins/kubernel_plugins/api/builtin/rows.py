@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kubernel.registry.types import Column
     from kubernel.store.records import Obj
 
-__all__ = ["LazyColumns", "Row", "SubresourceRow", "field_reader"]
+__all__ = ["STATUS", "LazyColumns", "Row", "SubresourceRow", "field_reader"]
 
 STATUS = ("status",)
 
@@ -51,12 +51,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class SubresourceRow:
-    """A subresource that is not the type's own kind. ``handler`` names a method of the strategy."""
+    """A subresource that is not the type's own kind. ``handler`` and ``check`` name methods of the strategy."""
 
     gvk: GroupVersionKind
     verbs: tuple[str, ...]
     connect: bool = False
     handler: str = ""
+    check: str = ""
 
 
 class LazyColumns(Sequence["Column"]):

@@ -13,7 +13,7 @@ from kubernel.errors import (
     StoreFull,
     TooManyRequests,
 )
-from kubernel.registry.attributes import Attributes
+from kubernel.registry.attributes import Attributes, demanded
 
 from . import query as q
 from .connect import Connector
@@ -97,6 +97,8 @@ class Api:
             )
             if not self.gate.allows(asked):
                 return None
+            if type.converter is not None:
+                return None
             shape = shape_for(form, self.registry, type, {})
             body = shape.one(self.registry.get(type, target.namespace, target.name))
         except Exception:  # whatever it is, it happens again where it is reported
@@ -142,7 +144,7 @@ class Api:
                     )
             user = await self.gate.user(exchange)
             if target is None or not target.resource:
-                self.gate.authorize(Attributes(user, exchange.method.lower(), path=_plain(path)))
+                await self.gate.authorize(Attributes(user, exchange.method.lower(), path=_plain(path)))
                 remote = self._remote(target)
                 if remote is not None:
                     reply = await self.aggregator.serve(exchange, user, remote, stamp)
@@ -231,7 +233,7 @@ class Api:
     ) -> Reply | None:
         type = self.registry.lookup(target.group, target.version, target.resource)
         query = q.parse(exchange.query)
-        self._authorize(exchange, user, target, verb, query)
+        await self._authorize(exchange, user, target, verb, query)
         if type is None:
             remote = self._remote(target)
             if remote is None:
@@ -283,7 +285,7 @@ class Api:
                 raise MethodNotSupported.for_verb(type.plural, type.group, verb)
             version, exact = q.get_version(query) if query else ("", False)
             if version in ("", "0"):
-                record = self.registry.get(type, namespace, target.name)
+                record = await self.registry.read(type, namespace, target.name)
             else:
                 record = await self.registry.get_at(type, namespace, target.name, version, exact=exact)
             body = shape.one(record)
@@ -334,7 +336,9 @@ class Api:
             raise MethodNotSupported.for_verb(type.plural, type.group, verb)
         if verb == "get":
             namespace = target.namespace if type.namespaced else ""
-            record, view = self.registry.get_subresource(type, namespace, target.name, target.subresource)
+            record, view = await self.registry.get_subresource(
+                type, namespace, target.name, target.subresource
+            )
             shaped = shape_for(form, self.registry, type, query)
             body = shaped.one(record) if view is None else shaped.view(view, sub.columns)
             return Reply(200, body, shaped.head)
@@ -347,7 +351,7 @@ class Api:
             return await self.changer.patch(exchange, user, type, target, query, shape)
         raise MethodNotSupported.for_verb(type.plural, type.group, verb)
 
-    def _authorize(
+    async def _authorize(
         self, exchange: Exchange, user: UserInfo, target: Target, verb: str, query: q.Query
     ) -> None:
         verb = _asked(exchange.method) if verb == "connect" else verb or exchange.method.lower()
@@ -355,9 +359,9 @@ class Api:
         labels = fields = ""
         if query:
             labels, fields = q.one(query, "labelSelector"), q.one(query, "fieldSelector")
-            if not name and fields.startswith("metadata.name=") and "," not in fields:
-                name = fields[14:].lstrip("=")
-        self.gate.authorize(
+            if not name and fields:
+                name = demanded(fields, "metadata.name")
+        await self.gate.authorize(
             Attributes(
                 user, verb, target.group, target.version, target.resource, target.subresource,
                 target.namespace, name, "", labels, fields,
@@ -365,7 +369,7 @@ class Api:
         )  # fmt: skip
         if verb == "get" and target.subresource in _CREATE_TO_CONNECT and exchange.wants_upgrade:
             # Since v1.35 a WebSocket needs what a POST needs.
-            self.gate.authorize(
+            await self.gate.authorize(
                 Attributes(
                     user, "create", target.group, target.version, target.resource, target.subresource,
                     target.namespace, name,

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import AlreadyExists, ApiError, BadRequest, Conflict, Invalid, NotFound
 from kubernel.objects.selectors import from_object
-
-from .rules import compile_rules, covers
+from kubernel_plugins.auth.rules import compile_rules, covers
 
 if TYPE_CHECKING:
     from kubernel.client import Client

@@ -1,7 +1,6 @@
-"""The roles and bindings every cluster starts with, as a table.
+"""The roles and bindings every cluster starts with, as a table of rules as ``parse_rule`` reads them.
 
-Source: kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy (v1.37). A rule is written
-``verbs | groups: resources | names``, or ``verbs | /path …``; the core group is empty, ``a,b:`` are two groups.
+Source: kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy (v1.37).
 """
 
 from __future__ import annotations
@@ -9,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["default_objects", "parse_rule"]
+from kubernel_plugins.auth.rules import NODE_RULES, parse_rule
+
+__all__ = ["default_objects"]
 
 _GROUP = "rbac.authorization.k8s.io"
 _R = "get list watch"
@@ -99,6 +100,8 @@ _ROLES: dict[str, tuple[str, ...]] = {
         f"{_R} | storage.k8s.io: csinodes csidrivers csistoragecapacities storageclasses volumeattachments",
         f"{_R} | resource.k8s.io: deviceclasses resourceslices",
         f"patch update {_R} | resource.k8s.io: resourceclaims resourceclaims/status",
+        f"{_R} | scheduling.k8s.io: podgroups",
+        "patch update | scheduling.k8s.io: podgroups/status",
     ),
     "system:kube-controller-manager": (
         _EVENTS,
@@ -112,26 +115,7 @@ _ROLES: dict[str, tuple[str, ...]] = {
         "list watch | *: *",
         "create | : serviceaccounts/token",
     ),
-    "system:node": (
-        "create | authentication.k8s.io: tokenreviews",
-        "create | authorization.k8s.io: localsubjectaccessreviews subjectaccessreviews",
-        f"{_R} | : services configmaps secrets",
-        f"create patch update {_R} | : nodes",
-        "patch update | : nodes/status pods/status",
-        _EVENTS,
-        f"create delete {_R} | : pods",
-        "create | : pods/eviction serviceaccounts/token",
-        "get | : persistentvolumeclaims persistentvolumes endpoints",
-        "get patch update | : persistentvolumeclaims/status",
-        f"create {_R} | certificates.k8s.io: certificatesigningrequests",
-        f"create delete patch update {_R} | coordination.k8s.io: leases",
-        "get | storage.k8s.io: volumeattachments",
-        f"{_R} | storage.k8s.io: csidrivers",
-        "create delete get patch update | storage.k8s.io: csinodes",
-        f"{_R} | node.k8s.io: runtimeclasses",
-        f"{_R} | resource.k8s.io: resourceclaims",
-        f"{_W} {_R} | resource.k8s.io: resourceslices",
-    ),
+    "system:node": NODE_RULES,
 }
 
 _AGGREGATES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -376,26 +360,10 @@ _BINDINGS: dict[str, tuple[str, tuple[str, ...]]] = {
     "system:volume-scheduler": ("system:volume-scheduler", ("User system:kube-scheduler",)),
     "system:metrics-server": ("system:metrics-server", ("ServiceAccount metrics-server",)),
     "system:kube-dns": ("system:kube-dns", ("ServiceAccount kube-dns",)),
-    # Until a node authorizer narrows it to each node's own objects, nodes have the role as a whole.
-    "system:node": ("system:node", ("Group system:nodes",)),
+    # The node authorizer gives each node what concerns it; nobody has the role as a whole.
+    "system:node": ("system:node", ()),
+    "kubernel:simulated-nodes": ("system:node", ("User kubernel:simulated-nodes",)),
 }
-
-
-def parse_rule(text: str) -> dict[str, Any]:
-    """One line of the table as a PolicyRule."""
-    parts = [part.strip() for part in text.split("|")]
-    verbs, what = parts[0].split(), parts[1]
-    if ":" not in what:
-        return {"verbs": verbs, "nonResourceURLs": what.split()}
-    groups, _, resources = what.partition(":")
-    rule: dict[str, Any] = {
-        "verbs": verbs,
-        "apiGroups": groups.split(",") if groups else [""],
-        "resources": resources.split(),
-    }
-    if len(parts) > 2:
-        rule["resourceNames"] = parts[2].split()
-    return rule
 
 
 def default_objects() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from kubernel.errors import Forbidden, NotFound
 from kubernel.registry.attributes import Attributes
-
-from .rules import Rule, compile_rules, covers
+from kubernel_plugins.auth.rules import Rule, compile_rules, covers
 
 if TYPE_CHECKING:
     from kubernel.plugin.manager import Hooks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .rules import Rule, compile_rules
+from kubernel_plugins.auth.rules import Rule, Ruleset, compile_rules, permission
 
 if TYPE_CHECKING:
     from kubernel.registry.attributes import Attributes
@@ -17,6 +17,7 @@ __all__ = ["Policy"]
 _CACHE = 20_000
 _Subjects = dict[str, dict[str, tuple[str, str]]]
 """Subject -> binding name -> (kind, name) of the role."""
+_NONE: dict[str, tuple[str, str]] = {}
 
 
 class Policy:
@@ -27,7 +28,7 @@ class Policy:
     """
 
     def __init__(self) -> None:
-        self._roles: dict[tuple[str, str], tuple[Rule, ...]] = {}
+        self._roles: dict[tuple[str, str], Ruleset] = {}
         """(namespace, name); cluster roles have no namespace."""
         self._bindings: dict[str, _Subjects] = {}
         """Namespace ("" for cluster role bindings) -> subjects."""
@@ -43,7 +44,7 @@ class Policy:
 
     def put_role(self, obj: Obj) -> None:
         meta = obj["metadata"]
-        self._roles[meta.get("namespace", ""), meta["name"]] = compile_rules(obj.get("rules"))
+        self._roles[meta.get("namespace", ""), meta["name"]] = Ruleset(compile_rules(obj.get("rules")))
         self._changed()
 
     def remove_role(self, namespace: str, name: str) -> None:
@@ -112,28 +113,39 @@ class Policy:
                 rule.matches_verb(attributes.verb) and rule.matches_path(attributes.path)
                 for rule in self.rules_of(attributes.user, "")
             )
-        for rule in self.rules_of(attributes.user, attributes.namespace):
-            if rule.matches_verb(attributes.verb) and rule.matches_resource(
-                attributes.group, attributes.resource, attributes.subresource
-            ):
-                if not rule.names:
-                    return True
-                names |= rule.names
+        resource = attributes.resource
+        if attributes.subresource:
+            resource = f"{resource}/{attributes.subresource}"
+        key = permission(attributes.verb, attributes.group, resource)
+        for role in self._roles_of(attributes.user, attributes.namespace):
+            granted = role.grants(key, attributes)
+            if granted is True:
+                return True
+            if granted is not False:
+                names |= granted
         return frozenset(names) if names else False
 
-    def rules_of(self, user: UserInfo, namespace: str) -> Iterator[Rule]:
-        """The rules that hold for ``user`` in ``namespace``; the cluster-wide ones alone when it is empty."""
+    def _roles_of(self, user: UserInfo, namespace: str) -> Iterator[Ruleset]:
+        keys = (f"u:{user.name}", *[f"g:{group}" for group in user.groups])
         for scope in ("", namespace) if namespace else ("",):
             subjects = self._bindings.get(scope)
             if not subjects:
                 continue
-            for key in (f"u:{user.name}", *(f"g:{group}" for group in user.groups)):
-                for kind, name in subjects.get(key, {}).values():
-                    yield from self.rules_for(kind, name, scope)
+            for key in keys:
+                for kind, name in subjects.get(key, _NONE).values():
+                    role = self._roles.get((scope if kind == "Role" else "", name))
+                    if role is not None:
+                        yield role
+
+    def rules_of(self, user: UserInfo, namespace: str) -> Iterator[Rule]:
+        """The rules that hold for ``user`` in ``namespace``; the cluster-wide ones alone when it is empty."""
+        for role in self._roles_of(user, namespace):
+            yield from role.rules
 
     def rules_for(self, kind: str, name: str, namespace: str) -> tuple[Rule, ...]:
         """The rules of a role as a binding in ``namespace`` refers to it; none when it is not there."""
-        return self._roles.get((namespace if kind == "Role" else "", name), ())
+        role = self._roles.get((namespace if kind == "Role" else "", name))
+        return role.rules if role is not None else ()
 
 
 def _subject_key(subject: dict[str, Any], namespace: str) -> str:

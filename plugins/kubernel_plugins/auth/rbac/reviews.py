@@ -88,6 +88,8 @@ class Reviews:
     def _judged(self, obj: Obj, attributes: Attributes) -> Obj:
         decision = self._hooks.authorize(attributes)
         status: dict[str, Any] = {"allowed": decision.allowed}
+        if not decision.allowed and decision.final:
+            status["denied"] = True
         if decision.reason:
             status["reason"] = decision.reason
         return {**obj, "status": status}

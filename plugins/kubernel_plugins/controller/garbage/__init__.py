@@ -75,24 +75,27 @@ class Plugin(Base):
 
     async def _discover(self) -> None:
         """Follow every type there is now; returns when what is new has been seen."""
-        served: set[tuple[str, str]] = set()
-        fresh: list[Informer] = []
+        served: dict[tuple[str, str], list[str]] = {}
+        kinds: dict[tuple[str, str], tuple[str, bool]] = {}
         for type in await self._client.discover():
             group, plural, version = type["group"], type["resource"], type["version"]
             if not set(type["verbs"]) >= _NEEDED:
                 continue
             resource = f"{plural}.{version}.{group}" if group else f"{plural}.{version}"
-            self._kinds.setdefault((group, type["kind"]), (resource, type["namespaced"]))
-            identity = (group, plural)
-            if identity in _IGNORED:
-                continue
-            served.add(identity)
+            kinds.setdefault((group, type["kind"]), (resource, type["namespaced"]))
+            if (group, plural) not in _IGNORED:
+                served.setdefault((group, plural), []).append(resource)
+        self._kinds.update(kinds)
+        # A type that is gone, or is no longer served in the version that was followed.
+        for identity, informer in list(self._informers.items()):
+            if informer.resource not in served.get(identity, ()):
+                del self._informers[identity]
+        fresh: list[Informer] = []
+        for identity, resources in served.items():
             if identity not in self._informers:
-                informer = self._informers[identity] = self._client.informer(resource)
+                informer = self._informers[identity] = self._client.informer(resources[0])
                 fresh.append(informer)
-                self._unlisten.append(informer.add_listener(self._listener(resource)))
-        for gone in [identity for identity in self._informers if identity not in served]:
-            del self._informers[gone]
+                self._unlisten.append(informer.add_listener(self._listener(resources[0])))
         for informer in fresh:
             try:
                 async with self.handle.clock.timeout(_SYNC_TIMEOUT):

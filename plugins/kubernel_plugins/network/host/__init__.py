@@ -54,7 +54,7 @@ class Plugin(BasePlugin):
         node = str(self.handle.cluster.node_name)
         client = self.handle.client(f"system:node:{node}", ("system:nodes",))
         try:
-            pods = await client.list("pods")
+            pods = await client.list("pods", fields=f"spec.nodeName={node}")
         except ApiError as error:
             self.handle.log.warning("addresses in use are not known: {}", error)
             return

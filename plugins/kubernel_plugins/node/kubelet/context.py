@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kubernel.client.informer import Informer
 from kubernel_plugins.node.kubelet.volumes import references
 
 if TYPE_CHECKING:
     import asyncio
 
     from kubernel.client import Client
-    from kubernel.client.informer import Informer
     from kubernel.client.recorder import EventRecorder
     from kubernel.clock import Clock
     from kubernel.plugin.contract import PodNetwork, Runtime
@@ -40,7 +40,8 @@ class Context:
     """Look at the pod of this uid again because something that it reads has changed."""
     forget: Callable[[str], None]
     """The pod of this uid is gone and nothing is left of it."""
-    _informers: dict[str, Informer] = field(default_factory=dict)
+    _objects: dict[tuple[str, str, str], Informer] = field(default_factory=dict)
+    """What pods read, one by one: a node may read what its pods need and no more."""
     _readers: dict[tuple[str, str, str], set[str]] = field(default_factory=dict)
     _reads: dict[str, set[tuple[str, str, str]]] = field(default_factory=dict)
 
@@ -58,13 +59,29 @@ class Context:
             self._reads[uid] = wanted
             for key in wanted:
                 self._readers.setdefault(key, set()).add(uid)
-        for resource in {"services", *(resource for resource, _, _ in wanted)}:
-            informer = self._informers.get(resource)
-            if informer is None:
-                informer = self._informers[resource] = self.client.informer(resource)
-                if resource != "services":
-                    informer.add_listener(self._listener(resource))
-            await informer.synced()
+        for key in wanted:
+            await self._followed(key).synced()
+        await self._services().synced()
+
+    def _followed(self, key: tuple[str, str, str]) -> Informer:
+        informer = self._objects.get(key)
+        if informer is None:
+            resource, namespace, name = key
+            informer = self._objects[key] = Informer(
+                self.client, self.clock, resource, namespace, fields=f"metadata.name={name}", log=self.log
+            )
+            informer.add_listener(self._listener(key))
+            informer.start()
+        return informer
+
+    def _services(self) -> Informer:
+        return self.client.informer("services")
+
+    async def close(self) -> None:
+        """Read nothing any more."""
+        objects, self._objects = list(self._objects.values()), {}
+        for informer in objects:
+            await informer.stop()
 
     def release(self, uid: str) -> None:
         """The pod reads nothing any more."""
@@ -74,20 +91,21 @@ class Context:
                 readers.discard(uid)
                 if not readers:
                     del self._readers[key]
+                    if (informer := self._objects.pop(key, None)) is not None:
+                        informer.abandon()
 
     def lookup(self, resource: str, namespace: str, name: str) -> Obj | None:
-        informer = self._informers.get(resource)
+        informer = self._objects.get((resource, namespace, name))
         return informer.get(name, namespace) if informer is not None else None
 
     def services(self, namespace: str) -> list[Obj]:
         """The services of a namespace and those of ``default``."""
-        informer = self._informers["services"]
+        informer = self._services()
         found = informer.list(namespace)
         return found if namespace == "default" else [*found, *informer.list("default")]
 
-    def _listener(self, resource: str) -> Callable[[EventType, Obj, Obj | None], None]:
-        def changed(_type: EventType, obj: Obj, _old: Obj | None) -> None:
-            key = (resource, obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
+    def _listener(self, key: tuple[str, str, str]) -> Callable[[EventType, Obj, Obj | None], None]:
+        def changed(_type: EventType, _obj: Obj, _old: Obj | None) -> None:
             for uid in tuple(self._readers.get(key, ())):
                 self.wake(uid)
 

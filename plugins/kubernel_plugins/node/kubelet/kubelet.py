@@ -109,6 +109,8 @@ class Plugin(BasePlugin):
             self._remove_listener()
         for worker in self._workers.values():
             worker.close()
+        if self._context is not None:
+            await self._context.close()
         if self._recorder is not None:
             await self._recorder.close()
         if self._client is not None:

@@ -110,7 +110,7 @@ class Plugin(BasePlugin):
     async def start(self) -> None:
         """Register the nodes; pods follow in the background."""
         handle = self.handle
-        self._client = client = handle.client("system:node:simulated", ("system:nodes",))
+        self._client = client = handle.client("kubernel:simulated-nodes")
         try:
             self._network = handle.driver("network")
         except PluginError:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from kubernel.client import Client
+    from kubernel.client.informer import Informer
     from kubernel.client.recorder import EventRecorder
     from kubernel.clock import Clock
     from kubernel.plugin.scheduling import Change, Mask, Nodes, PodState
@@ -60,6 +61,9 @@ class SchedulerContext:
 
     def reject(self, uid: str, text: str) -> None:
         self._scheduler.held.reject(uid, text)
+
+    async def follow(self, resource: str) -> Informer:
+        return await self._scheduler.follow_also(resource)
 
     def changed(self, change: Change) -> None:
         self._scheduler.queue.changed(change)

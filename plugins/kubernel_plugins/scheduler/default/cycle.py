@@ -293,9 +293,14 @@ class Evaluation:
             policy, refusal = self._refusal
             names = frozenset((policy.name,))
             return Diagnosis(table.count, reasons, table.live & refusal.lasting, names, refusal.text)
+        asked = self._asked(pod, self._filters)
+        for policy, state in asked:
+            if isinstance(state, Refusal):
+                names = frozenset((policy.name,))
+                return Diagnosis(table.count, reasons, table.live & state.lasting, names, state.text)
         alive = table.live.copy()
         refused = set()
-        for name, mask, refusal in self._refusals(pod):
+        for name, mask, refusal in self._refusals(pod, asked):
             found = mask & alive
             if count := int(found.sum()):
                 reasons[refusal.text] += count
@@ -304,7 +309,9 @@ class Evaluation:
                     lasting |= found
         return Diagnosis(table.count, reasons, lasting, frozenset(refused))
 
-    def _refusals(self, pod: PodState) -> Iterator[tuple[str, Mask, Refusal]]:
+    def _refusals(
+        self, pod: PodState, asked: Sequence[tuple[Policy, Any]]
+    ) -> Iterator[tuple[str, Mask, Refusal]]:
         """Each reason with the nodes for which no policy before this one had any."""
         passed = numpy.ones(len(self._table), dtype=bool)
         narrowing = [each for each in self._filters if each.only is not None]
@@ -314,7 +321,7 @@ class Evaluation:
                 assert each.only is not None  # noqa: S101 - as selected above
                 passed &= each.only
             yield narrowing[0].policy.name, ~passed, _not_selected(names)
-        for policy, state in self._asked(pod, self._filters):
+        for policy, state in asked:
             now = passed
             for mask, refusal in _reasons(policy, pod, state, self._table):
                 yield policy.name, mask & passed, refusal

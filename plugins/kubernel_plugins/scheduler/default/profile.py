@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from kubernel.plugin.scheduling import Policy
+from kubernel.plugin.scheduling import Policy, overrides
 from kubernel_plugins.scheduler.default.cycle import Evaluation, Weighed
 
 if TYPE_CHECKING:
-    from kubernel.plugin.scheduling import Context, PodState, PolicyFactory
+    from kubernel.plugin.scheduling import Context, Gang, PodState, PolicyFactory
     from kubernel_plugins.scheduler.default.configuration import ProfileSettings
     from kubernel_plugins.scheduler.default.table import NodeTable
 
@@ -50,11 +50,18 @@ class Profile:
         self._scorers = [Weighed(self.policies[each.name], each.weight) for each in settings.points["score"]]
         self._signing = list({id(p): p for p in (*self.at("filter"), *self.at("score"))}.values())
         self._evaluations: OrderedDict[object, Evaluation] = OrderedDict()
+        self._gangs = next((each for each in self.policies.values() if overrides(each, "gang")), None)
         self._table = table
 
     def at(self, point: str) -> Sequence[Policy]:
         """The policies of an extension point, in order."""
         return self._points[point]
+
+    def gang(self, pod: PodState) -> tuple[Policy, Gang] | None:
+        """With whom the pod is placed, and the policy that says so."""
+        if self._gangs is None or (found := self._gangs.gang(pod)) is None:
+            return None
+        return self._gangs, found
 
     def sort_key(self, pod: PodState) -> tuple[Any, ...]:
         return self._points["sort_key"][0].sort_key(pod)

@@ -128,12 +128,36 @@ class SchedulingQueue:
             _, _, uid = heapq.heappop(self._active)
             waiting = self._pods.get(uid)
             if waiting is not None and waiting.place == "active":
-                waiting.place = "out"
-                waiting.attempts += 1
-                waiting.missed.clear()
-                self._out[uid] = waiting
+                self._take_out(waiting)
                 return waiting.pod
         return None
+
+    def take(self, uids: Iterable[str]) -> list[PodState]:
+        """As ``pop`` for those of these pods that wait for anything but a gate, in the queue's order."""
+        found = [
+            waiting
+            for uid in uids
+            if (waiting := self._pods.get(uid)) is not None
+            and waiting.place in ("active", "backoff", "unschedulable")
+        ]
+        found.sort(key=lambda waiting: waiting.order)
+        for waiting in found:
+            self._unstick(waiting)
+            self._cancel(waiting)
+            self._take_out(waiting)
+        return [waiting.pod for waiting in found]
+
+    def _take_out(self, waiting: _Waiting) -> None:
+        waiting.place = "out"
+        waiting.attempts += 1
+        waiting.missed.clear()
+        self._out[waiting.pod.uid] = waiting
+
+    @staticmethod
+    def _cancel(waiting: _Waiting) -> None:
+        if waiting.timer is not None:
+            waiting.timer.cancel()
+            waiting.timer = None
 
     def placed(self, uid: str) -> None:
         """A node was found; binding begins."""
@@ -182,9 +206,7 @@ class SchedulingQueue:
         waiting = self._pods.get(uid)
         if waiting is not None and waiting.place in ("unschedulable", "backoff"):
             self._unstick(waiting)
-            if waiting.timer is not None:
-                waiting.timer.cancel()
-                waiting.timer = None
+            self._cancel(waiting)
             self._enter(waiting)
 
     def flush(self) -> None:

@@ -15,6 +15,7 @@ from kubernel.errors import ApiError, Conflict, KubernelError, NotFound
 from kubernel.objects import conditions, meta
 from kubernel.plugin.scheduling import Change, Explanation, Nomination, Wait
 from kubernel_plugins.scheduler.default.context import SchedulerContext, Supposed
+from kubernel_plugins.scheduler.default.gangs import GangCycle
 from kubernel_plugins.scheduler.default.messages import unschedulable
 from kubernel_plugins.scheduler.default.nominations import Nominations
 from kubernel_plugins.scheduler.default.pods import pod_state
@@ -25,11 +26,12 @@ from kubernel_plugins.scheduler.default.waiting import WaitingPods
 
 if TYPE_CHECKING:
     from kubernel.client import Client
+    from kubernel.client.informer import Informer
     from kubernel.client.recorder import EventRecorder
     from kubernel.plugin.scheduling import PodState, PolicyFactory
     from kubernel.store.records import EventType, Obj
     from kubernel_plugins.scheduler.default.configuration import SchedulerSettings
-    from kubernel_plugins.scheduler.default.cycle import Diagnosis, Evaluation
+    from kubernel_plugins.scheduler.default.cycle import Evaluation
 
 __all__ = ["Scheduler"]
 
@@ -52,7 +54,7 @@ class Scheduler:
         recorders: Callable[[str], EventRecorder],
         parallel_binds: int,
     ) -> None:
-        self._clock, self._rng, self._log = handle.clock, handle.rng, handle.log
+        self._clock, self.rng, self._log = handle.clock, handle.rng, handle.log
         self._client = client
         self._parallel_binds = parallel_binds
         self.table = NodeTable()
@@ -74,6 +76,9 @@ class Scheduler:
             backoff=(settings.first_backoff, settings.last_backoff),
         )
         self._unlisten: list[Callable[[], None]] = []
+        self._starting = asyncio.Lock()
+        self._following = False
+        self._followed: dict[str, Informer] = {}
         self._pods = client.informer("pods")
 
     def profile(self, pod: PodState) -> Profile:
@@ -111,8 +116,12 @@ class Scheduler:
     async def follow(self) -> None:
         """Start the policies and take in nodes and pods; all that is there is known when this returns. Does
         nothing when already done."""
-        if self._unlisten:
-            return
+        async with self._starting:
+            if not self._following:
+                await self._follow()
+                self._following = True
+
+    async def _follow(self) -> None:
         for profile in self._profiles.values():
             for policy in profile.policies.values():
                 await policy.start()
@@ -121,10 +130,25 @@ class Scheduler:
         await self._pods.synced()
         self._unlisten += [nodes.add_listener(self._on_node), self._pods.add_listener(self._on_pod)]
 
+    async def follow_also(self, resource: str) -> Informer:
+        """As ``Context.follow``."""
+        informer = self._followed.get(resource)
+        if informer is None:
+            informer = self._followed[resource] = self._client.informer(resource)
+            await informer.synced()
+
+            def tell(type: EventType, obj: Obj, old: Obj | None) -> None:
+                self.queue.changed(Change(resource, type, obj, old))
+
+            self._unlisten.append(informer.add_listener(tell))
+        return informer
+
     async def stop(self) -> None:
         for remove in self._unlisten:
             remove()
         self._unlisten.clear()
+        self._followed.clear()
+        self._following = False
         self.queue.close()
         self.held.close()
         for profile in self._profiles.values():
@@ -193,19 +217,35 @@ class Scheduler:
 
     async def _schedule(self, pod: PodState, group: asyncio.TaskGroup, binds: asyncio.Semaphore) -> None:
         profile = self.profile(pod)
+        if (gang := profile.gang(pod)) is not None:
+            await GangCycle(self, profile, *gang).schedule(pod, group, binds)
+            return
         evaluation = self.evaluation(pod)
-        row = evaluation.choose(pod, self._rng, self.nominations)
+        row = evaluation.choose(pod, self.rng, self.nominations)
         if row is None:
             await self._no_node(pod, profile, evaluation)
             return
         node = self.table.name(row)
         self.queue.placed(pod.uid)
-        self.nominations.remove(pod.uid)
-        self.table.place(pod, node)
-        refusal = self._reserve(pod, node, profile)
-        if refusal:
+        if refusal := self.assume(pod, node, profile):
             await self._give_up(pod, profile, refusal)
             return
+        await self.begin_binding(pod, node, profile, group, binds)
+
+    def assume(self, pod: PodState, node: str, profile: Profile) -> str:
+        """The pod counts on the node from now on. Why it may not have it after all; empty when it may."""
+        self.nominations.remove(pod.uid)
+        self.table.place(pod, node)
+        return self._reserve(pod, node, profile)
+
+    async def begin_binding(
+        self,
+        pod: PodState,
+        node: str,
+        profile: Profile,
+        group: asyncio.TaskGroup,
+        binds: asyncio.Semaphore,
+    ) -> None:
         await binds.acquire()
         group.create_task(self._bind(pod, node, profile, binds), name=f"bind {pod.namespace}/{pod.name}")
 
@@ -226,19 +266,22 @@ class Scheduler:
         return ""
 
     async def _bind(self, pod: PodState, node: str, profile: Profile, binds: asyncio.Semaphore) -> None:
+        doing = ""
         try:
             if refusal := await self.held.wait(pod.uid):
                 await self._give_up(pod, profile, refusal)
                 return
             for policy in profile.at("pre_bind"):
+                doing = f'running PreBind plugin "{policy.name}"'
                 if (done := policy.pre_bind(pod, node)) is not None:
                     await done
             for policy in profile.at("bind"):
+                doing = f'running Bind plugin "{policy.name}"'
                 answer = policy.bind(pod, node)
                 if inspect.isawaitable(answer) and await answer:
                     break
-        except ApiError as error:
-            await self._give_up(pod, profile, error.message)
+        except KubernelError as error:
+            await self._give_up(pod, profile, f"{doing}: {error}")
             return
         finally:
             binds.release()
@@ -254,11 +297,7 @@ class Scheduler:
 
     def _unassume(self, pod: PodState, profile: Profile) -> bool:
         """The pod was not bound as intended; whether it still waits for a node."""
-        self.held.forget(pod.uid)
-        assumed = self.table.pod(pod.uid)
-        if assumed is not None:
-            for policy in reversed(profile.at("reserve")):
-                policy.unreserve(pod, assumed[1])
+        self.give_back(pod, profile)
         current = self._pods.get(pod.name, pod.namespace)
         if current is not None and meta.uid(current) == pod.uid and current["spec"].get("nodeName"):
             return False
@@ -269,6 +308,14 @@ class Scheduler:
             return False
         self.queue.fail(pod, retry=True)
         return True
+
+    def give_back(self, pod: PodState, profile: Profile) -> None:
+        """What was reserved for an assumed pod."""
+        self.held.forget(pod.uid)
+        assumed = self.table.pod(pod.uid)
+        if assumed is not None:
+            for policy in reversed(profile.at("reserve")):
+                policy.unreserve(pod, assumed[1])
 
     # --- when no node fits
 
@@ -287,12 +334,10 @@ class Scheduler:
         if pod.uid in self.queue and nominated:
             self.nominations.add(pod, nominated)
         self.queue.fail(pod, refused_by)
-        await self._tell(pod, profile, found, said, nominated)
+        await self.tell(pod, profile, unschedulable(found, said, nominated=bool(nominated)), nominated)
 
-    async def _tell(
-        self, pod: PodState, profile: Profile, found: Diagnosis, said: Sequence[str], nominated: str
-    ) -> None:
-        message = unschedulable(found, said, nominated=bool(nominated))
+    async def tell(self, pod: PodState, profile: Profile, message: str, nominated: str = "") -> None:
+        """The pod's owner, why it waits."""
         context = self._contexts[profile.scheduler_name]
         await context.event(pod.pod, "Warning", "FailedScheduling", message)
         now = rfc3339(self._clock.time())

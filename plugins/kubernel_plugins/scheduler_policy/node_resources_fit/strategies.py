@@ -7,12 +7,12 @@ requested_to_capacity_ratio.go (v1.37). All arithmetic is on integers, as there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy
 
 from kubernel.plugin.scheduling import MAX_SCORE
+from kubernel_plugins.scheduler_policy.scores import shaped
 
 if TYPE_CHECKING:
     from kubernel.plugin.scheduling import Amounts, Mask, Nodes, PodState, Rows
@@ -23,8 +23,6 @@ __all__ = ["strategy"]
 
 _COMPARED = ("cpu", "memory")
 _BUILT_IN = ("cpu", "memory", "ephemeral-storage", "pods")
-_TEN = 10
-"""The largest score in a shape."""
 
 
 def strategy(args: Mapping[str, Any]) -> Strategy:
@@ -107,19 +105,7 @@ def _most(used: Amounts, capacity: Amounts, there: Mask) -> Amounts:
 
 
 def _by_shape(shape: Sequence[Mapping[str, Any]]) -> Callable[[Amounts, Amounts, Mask], Amounts]:
-    """Linear between the points (utilization in percent, score 0 to 10)."""
-    points = [(entry.get("utilization", 0), entry.get("score", 0)) for entry in shape]
-    if not points:
-        raise ValueError(
-            "requestedToCapacityRatio.shape: Required value: at least one point must be specified"
-        )
-    if any(not 0 <= use <= 100 or not 0 <= score <= _TEN for use, score in points):
-        raise ValueError("requestedToCapacityRatio.shape: utilization must be 0 to 100, score 0 to 10")
-    if any(before[0] >= after[0] for before, after in pairwise(points)):
-        raise ValueError(
-            "requestedToCapacityRatio.shape: utilization values must be sorted in increasing order"
-        )
-    by_percent = numpy.array([_at(points, percent) for percent in range(101)], dtype=numpy.int64)
+    by_percent = shaped(shape, "requestedToCapacityRatio.shape")
 
     def score(used: Amounts, capacity: Amounts, there: Mask) -> Amounts:
         percent = numpy.minimum(used * 100 // capacity, 100)
@@ -127,15 +113,3 @@ def _by_shape(shape: Sequence[Mapping[str, Any]]) -> Callable[[Amounts, Amounts,
         return found
 
     return score
-
-
-def _at(points: Sequence[tuple[int, int]], percent: int) -> int:
-    scaled = [(use, score * (MAX_SCORE // _TEN)) for use, score in points]
-    for position, (use, score) in enumerate(scaled):
-        if percent <= use:
-            if position == 0:
-                return score
-            before_use, before = scaled[position - 1]
-            # Division truncates towards zero, as Go's does.
-            return before + int((score - before) * (percent - before_use) / (use - before_use))
-    return scaled[-1][1]

@@ -1,4 +1,4 @@
-"""VolumeBinding: the volumes that a pod claims."""
+"""VolumeBinding: claims of a pod are bound, or can be, where the pod goes."""
 
 from __future__ import annotations
 

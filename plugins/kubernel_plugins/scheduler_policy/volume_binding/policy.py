@@ -1,275 +1,396 @@
 """VolumeBinding.
 
-Source: k8s.io/kubernetes/pkg/scheduler/framework/plugins/volumebinding (v1.37).
+Source: k8s.io/kubernetes/pkg/scheduler/framework/plugins/volumebinding (v1.37). Volumes of kinds that were
+built into Kubernetes before there was CSI are taken as they are, without translation to CSI.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from kubernel.errors import ServerTimeout
-from kubernel.objects import meta
+from kubernel.errors import KubernelError
+from kubernel.objects import meta, quantity, selectors
 from kubernel.plugin.scheduling import SKIP, Change, Policy, Refusal
-from kubernel_plugins import volumes as v
-from kubernel_plugins.scheduler_policy import selecting
+from kubernel_plugins.scheduler_policy import volumes
+from kubernel_plugins.scheduler_policy.scores import shaped
+from kubernel_plugins.scheduler_policy.volume_binding.assumed import Assumed
+from kubernel_plugins.scheduler_policy.volume_binding.binding import Binding, Work, bound, selected
+from kubernel_plugins.scheduler_policy.volume_binding.matching import Match, candidates, match
 
 if TYPE_CHECKING:
     from kubernel.client.informer import Informer
-    from kubernel.plugin.scheduling import Context, Mask, Nodes, PodState, Rows
-    from kubernel.store.records import EventType, Obj
+    from kubernel.plugin.scheduling import Amounts, Context, Mask, Nodes, PodState, Rows
+    from kubernel.store.records import Obj
 
 __all__ = ["VolumeBinding"]
 
-_UNBOUND = "pod has unbound immediate PersistentVolumeClaims"
-_NO_MATCH = Refusal("node(s) didn't find available persistent volumes to bind", lasting=True)
-_CONFLICT = Refusal("node(s) didn't match PersistentVolume's node affinity", lasting=True)
-_MISSING = Refusal("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)", lasting=True)
-_TIMEOUT = 600.0
-_RESOURCES = (v.CLAIMS, v.VOLUMES, v.CLASSES)
+_NO_VOLUME = Refusal("node(s) didn't find available persistent volumes to bind", lasting=True)
+_AFFINITY = Refusal("node(s) had volume node affinity conflict", lasting=True)
+_NO_SPACE = Refusal("node(s) did not have enough free storage", lasting=True)
+_LOST = Refusal("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)", lasting=True)
+_IMMEDIATE = Refusal("pod has unbound immediate PersistentVolumeClaims", lasting=True)
 
-
-@dataclass(frozen=True, slots=True)
-class _Claims:
-    """What a pod's claims ask of a node: affinities of bound volumes (None for a volume that is gone), and
-    claims that wait for this pod."""
-
-    bound: list[Mapping[str, Any] | None]
-    delayed: list[Obj]
+_CSI_NODES = "csinodes.v1.storage.k8s.io"
+_DRIVERS = "csidrivers.v1.storage.k8s.io"
+_CAPACITIES = "csistoragecapacities.v1.storage.k8s.io"
+_MIGRATED = "storage.alpha.kubernetes.io/migrated-plugins"
+_NO_PROVISIONER = ("", "kubernetes.io/no-provisioner")
+_SHAPE = ({"utilization": 0, "score": 10}, {"utilization": 100, "score": 0})
+_BY_CLASS = "class"
 
 
 @dataclass(slots=True)
-class _Decision:
-    """What is kept for a pod until it is bound: (volume, claim) to bind, claims to make volumes for."""
+class _State:
+    """The pod's claims. ``waiting``: those that wait for a node, with the volumes that would do;
+    ``chosen``: those that were promised a node to be provided from."""
 
-    static: list[tuple[Obj, Obj]] = field(default_factory=list)
-    dynamic: list[Obj] = field(default_factory=list)
+    bound: list[Obj] = field(default_factory=list)
+    waiting: list[tuple[Obj, Sequence[Obj]]] = field(default_factory=list)
+    chosen: list[Obj] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Plan:
+    """For some rows: what each waiting claim gets, where something is missing, and what would be provided:
+    (claim, rows, capacity of the pool or 0)."""
+
+    matches: list[Match]
+    provided: list[tuple[Obj, Mask, Amounts]]
+    unsatisfied: Mask
+    too_small: Mask
 
 
 class VolumeBinding(Policy):
-    """Argument ``bindTimeoutSeconds``: how long a volume may take to be made and bound."""
+    """Arguments: ``bindTimeoutSeconds``, how long to wait for volumes; ``shape``, how the use of the pools that
+    volumes come from is scored."""
 
     name = "VolumeBinding"
     scope = "cluster"
-    arguments = frozenset(("bindTimeoutSeconds",))
+    refusal = _NO_VOLUME
+    arguments = frozenset(("bindTimeoutSeconds", "shape"))
+    _classes: Informer
+    _drivers: Informer
+    _capacities: Informer
+    _claims: Assumed
+    _volumes: Assumed
+    _binding: Binding
 
     def __init__(self, args: Mapping[str, Any], context: Context) -> None:
         super().__init__(args, context)
-        self._timeout = float(args.get("bindTimeoutSeconds", _TIMEOUT))
+        self._timeout = args.get("bindTimeoutSeconds", 600)
         if self._timeout < 0:
-            raise ValueError("bindTimeoutSeconds must not be negative")
-        self._kept: dict[str, _Decision] = {}
-        self._unlisten: list[Callable[[], None]] = []
-        self._changed = asyncio.Event()
+            raise ValueError(
+                f"bindTimeoutSeconds: Invalid value: {self._timeout}: "
+                "invalid BindTimeoutSeconds, should not be a negative value"
+            )
+        self._by_percent = shaped(args.get("shape") or _SHAPE, "shape")
+        self._work: dict[str, Work] = {}
 
     async def start(self) -> None:
-        client = self.context.client
-        self._claims, self._volumes, self._classes = (client.informer(name) for name in _RESOURCES)
-        for name in _RESOURCES:
-            informer: Informer = client.informer(name)
-            await informer.synced()
-            self._unlisten.append(informer.add_listener(self._listener(name)))
+        claims = await self.context.follow(volumes.CLAIMS)
+        found = await self.context.follow(volumes.VOLUMES)
+        self._classes = await self.context.follow(volumes.CLASSES)
+        self._drivers = await self.context.follow(_DRIVERS)
+        self._capacities = await self.context.follow(_CAPACITIES)
+        await self.context.follow(_CSI_NODES)
+        found.add_index(_BY_CLASS, lambda volume: [volumes.class_of(volume)])
+        self._claims, self._volumes = Assumed(claims), Assumed(found)
+        self._binding = Binding(self.context, self._claims, self._volumes)
+        self._unlisten = [
+            claims.add_listener(self._binding.on_claim),
+            found.add_listener(self._binding.on_volume),
+            self.context.client.informer("pods").add_listener(self._binding.on_pod),
+        ]
 
     async def stop(self) -> None:
         for remove in self._unlisten:
             remove()
-        self._unlisten.clear()
-
-    def _listener(self, resource: str) -> Callable[[EventType, Obj, Obj | None], None]:
-        def listener(type: EventType, obj: Obj, old: Obj | None) -> None:
-            self._changed.set()
-            self.context.changed(Change(resource, type, obj, old))
-
-        return listener
 
     def sign(self, pod: PodState) -> Any:
-        names = v.claim_names(pod.pod)
-        return [pod.namespace, *names] if names else ()
+        return volumes.claim_index(pod.pod)
 
-    # --- looking
+    # --- deciding
 
     def pre_filter(self, pod: PodState, nodes: Nodes) -> Any:
-        names = v.claim_names(pod.pod)
-        if not names:
-            return SKIP
-        ephemeral = {name for name, _ in v.ephemeral_claims(pod.pod)}
-        found = _Claims([], [])
-        unbound = False
-        for name in names:
-            claim = self._claims.get(name, pod.namespace)
-            if claim is None and name in ephemeral:
-                text = f'waiting for ephemeral volume controller to create the persistentvolumeclaim "{name}"'
-                return Refusal(text, lasting=True)
-            if claim is None:
-                return Refusal(f'persistentvolumeclaim "{name}" not found', lasting=True)
-            if meta.is_deleting(claim):
-                return Refusal(f'persistentvolumeclaim "{name}" is being deleted', lasting=True)
-            if (claim.get("status") or {}).get("phase") == "Lost":
-                text = f'persistentvolumeclaim "{name}" bound to non-existent persistentvolume '
-                return Refusal(f'{text}"{claim["spec"].get("volumeName", "")}"', lasting=True)
-            if claim["spec"].get("volumeName") and v.BIND_COMPLETED in meta.annotations(claim):
-                volume = self._volumes.get(claim["spec"]["volumeName"])
-                found.bound.append(None if volume is None else _affinity(volume))
-            elif v.waits_for_consumer(self._class(claim)) and not claim["spec"].get("volumeName"):
-                found.delayed.append(claim)
-            else:
-                unbound = True
-        return Refusal(_UNBOUND, lasting=True) if unbound else found
+        state = self._state(pod)
+        if isinstance(state, str):
+            return Refusal(state, lasting=True)
+        if state is None:
+            return _IMMEDIATE
+        return state if state.bound or state.waiting or state.chosen else SKIP
 
-    def filter(self, pod: PodState, state: _Claims, nodes: Nodes, rows: Rows) -> Mask:
-        fits = nodes.live[rows]
-        for refused, _ in self.reasons(pod, state, nodes, rows):
-            fits = fits & ~refused
+    def _state(self, pod: PodState) -> _State | str | None:
+        """A text for a claim that cannot be used; None for one that its binder has not bound yet."""
+        state, immediate = _State(), False
+        for name, ephemeral in volumes.names_of(pod.pod):
+            claim = self._claims.get(name, pod.namespace)
+            if claim is None:
+                missing = f'persistentvolumeclaim "{name}" not found'
+                waits = (
+                    f'waiting for ephemeral volume controller to create the persistentvolumeclaim "{name}"'
+                )
+                return waits if ephemeral else missing
+            if (claim.get("status") or {}).get("phase") == "Lost":
+                return (
+                    f'persistentvolumeclaim "{name}" bound to non-existent persistentvolume '
+                    f'"{claim["spec"].get("volumeName", "")}"'
+                )
+            if meta.is_deleting(claim):
+                return f'persistentvolumeclaim "{name}" is being deleted'
+            if ephemeral and (why := volumes.not_owned(pod, claim)):
+                return why
+            if volumes.is_bound(claim):
+                state.bound.append(claim)
+            elif claim["spec"].get("volumeName") or not self._waits(claim):
+                immediate = True
+            elif selected(claim):
+                state.chosen.append(claim)
+            else:
+                of_class = self._volumes.by(_BY_CLASS, volumes.class_of(claim))
+                state.waiting.append((claim, candidates(claim, of_class)))
+        return None if immediate else state
+
+    def _waits(self, claim: Obj) -> bool:
+        """Whether a claim is bound only when a pod needs it somewhere."""
+        found = self._classes.get(volumes.class_of(claim))
+        return found is not None and found.get("volumeBindingMode") == "WaitForFirstConsumer"
+
+    def filter(self, pod: PodState, state: _State, nodes: Nodes, rows: Rows) -> Mask:
+        fits = numpy.ones_like(nodes.live[rows])
+        for mask, _ in self.reasons(pod, state, nodes, rows):
+            fits &= ~mask
         return fits
 
     def reasons(
-        self, pod: PodState, state: _Claims, nodes: Nodes, rows: Rows
+        self, pod: PodState, state: _State, nodes: Nodes, rows: Rows
     ) -> Iterable[tuple[Mask, Refusal]]:
-        refused = numpy.zeros_like(nodes.live[rows])
-        for affinity in state.bound:
-            if affinity is None:
-                yield ~refused, _MISSING
-                return
-            conflict = ~selecting.selected(affinity, nodes, rows) & ~refused
-            refused = refused | conflict
-            yield conflict, _CONFLICT
-        for claim in state.delayed:
-            lacking = ~self._possible(claim, nodes, rows) & ~refused
-            refused = refused | lacking
-            yield lacking, _NO_MATCH
+        if state.bound:
+            yield from self._conflicts(state.bound, nodes, rows)
+        if state.waiting or state.chosen:
+            plan = self._plan(state, nodes, rows)
+            yield plan.unsatisfied, _NO_VOLUME
+            yield plan.too_small, _NO_SPACE
 
-    def _possible(self, claim: Obj, nodes: Nodes, rows: Rows) -> Mask:
-        """Where a volume for the claim is, or can be made."""
-        chosen = meta.annotations(claim).get(v.SELECTED_NODE)
-        if chosen:
-            # Already being made for one node.
+    def _conflicts(self, claims: Sequence[Obj], nodes: Nodes, rows: Rows) -> Iterator[tuple[Mask, Refusal]]:
+        """Of bound claims, the first one decides that has something against a node."""
+        undecided = numpy.ones_like(nodes.live[rows])
+        conflict, lost = numpy.zeros_like(undecided), numpy.zeros_like(undecided)
+        for claim in claims:
+            volume = self._volumes.get(claim["spec"]["volumeName"])
+            if volume is None:
+                lost |= undecided
+                break
+            away = undecided & ~volumes.reachable(volume, nodes, rows)
+            conflict |= away
+            undecided &= ~away
+        yield conflict, _AFFINITY
+        yield lost, _LOST
+
+    def _plan(self, state: _State, nodes: Nodes, rows: Rows) -> _Plan:
+        matches = match(state.waiting, nodes, rows)
+        unsatisfied = numpy.zeros_like(nodes.live[rows])
+        elsewhere = numpy.zeros_like(unsatisfied)
+        for claim in state.chosen:
             there = numpy.zeros(len(nodes), dtype=bool)
-            if (row := nodes.row(chosen)) is not None:
+            if (row := nodes.row(selected(claim))) is not None:
                 there[row] = True
-            return there[rows]
-        fits = self._makeable(claim, nodes, rows)
-        if fits.all():
-            return fits
-        for volume in self._candidates(claim):
-            fits = fits | selecting.selected(_affinity(volume), nodes, rows)
-        return fits
+            elsewhere |= ~there[rows]
+        plan = _Plan(matches, [], unsatisfied | elsewhere, numpy.zeros_like(unsatisfied))
+        undecided = ~elsewhere
+        wanted = [(claim, undecided) for claim in state.chosen]
+        wanted += [(each.claim, each.unmatched) for each in matches]
+        for claim, where in wanted:
+            missing = where & undecided
+            if not missing.any():
+                continue
+            possible, enough, capacity = self._provision(claim, nodes, rows)
+            plan.unsatisfied |= missing & ~possible
+            plan.too_small |= missing & possible & ~enough
+            undecided &= ~(missing & ~(possible & enough))
+            plan.provided.append((claim, missing & possible & enough, capacity))
+        return plan
 
-    def _makeable(self, claim: Obj, nodes: Nodes, rows: Rows) -> Mask:
-        storage_class = self._class(claim)
-        if storage_class is None or storage_class["provisioner"] == v.NO_PROVISIONER:
-            return numpy.zeros_like(nodes.live[rows])
-        terms = storage_class.get("allowedTopologies") or ()
-        if not terms:
-            return nodes.live[rows]
-        rules = [
-            [
-                {"key": one["key"], "operator": "In", "values": one["values"]}
-                for one in term.get("matchLabelExpressions") or ()
-            ]
-            for term in terms
-        ]
-        return selecting.any_term([{"matchExpressions": one} for one in rules], nodes, rows)
+    def _provision(self, claim: Obj, nodes: Nodes, rows: Rows) -> tuple[Mask, Mask, Amounts]:
+        """Where the claim's class may provide a volume, where it has room for it, and the room's size where
+        that is known."""
+        no = numpy.zeros_like(nodes.live[rows])
+        unknown = numpy.zeros(no.shape, dtype=numpy.int64)
+        found = self._classes.get(volumes.class_of(claim))
+        provisioner = (found or {}).get("provisioner") or ""
+        if found is None or provisioner in _NO_PROVISIONER:
+            return no, no, unknown
+        possible = _allowed(found.get("allowedTopologies"), nodes, rows)
+        requests = (claim["spec"].get("resources") or {}).get("requests") or {}
+        driver = self._drivers.get(provisioner)
+        if "storage" not in requests or not ((driver or {}).get("spec") or {}).get("storageCapacity"):
+            return possible, ~no, unknown
+        enough, capacity = no, unknown
+        for pool in self._capacities.list():
+            if (
+                pool.get("storageClassName") == found["metadata"]["name"]
+                and (limit := _limit(pool)) is not None
+                and limit >= volumes.size(requests)
+                and pool.get("nodeTopology") is not None
+            ):
+                here = _matching(selectors.from_object(pool["nodeTopology"]), nodes, rows) & ~enough
+                enough = enough | here
+                total = quantity.to_int(pool.get("capacity") or 0)
+                capacity = numpy.where(here, total, capacity)
+        return possible, enough, capacity
 
-    def _candidates(self, claim: Obj) -> list[Obj]:
-        """Free volumes that suit the claim, nodes aside, the smallest first."""
-        kept = {meta.name(volume) for one in self._kept.values() for volume, _ in one.static}
-        left = [volume for volume in self._volumes.list() if meta.name(volume) not in kept]
-        found: list[Obj] = []
-        while (best := v.find_match(left, claim)) is not None:
-            found.append(best)
-            left.remove(best)
+    # --- scoring
+
+    def pre_score(self, pod: PodState, nodes: Nodes) -> Any:
+        state = self._state(pod)
+        return state if isinstance(state, _State) and (state.waiting or state.chosen) else SKIP
+
+    def score(self, pod: PodState, state: _State, nodes: Nodes, rows: Rows) -> Amounts:
+        """How full the volumes, or the pools that they come from, would be: the mean of the classes."""
+        plan = self._plan(state, nodes, rows)
+        asked: dict[str, Amounts] = {}
+        there: dict[str, Amounts] = {}
+        nothing = numpy.zeros(plan.unsatisfied.shape, dtype=numpy.int64)
+
+        def count(claim: Obj, mask: Mask, capacity: int | Amounts) -> None:
+            name = volumes.class_of(claim)
+            requested = volumes.size((claim["spec"].get("resources") or {}).get("requests"))
+            asked[name] = asked.get(name, nothing) + numpy.where(mask, requested, 0)
+            there[name] = there.get(name, nothing) + numpy.where(mask, capacity, 0)
+
+        for each in plan.matches:
+            for volume, mask in each.taken:
+                count(each.claim, mask, volumes.size(volume["spec"].get("capacity")))
+        for claim, mask, capacity in plan.provided:
+            count(claim, mask & (capacity > 0), capacity)
+        total, classes = nothing, nothing
+        for name, requested in asked.items():
+            capacity = there[name]
+            counted = (requested > 0) | (capacity > 0)
+            full = (capacity == 0) | (requested > capacity)
+            percent = numpy.where(full, 100, requested * 100 // numpy.maximum(capacity, 1))
+            total = total + numpy.where(counted, self._by_percent[percent], 0)
+            classes = classes + counted
+        divisor = numpy.maximum(classes, 1)
+        # Half away from zero, as Go rounds; nothing here is negative.
+        found: Amounts = (2 * total + divisor) // (2 * divisor)
         return found
 
-    def _class(self, claim: Obj) -> Obj | None:
-        name = v.class_of(claim)
-        return self._classes.get(name) if name else None
-
-    # --- keeping and binding
+    # --- binding
 
     def reserve(self, pod: PodState, node: str) -> str:
-        state = self.pre_filter(pod, self.context.nodes)
-        if state is SKIP:
+        state = self._state(pod)
+        if not isinstance(state, _State) or not (state.waiting or state.chosen):
             return ""
-        if isinstance(state, Refusal):
-            return state.text
-        decision = self._kept[pod.uid] = _Decision()
-        row = self.context.nodes.row(node)
-        rows = slice(row, None if row is None else row + 1)
-        for claim in state.delayed:
-            volume = next(
-                (
-                    one
-                    for one in self._candidates(claim)
-                    if selecting.selected(_affinity(one), self.context.nodes, rows)[0]
-                ),
-                None,
-            )
-            if volume is not None:
-                decision.static.append((volume, claim))
-            elif self._makeable(claim, self.context.nodes, rows)[0]:
-                decision.dynamic.append(claim)
-            else:
-                # Another pod was quicker.
-                return _NO_MATCH.text
+        nodes = self.context.nodes
+        row = nodes.row(node)
+        if row is None:
+            return f'node "{node}" not found'
+        plan = self._plan(state, nodes, slice(row, row + 1))
+        work = Work(
+            node,
+            [
+                (each.claim, bound(volume, each.claim))
+                for each in plan.matches
+                for volume, mask in each.taken
+                if mask[0]
+            ],
+            [_with_node(claim, node) for claim, mask, _ in plan.provided if mask[0]],
+        )
+        for _, volume in work.volumes:
+            self._volumes.assume(volume)
+        for claim in work.claims:
+            self._claims.assume(claim)
+        self._work[pod.uid] = work
         return ""
 
     def unreserve(self, pod: PodState, node: str) -> None:
-        self._kept.pop(pod.uid, None)
+        work = self._work.pop(pod.uid, None)
+        if work is not None:
+            for _, volume in work.volumes:
+                self._volumes.forget(volume)
+            for claim in work.claims:
+                self._claims.forget(claim)
 
-    async def pre_bind(self, pod: PodState, node: str) -> None:
-        decision = self._kept.get(pod.uid)
-        if decision is None or not (decision.static or decision.dynamic):
-            return
-        client = self.context.client
-        for volume, claim in decision.static:
-            reference = {
-                "kind": "PersistentVolumeClaim",
-                "apiVersion": "v1",
-                "namespace": meta.namespace(claim),
-                "name": meta.name(claim),
-                "uid": meta.uid(claim),
-                "resourceVersion": meta.resource_version(claim),
-            }
-            if (volume["spec"].get("claimRef") or {}).get("uid") != meta.uid(claim):
-                annotations = {**meta.annotations(volume), v.BOUND_BY_CONTROLLER: "yes"}
-                changed = meta.replace(volume, ("spec", "claimRef"), reference)
-                changed = meta.replace(changed, ("metadata", "annotations"), annotations)
-                await client.update(v.VOLUMES, changed)
-        for claim in decision.dynamic:
-            if meta.annotations(claim).get(v.SELECTED_NODE) != node:
-                annotations = {**meta.annotations(claim), v.SELECTED_NODE: node}
-                changed = meta.replace(claim, ("metadata", "annotations"), annotations)
-                await client.update(v.CLAIMS, changed)
-        claims = [claim for _, claim in decision.static] + decision.dynamic
+    def pre_bind(self, pod: PodState, node: str) -> Awaitable[None] | None:
+        work = self._work.get(pod.uid)
+        return None if work is None else self._bind(pod, work)
+
+    async def _bind(self, pod: PodState, work: Work) -> None:
+        await self._binding.write(work)
         try:
             async with self.context.clock.timeout(self._timeout):
-                while not all(self._is_bound(claim) for claim in claims):
-                    self._changed.clear()
-                    await self._changed.wait()
+                await self._binding.completed(pod, work)
         except TimeoutError:
-            raise ServerTimeout("binding volumes: context deadline exceeded") from None
-
-    def _is_bound(self, claim: Obj) -> bool:
-        current = self._claims.get(meta.name(claim), meta.namespace(claim))
-        if current is None or meta.uid(current) != meta.uid(claim):
-            raise ServerTimeout(f'binding volumes: persistentvolumeclaim "{meta.name(claim)}" not found')
-        return v.BIND_COMPLETED in meta.annotations(current)
+            raise KubernelError("binding volumes: context deadline exceeded") from None
 
     def post_bind(self, pod: PodState, node: str) -> None:
-        self._kept.pop(pod.uid, None)
+        self._work.pop(pod.uid, None)
+
+    # --- what may help
 
     def helps(self, pod: PodState, change: Change) -> bool:
-        if change.resource == v.CLAIMS:
-            return meta.namespace(change.obj) == pod.namespace and meta.name(change.obj) in v.claim_names(
-                pod.pod
+        if change.type == "DELETED":
+            return False
+        old, new = change.old, change.obj
+        if change.resource == volumes.CLAIMS:
+            return volumes.uses_claim(pod, change)
+        if change.resource == volumes.VOLUMES:
+            return True
+        if change.resource == volumes.CLASSES:
+            return old is None or old.get("allowedTopologies") != new.get("allowedTopologies")
+        if change.resource == "nodes":
+            return old is None or meta.labels(old) != meta.labels(new)
+        if change.resource == _CAPACITIES:
+            limit = _limit(new)
+            return old is None or (limit is not None and limit > (_limit(old) or 0))
+        if change.resource == _CSI_NODES:
+            return old is None or meta.annotations(old).get(_MIGRATED) != meta.annotations(new).get(_MIGRATED)
+        if change.resource == _DRIVERS and old is not None:
+            mine = {(each.get("csi") or {}).get("driver") for each in pod.pod["spec"].get("volumes") or ()}
+            was, now = ((each.get("spec") or {}).get("storageCapacity") for each in (old, new))
+            return new["metadata"]["name"] in mine and bool(was) and not now
+        return False
+
+
+def _with_node(claim: Obj, node: str) -> Obj:
+    if selected(claim) == node:
+        return claim
+    annotations = {**meta.annotations(claim), "volume.kubernetes.io/selected-node": node}
+    return {**claim, "metadata": {**claim["metadata"], "annotations": annotations}}
+
+
+def _allowed(topologies: Sequence[Mapping[str, Any]] | None, nodes: Nodes, rows: Rows) -> Mask:
+    """Where one of a class's topologies holds; everywhere when it has none."""
+    anywhere = numpy.ones_like(nodes.live[rows])
+    if not topologies:
+        return anywhere
+    found = ~anywhere
+    for term in topologies:
+        expressions = term.get("matchLabelExpressions") or ()
+        here = anywhere if expressions else ~anywhere
+        for each in expressions:
+            ids, known = nodes.label(each["key"])[rows], nodes.label_values(each["key"])
+            here = here & numpy.isin(
+                ids, [known[value] for value in each.get("values") or () if value in known]
             )
-        return change.resource in (v.VOLUMES, v.CLASSES, "nodes")
+        found = found | here
+    return found
 
 
-def _affinity(volume: Obj) -> Mapping[str, Any]:
-    required = meta.get(volume, "spec", "nodeAffinity", "required")
-    return {"nodeSelector": None, "required": required}
+def _matching(selector: selectors.Selector, nodes: Nodes, rows: Rows) -> Mask:
+    found = numpy.zeros(len(nodes), dtype=bool)
+    for row in numpy.arange(len(nodes))[rows]:
+        if nodes.live[row]:
+            found[row] = selector.matches(meta.labels(nodes.node(int(row))))
+    return found[rows]
+
+
+def _limit(pool: Obj) -> int | None:
+    """The largest volume that fits."""
+    given = pool.get("maximumVolumeSize")
+    given = pool.get("capacity") if given is None else given
+    return None if given is None else quantity.to_int(given)

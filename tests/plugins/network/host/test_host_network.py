@@ -17,7 +17,8 @@ class Client:
     def __init__(self, pods: list[dict[str, Any]]) -> None:
         self.pods = pods
 
-    async def list(self, resource: str) -> ObjectList:
+    async def list(self, resource: str, *, fields: str) -> ObjectList:
+        assert fields == "spec.nodeName=node-1"
         return ObjectList(self.pods, "1")
 
 

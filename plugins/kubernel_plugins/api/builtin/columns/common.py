@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from kubernel.objects.times import human_duration
 from kubernel.registry.types import Column
 
 __all__ = [
@@ -48,38 +49,6 @@ def at(obj: Any, *path: str) -> Any:
 def seconds(timestamp: str | None) -> float | None:
     """Epoch seconds of an RFC 3339 time; None for an absent one."""
     return datetime.fromisoformat(timestamp).timestamp() if timestamp else None
-
-
-def human_duration(duration: float) -> str:
-    """``3d4h``: how kubectl shows durations (k8s.io/apimachinery/pkg/util/duration)."""
-    whole = int(duration)
-    if whole < -1:
-        return "<invalid>"
-    if whole < 0:
-        return "0s"
-    if whole < 120:
-        return f"{whole}s"
-    minutes = whole // 60
-    if minutes < 10:
-        return _pair(minutes, "m", whole % 60, "s")
-    if minutes < 180:
-        return f"{minutes}m"
-    hours = whole // 3600
-    if hours < 8:
-        return _pair(hours, "h", minutes % 60, "m")
-    if hours < 48:
-        return f"{hours}h"
-    days = hours // 24
-    if hours < 192:
-        return _pair(days, "d", hours % 24, "h")
-    if days < 365 * 2:
-        return f"{days}d"
-    years, rest = divmod(days, 365)
-    return _pair(years, "y", rest if years < 8 else 0, "d")
-
-
-def _pair(number: int, unit: str, rest: int, smaller: str) -> str:
-    return f"{number}{unit}{rest}{smaller}" if rest else f"{number}{unit}"
 
 
 def since(timestamp: str | None, now: float) -> str:

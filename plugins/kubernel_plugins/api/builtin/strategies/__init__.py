@@ -22,7 +22,6 @@ TRAITS: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
     "spec": {"generation": True},
     "conditional": {"generation": True, "unconditional_update": False},
-    "controllerrevision": {"immutable": ("data",)},
     "csidriver": {"generation": True, "immutable": ("spec.attachRequired", "spec.volumeLifecycleModes")},
     "csinode": {},
     "csistoragecapacity": {"immutable": ("nodeTopology", "storageClassName")},
@@ -48,6 +47,7 @@ CLASSES: Mapping[str, str] = {
     "certificatesigningrequest": "certificates:CertificateSigningRequestStrategy",
     "clustertrustbundle": "certificates:ClusterTrustBundleStrategy",
     "configmap": "configs:ConfigMapStrategy",
+    "controllerrevision": "workloads:ControllerRevisionStrategy",
     "cronjob": "jobs:CronJobStrategy",
     "daemonset": "workloads:DaemonSetStrategy",
     "deployment": "workloads:DeploymentStrategy",
@@ -68,6 +68,7 @@ CLASSES: Mapping[str, str] = {
     "podcertificaterequest": "certificates:PodCertificateRequestStrategy",
     "poddisruptionbudget": "cluster:DisruptionBudgetStrategy",
     "policybinding": "policies:BindingStrategy",
+    "podgroup": "groups:PodGroupStrategy",
     "podtemplate": "workloads:PodTemplateStrategy",
     "priorityclass": "cluster:PriorityClassStrategy",
     "replicaset": "workloads:ReplicaSetStrategy",
@@ -81,6 +82,7 @@ CLASSES: Mapping[str, str] = {
     "storageclass": "storage:StorageClassStrategy",
     "validatingpolicy": "policies:ValidatingPolicyStrategy",
     "volumeattributesclass": "storage:VolumeAttributesClassStrategy",
+    "workload": "groups:WorkloadStrategy",
     "webhooks": "webhooks:WebhooksStrategy",
 }
 """``module:class`` for the others."""

@@ -6,7 +6,6 @@ Source: pkg/apis/admissionregistration/validation, k8s.io/apiserver/pkg/util/web
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from kubernel.errors import Cause
 from kubernel.objects import names
@@ -14,6 +13,7 @@ from kubernel.objects.selectors import check_label_selector
 from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.strategies.base import Builtin
 from kubernel_plugins.api.builtin.strategies.rules import check_rule
+from kubernel_plugins.webhook_rules import check_client_config
 
 if TYPE_CHECKING:
     from kubernel.registry.request import Request
@@ -24,7 +24,6 @@ Obj = dict[str, Any]
 
 _VERSIONS = ("v1", "v1beta1")
 _LONGEST_TIMEOUT = 30
-_FORM = "; desired format: https://host[/path]"
 
 
 class WebhooksStrategy(Builtin):
@@ -93,7 +92,7 @@ def _check(webhook: Obj, path: str) -> list[Cause]:
         found.append(causes.invalid(f"{path}.timeoutSeconds", timeout, text))
     for field in ("namespaceSelector", "objectSelector"):
         found += [Cause(*problem) for problem in check_label_selector(webhook.get(field), f"{path}.{field}")]
-    return found + _check_client(webhook.get("clientConfig") or {}, f"{path}.clientConfig")
+    return found + check_client_config(webhook.get("clientConfig") or {}, f"{path}.clientConfig")
 
 
 def _check_name(name: str, path: str) -> list[Cause]:
@@ -106,60 +105,3 @@ def _check_name(name: str, path: str) -> list[Cause]:
         text = "should be a domain with at least three segments separated by dots"
         return [causes.invalid(path, name, text)]
     return []
-
-
-def _check_client(config: Obj, path: str) -> list[Cause]:
-    url, service = config.get("url"), config.get("service")
-    if url is not None and service is None:
-        return _check_url(url, f"{path}.url")
-    if url is not None or service is None:
-        return [causes.required(path, "exactly one of url or service is required")]
-    found = [
-        causes.required(f"{path}.service.{field}", f"service {field} is required")
-        for field in ("name", "namespace")
-        if not service.get(field)
-    ]
-    port = service.get("port", 443)
-    if not 0 < port < 65536:
-        text = "port is not valid: must be between 1 and 65535, inclusive"
-        found.append(causes.invalid(f"{path}.service.port", port, text))
-    return found + _check_path(service.get("path") or "/", f"{path}.service.path")
-
-
-def _check_path(path: str, where: str) -> list[Cause]:
-    if path == "/":
-        return []
-    found = []
-    if not path.startswith("/"):
-        found.append(causes.invalid(where, path, "must start with a '/'"))
-    for index, step in enumerate(path[1:].removesuffix("/").split("/")):
-        if not step:
-            found.append(causes.invalid(where, path, f"segment[{index}] may not be empty"))
-            continue
-        found += [
-            causes.invalid(where, path, f"segment[{index}]: {text}")
-            for text in names.check_dns1123_subdomain(step)
-        ]
-    return found
-
-
-def _check_url(url: str, path: str) -> list[Cause]:
-    try:
-        split = urlsplit(url)
-        split.port  # noqa: B018 - raises for one that is no port
-    except ValueError as error:
-        return [causes.required(path, f"url must be a valid URL: {error}{_FORM}")]
-    found = []
-    if split.scheme != "https":
-        text = f"'https' is the only allowed URL scheme{_FORM}"
-        found.append(causes.invalid(path, split.scheme, text))
-    if not split.hostname:
-        found.append(causes.invalid(path, split.netloc, f"host must be provided{_FORM}"))
-    if split.username is not None:
-        text = "user information is not permitted in the URL"
-        found.append(causes.invalid(path, split.username, text))
-    if split.fragment:
-        found.append(causes.invalid(path, split.fragment, "fragments are not permitted in the URL"))
-    if split.query:
-        found.append(causes.invalid(path, split.query, "query parameters are not permitted in the URL"))
-    return found

@@ -5,9 +5,10 @@ is served is what is GA.
 """
 
 from kubernel_plugins.api.builtin.tables.core import ROWS
+from kubernel_plugins.api.builtin.tables.extra import EXTRA
 from kubernel_plugins.api.builtin.tables.groups import GROUPS
 from kubernel_plugins.api.builtin.tables.reviews import REVIEWS
 
-__all__ = ["REVIEWS", "TABLES"]
+__all__ = ["EXTRA", "REVIEWS", "TABLES"]
 
 TABLES = {("", "v1"): ROWS, **GROUPS}

@@ -1,0 +1,124 @@
+"""What is peculiar to custom resources.
+
+Source: k8s.io/apiextensions-apiserver/pkg/registry/customresource/{strategy,status_strategy,validator}.go (v1.37).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kubernel.errors import Cause, MethodNotSupported
+from kubernel.registry.types import Strategy
+from kubernel.registry.validation import validate
+from kubernel_plugins.api.custom.embedded import check_embedded, has_embedded
+from kubernel_plugins.api.custom.ruled import has_rules
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kubernel.registry.request import Request
+    from kubernel.registry.schema import Node
+    from kubernel_plugins.api.custom.expressions import Rules
+    from kubernel_plugins.api.custom.scale import Scale
+
+__all__ = ["CustomStrategy"]
+
+Obj = dict[str, Any]
+
+_BLOCKING = frozenset(
+    (
+        "FieldValueNotSupported",
+        "FieldValueRequired",
+        "FieldValueTooLong",
+        "FieldValueTooMany",
+        "FieldValueTypeInvalid",
+    )
+)
+_UNCHECKED = (
+    "some validation rules were not checked because the object was invalid; correct the existing errors to complete "
+    "validation"
+)
+
+
+class CustomStrategy(Strategy):
+    """Of one version of a definition. ``names`` is what its schema says about metadata."""
+
+    unconditional_update = False
+
+    def __init__(self, node: Node, *, scale: Scale | None, names: Node | None, terminating: bool) -> None:
+        self.node = node
+        self.scale = scale
+        self.names = names
+        self.terminating = terminating
+        self._embedded = has_embedded(node)
+        self._ruled = has_rules(node)
+        self._rules: Rules | None = None
+
+    def prepare_for_create(self, request: Request, obj: Obj) -> None:
+        if self.terminating:
+            error = MethodNotSupported.for_verb(request.type.plural, request.type.group, "create")
+            error.message = "create not allowed while custom resource definition is terminating"
+            raise error
+        if self.has_status(request):
+            obj.pop("status", None)
+        obj["metadata"]["generation"] = 1
+
+    def prepare_for_update(self, request: Request, obj: Obj, old: Obj) -> None:
+        if request.subresource == "status":
+            _only_status(obj, old)
+            return
+        if self.has_status(request):
+            _keep(obj, old, "status")
+        if _without_metadata(obj) != _without_metadata(old):
+            obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
+
+    def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
+        return self._check(obj)
+
+    def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
+        return self._check(obj)
+
+    def _check(self, obj: Obj) -> list[Cause]:
+        found: list[Cause] = []
+        if self.names is not None:
+            found += validate(self.names, {"metadata": obj["metadata"]})
+        if self.scale is not None:
+            found += self.scale.check(obj)
+        if self._embedded:
+            found += check_embedded(self.node, obj)
+        return found
+
+    def validate_last(
+        self, request: Request, obj: Obj, old: Obj | None, found: Sequence[Cause]
+    ) -> list[Cause]:
+        if not self._ruled:
+            return []
+        if any(cause.reason in _BLOCKING for cause in found):
+            return [Cause("FieldValueInvalid", f"Invalid value: null: {_UNCHECKED}", "<nil>")]
+        if self._rules is None:
+            from kubernel_plugins.api.custom.expressions import Rules
+
+            self._rules = Rules(self.node)
+        return self._rules.check(obj, old, request.warn)
+
+
+def _without_metadata(obj: Obj) -> Obj:
+    return {key: value for key, value in obj.items() if key != "metadata"}
+
+
+def _keep(obj: Obj, old: Obj, key: str) -> None:
+    if key in old:
+        obj[key] = old[key]
+    else:
+        obj.pop(key, None)
+
+
+def _only_status(obj: Obj, old: Obj) -> None:
+    """Through ``status`` nothing else is written, metadata neither: but who manages what of the status."""
+    managed = obj["metadata"].get("managedFields")
+    for key in obj.keys() | old.keys():
+        if key != "status":
+            _keep(obj, old, key)
+    metadata = obj["metadata"] = dict(old["metadata"])
+    if managed is not None:
+        metadata["managedFields"] = managed
