@@ -25,8 +25,6 @@ OPTIONAL = {
     ("store", "memory"),
     ("runtime", "simulated"),
     ("node", "simulated"),
-    ("scheduler_policy", "volume_binding"),
-    ("scheduler_policy", "volume_zone"),
     ("scheduler_policy", "gang_scheduling"),
 }
 """What is part of kubernel and not on by default."""

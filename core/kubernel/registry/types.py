@@ -110,6 +110,8 @@ class Strategy:
     delete_returns_object: bool = False
     """Immediate deletion answers with the object instead of a Status."""
     default_propagation: Literal["Background", "Orphan"] = "Background"
+    thorough: bool = False
+    """``validate_create`` and ``validate_update`` say all there is to say: the schema is not asked."""
 
     def prepare_for_create(self, request: Request, obj: Obj) -> None:
         """Before validation: set what the server sets, drop what the client may not."""

@@ -128,8 +128,9 @@ class Writer:
         try:
             causes: list[Cause] = []
             metadata.validate_new(type, obj["metadata"], causes)
-            causes += validate(node, obj)
             causes += type.strategy.validate_create(request, obj)
+            if not type.strategy.thorough:
+                causes += validate(node, obj, said=causes)
             causes += type.strategy.validate_last(request, obj, None, causes)
             if causes:
                 raise Invalid.for_object(type.kind, type.group, request.name, causes)
@@ -287,8 +288,9 @@ class Writer:
         try:
             causes: list[Cause] = []
             metadata.validate_update(obj["metadata"], old["metadata"], causes)
-            causes += validate(node, obj, old)
             causes += type.strategy.validate_update(request, obj, old)
+            if not type.strategy.thorough:
+                causes += validate(node, obj, old, causes)
             causes += type.strategy.validate_last(request, obj, old, causes)
             if causes:
                 raise Invalid.for_object(type.kind, type.group, request.name, causes)
