@@ -112,18 +112,23 @@ class _Run:
         sub = self.request.type.subresources.get(self.request.subresource)
         if sub is not None and sub.write is not None:
             return Target(None, sub.kind.api_version, sub.kind.kind)
+        if sub is not None and sub.schema is not None:
+            return Target(sub.schema(), sub.kind.api_version, sub.kind.kind)
         return Target(hook.type.schema(), hook.type.api_version, hook.type.kind)
 
     async def take(self, hook: Hook, obj: Obj) -> None:
         """Make a mutation's object the request's, in its version, complete, and its own."""
         type = self.request.type
         sub = type.subresources.get(self.request.subresource)
-        if sub is not None and sub.write is not None:
+        node = type.schema
+        if sub is not None and sub.schema is not None:
+            node = sub.schema
+        elif sub is not None and sub.write is not None:
             obj = sub.write(self.request.obj or {}, obj)
         elif hook.type is not type:
             obj = await convert(hook.type, type, obj)
         own: Obj = orjson.loads(orjson.dumps(obj))
-        apply_defaults(type.schema(), own)
+        apply_defaults(node(), own)
         self.request.obj = own
 
     def refusal(self) -> ApiError:

@@ -96,6 +96,15 @@ async def _take(request: Request, webhook: Webhook, type: ResourceType, patch: A
     if request.operation == "CONNECT":
         request.obj = patched
         return patched != seen
+    if sub is not None and sub.schema is not None:
+        node, kind = sub.schema(), sub.kind
+        try:
+            decode_check(node, patched, kind=kind.kind, version=kind.version)
+        except ApiError as error:
+            raise _internal(error.message) from None
+        apply_defaults(node, patched)
+        request.obj = patched
+        return patched != seen
     if sub is not None and sub.write is not None:
         obj = sub.write(request.obj or {}, patched)
     else:
