@@ -28,7 +28,8 @@ _FRONT_PROXY = "front-proxy-client"
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Requests in flight beyond the limits get 429. ``drain_timeout`` (seconds) is how long a client may take
-    nothing of a response before it is cut off; ``shutdown_grace`` how long running requests may take at the end."""
+    nothing of a response before it is cut off; ``shutdown_grace`` how long running requests may take at the end.
+    ``audit_policy`` is the path of a Policy of audit.k8s.io/v1; empty is the default."""
 
     max_inflight: int = 400
     max_mutating_inflight: int = 200
@@ -36,6 +37,7 @@ class Settings:
     shutdown_grace: float = 5.0
     compression: Literal["remote", "all", "none"] = "remote"
     kubeconfig: bool = True
+    audit_policy: str = ""
 
 
 class Plugin(BasePlugin):
