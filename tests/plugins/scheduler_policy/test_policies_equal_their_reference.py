@@ -119,69 +119,89 @@ def affinity_term(draw: Any) -> Obj:
     return {"labelSelector": selector, "topologyKey": draw(st.sampled_from(KEYS))}
 
 
-@st.composite
-def pods(draw: Any) -> PodState:
-    app = draw(st.sampled_from(APPS))
-    affinity: Obj = {}
+def node_affinity(draw: Any) -> Obj:
+    found: Obj = {}
+    if draw(st.booleans()):
+        found[REQUIRED] = {"nodeSelectorTerms": draw(st.lists(selector_terms, min_size=1, max_size=2))}
+    found[PREFERRED] = [
+        {"weight": draw(st.integers(1, 100)), "preference": {"matchExpressions": [draw(expressions)]}}
+        for _ in range(draw(st.integers(0, 3)))
+    ]
+    return found
+
+
+def spreading(draw: Any, app: str) -> Obj:
+    action = draw(st.sampled_from(("DoNotSchedule", "ScheduleAnyway")))
+    more = draw(st.sampled_from(({}, {"matchLabelKeys": ["version"]}, {"minDomains": 3})))
+    if action == "ScheduleAnyway":
+        more.pop("minDomains", None)
+    return {
+        "maxSkew": draw(st.integers(1, 2)),
+        "topologyKey": draw(st.sampled_from(KEYS)),
+        "whenUnsatisfiable": action,
+        "labelSelector": {"matchLabels": {"app": app}},
+        "nodeAffinityPolicy": draw(st.sampled_from(("Honor", "Ignore"))),
+        "nodeTaintsPolicy": draw(st.sampled_from(("Honor", "Ignore"))),
+        **more,
+    }
+
+
+def pod_affinity(draw: Any) -> Obj:
+    found: Obj = {}
     for kind in ("podAffinity", "podAntiAffinity"):
-        chosen = draw(st.sampled_from(("", "", REQUIRED, PREFERRED)))
+        chosen = draw(st.sampled_from(("", REQUIRED, PREFERRED)))
         if chosen == REQUIRED:
-            affinity[kind] = {REQUIRED: [affinity_term(draw) for _ in range(draw(st.integers(1, 2)))]}
+            found[kind] = {REQUIRED: [affinity_term(draw) for _ in range(draw(st.integers(1, 2)))]}
         elif chosen:
             entry = {"weight": draw(st.integers(1, 100)), "podAffinityTerm": affinity_term(draw)}
-            affinity[kind] = {PREFERRED: [entry]}
-    if draw(st.booleans()):
-        wanted = {"nodeSelectorTerms": draw(st.lists(selector_terms, min_size=1, max_size=2))}
-        affinity["nodeAffinity"] = {REQUIRED: wanted}
-    if draw(st.booleans()):
-        preferred = [
-            {"weight": draw(st.integers(1, 100)), "preference": draw(selector_terms)}
-            for _ in range(draw(st.integers(1, 2)))
-        ]
-        affinity.setdefault("nodeAffinity", {})[PREFERRED] = preferred
-    spec: Obj = {"affinity": affinity, "tolerations": draw(tolerations)}
-    spec["topologySpreadConstraints"] = [
-        {
-            "maxSkew": draw(st.integers(1, 2)),
-            "topologyKey": draw(st.sampled_from(KEYS)),
-            "whenUnsatisfiable": draw(st.sampled_from(("DoNotSchedule", "ScheduleAnyway"))),
-            "labelSelector": {"matchLabels": {"app": app}},
-            "nodeAffinityPolicy": draw(st.sampled_from(("Honor", "Ignore"))),
-            "nodeTaintsPolicy": draw(st.sampled_from(("Honor", "Ignore"))),
-            **draw(st.sampled_from(({}, {"matchLabelKeys": ["version"]}, {"minDomains": 3}))),
-        }
-        for _ in range(draw(st.integers(0, 2)))
-    ]
-    for constraint in spec["topologySpreadConstraints"]:
-        if constraint["whenUnsatisfiable"] == "ScheduleAnyway":
-            constraint.pop("minDomains", None)
-    if draw(st.booleans()):
-        spec["nodeSelector"] = {"zone": draw(st.sampled_from(ZONES))}
-    amounts = {"cpu": ("0", "300m", "1"), "memory": ("0", "300Mi", "1Gi"), "example.com/gpu": ("0", "0", "1")}
-    requests = {resource: draw(st.sampled_from(choices)) for resource, choices in amounts.items()}
-    ports = draw(
-        st.lists(
-            st.fixed_dictionaries(
-                {"containerPort": st.just(1), "hostPort": st.sampled_from((80, 81))},
-                optional={
-                    "hostIP": st.sampled_from(("10.0.0.1", "10.0.0.2")),
-                    "protocol": st.sampled_from(("TCP", "UDP")),
-                },
-            ),
-            max_size=1,
-        )
-    )
-    image = draw(st.sampled_from((*IMAGES, "registry/tool")))
-    spec["containers"] = [{"name": "m", "image": image, "resources": {"requests": requests}, "ports": ports}]
-    labels = {"app": app, "version": draw(st.sampled_from(("1", "2")))}
-    return pod(labels=labels, **spec)
+            found[kind] = {PREFERRED: [entry]}
+    return found
+
+
+host_ports = st.fixed_dictionaries(
+    {"containerPort": st.just(1), "hostPort": st.sampled_from((80, 81))},
+    optional={
+        "hostIP": st.sampled_from(("10.0.0.1", "10.0.0.2")),
+        "protocol": st.sampled_from(("TCP", "UDP")),
+    },
+)
+AMOUNTS = {"cpu": ("0", "300m", "1"), "memory": ("0", "300Mi", "1Gi"), "example.com/gpu": ("0", "0", "1")}
 
 
 @st.composite
-def worlds(draw: Any) -> World:
+def pods(draw: Any, cls: type[Policy]) -> PodState:
+    """With what the policy looks at: chance finds little in pods that have everything."""
+    app = draw(st.sampled_from(APPS))
+    spec: Obj = {"affinity": {}}
+    container: Obj = {"name": "m", "image": draw(st.sampled_from((*IMAGES, "registry/tool")))}
+    if cls is NodeName and draw(st.booleans()):
+        spec["nodeName"] = draw(st.sampled_from(NAMES))
+    if cls in (NodeUnschedulable, TaintToleration, PodTopologySpread):
+        spec["tolerations"] = draw(tolerations)
+    if cls in (NodeAffinity, PodTopologySpread):
+        spec["affinity"]["nodeAffinity"] = node_affinity(draw)
+        if draw(st.booleans()):
+            spec["nodeSelector"] = {"zone": draw(st.sampled_from(ZONES))}
+    if cls is PodTopologySpread:
+        spec["topologySpreadConstraints"] = [spreading(draw, app) for _ in range(draw(st.integers(0, 2)))]
+    if cls is InterPodAffinity:
+        spec["affinity"] |= pod_affinity(draw)
+    if cls is NodePorts:
+        container["ports"] = draw(st.lists(host_ports, max_size=2))
+    if cls in (NodeResourcesFit, BalancedAllocation):
+        requests = {resource: draw(st.sampled_from(choices)) for resource, choices in AMOUNTS.items()}
+        container["resources"] = {"requests": requests}
+    spec["containers"] = [container]
+    return pod(labels={"app": app, "version": draw(st.sampled_from(("1", "2")))}, **spec)
+
+
+@st.composite
+def worlds(draw: Any, cls: type[Policy]) -> tuple[World, PodState]:
+    """A cluster, and a pod that wants a node of it."""
     nodes = draw(clusters())
-    placed = draw(st.lists(st.tuples(pods(), st.sampled_from(NAMES)), max_size=8))
-    return World({each["metadata"]["name"]: each for each in nodes}, placed)
+    names = [each["metadata"]["name"] for each in nodes]
+    placed = draw(st.lists(st.tuples(pods(cls), st.sampled_from(names)), max_size=8))
+    return World({each["metadata"]["name"]: each for each in nodes}, placed), draw(pods(cls))
 
 
 def built(world: World) -> Any:
@@ -204,13 +224,15 @@ FILTERS = [
 
 
 @pytest.mark.parametrize(("cls", "reference"), FILTERS)
-@settings(max_examples=60, deadline=None)
-@given(worlds(), pods())
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
 def test_the_same_nodes_are_refused_for_the_same_reasons(
-    cls: type[Policy], reference: Any, world: World, wanted: PodState
+    cls: type[Policy], reference: Any, data: st.DataObject
 ) -> None:
+    world, wanted = data.draw(worlds(cls))
     made = built(world)
-    found = Evaluation([policy(cls, made)], [], made).explain(wanted)
+    evaluation = Evaluation([policy(cls, made)], [], made)
+    found, fits = evaluation.explain(wanted), evaluation.fitting(wanted)
     for name, its in world.nodes.items():
         expected = reference(wanted, its, world)
         told = found[name]["refusals"].get(cls.name, [])
@@ -218,6 +240,7 @@ def test_the_same_nodes_are_refused_for_the_same_reasons(
         if told == [f"node(s) didn't satisfy plugin(s) [{cls.name}]", *expected]:
             told = expected
         assert told == expected, name
+        assert bool(fits[made.row(name)]) == (not expected), name
 
 
 SCORERS = [
@@ -255,11 +278,12 @@ SCORERS = [
 
 
 @pytest.mark.parametrize(("cls", "args", "reference"), SCORERS)
-@settings(max_examples=60, deadline=None)
-@given(worlds(), pods())
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
 def test_nodes_that_fit_have_the_same_scores(
-    cls: type[Policy], args: Obj, reference: Any, world: World, wanted: PodState
+    cls: type[Policy], args: Obj, reference: Any, data: st.DataObject
 ) -> None:
+    world, wanted = data.draw(worlds(cls))
     made = built(world)
     scorer = Weighed(policy(cls, made, args), 1)
     found = Evaluation([policy(NodeUnschedulable, made)], [scorer], made).explain(wanted)
