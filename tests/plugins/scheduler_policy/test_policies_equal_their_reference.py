@@ -224,7 +224,7 @@ FILTERS = [
 
 
 @pytest.mark.parametrize(("cls", "reference"), FILTERS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_the_same_nodes_are_refused_for_the_same_reasons(
     cls: type[Policy], reference: Any, data: st.DataObject
@@ -278,7 +278,7 @@ SCORERS = [
 
 
 @pytest.mark.parametrize(("cls", "args", "reference"), SCORERS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_nodes_that_fit_have_the_same_scores(
     cls: type[Policy], args: Obj, reference: Any, data: st.DataObject
