@@ -15,19 +15,28 @@ from kubernel.registry.pruning import decode_check
 if TYPE_CHECKING:
     from kubernel.registry.request import Request
     from kubernel.registry.schema import Node
+    from kubernel.registry.types import GroupVersionKind
     from kubernel.store.records import Obj
 
 __all__ = ["decode"]
 
 
-def decode(request: Request, node: Node, obj: Obj, raw: bytes | None, *, patch: bool = False) -> None:
+def decode(
+    request: Request,
+    node: Node,
+    obj: Obj,
+    raw: bytes | None,
+    *,
+    patch: bool = False,
+    kind: GroupVersionKind | None = None,
+) -> None:
     """Normalise ``obj`` in place to what the type's schema knows.
 
     Unknown fields are dropped; how they are told is the request's ``field_validation``. ``raw`` is the JSON
-    body that ``obj`` was decoded from, in which duplicate fields are looked for. Raises BadRequest (for
-    patches Invalid) in upstream's words.
+    body that ``obj`` was decoded from, in which duplicate fields are looked for. ``kind`` is the body's, where it
+    is not the type's. Raises BadRequest (for patches Invalid) in upstream's words.
     """
-    type = request.type
+    type = kind or request.type
     mode = request.options.field_validation
     repeated = raw if raw is not None and mode != "Ignore" and may_repeat(raw, obj) else None
     unknown = decode_check(node, obj, kind=type.kind, version=type.version)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from kubernel.errors import MethodNotSupported, NotFound
 from kubernel.registry.conversion import encode, from_storage, read_record
 from kubernel.registry.deletion import Deleter
 from kubernel.registry.operations import (
@@ -35,6 +34,16 @@ if TYPE_CHECKING:
 __all__ = ["Admission", "ListOptions", "Page", "Registry", "Result", "Watch", "WatchItem", "WatchOptions"]
 
 
+class _Admitted:
+    """Admission for what has passed it as part of another request."""
+
+    async def admit(self, request: Request) -> None:
+        return
+
+    async def validate(self, request: Request) -> None:
+        return
+
+
 class Registry(TypeTable):
     """See the package docstring. Every operation raises ApiError and nothing else for what a
     client can cause; who calls has authorized the user for what it asks."""
@@ -58,6 +67,9 @@ class Registry(TypeTable):
         self._reader = Reader(store, bus)
         self._writer = Writer(store, clock, rng, admission)
         self._deleter = Deleter(store, clock, admission)
+        past = _Admitted()
+        self._inner_writer = Writer(store, clock, rng, past)
+        self._inner_deleter = Deleter(store, clock, past)
 
     def register(self, type: ResourceType) -> None:
         super().register(type)
@@ -114,8 +126,12 @@ class Registry(TypeTable):
         *,
         subresource: str = "",
         raw: bytes | None = None,
+        admitted: bool = False,
     ) -> Result:
-        return await self._writer.update(
+        """``admitted`` is for the handlers of subresources: the request that this write is a part of has passed
+        admission, which is not asked about the parts."""
+        writer = self._inner_writer if admitted else self._writer
+        return await writer.update(
             user, type, namespace, name, obj, options, subresource=subresource, raw=raw
         )
 
@@ -138,9 +154,18 @@ class Registry(TypeTable):
         )
 
     async def delete(
-        self, user: UserInfo, type: ResourceType, namespace: str, name: str, options: DeleteOptions
+        self,
+        user: UserInfo,
+        type: ResourceType,
+        namespace: str,
+        name: str,
+        options: DeleteOptions,
+        *,
+        admitted: bool = False,
     ) -> Result:
-        return await self._deleter.delete(user, type, namespace, name, options)
+        """``admitted`` as in ``update``."""
+        deleter = self._inner_deleter if admitted else self._deleter
+        return await deleter.delete(user, type, namespace, name, options)
 
     async def delete_collection(
         self,
@@ -159,11 +184,7 @@ class Registry(TypeTable):
         self, type: ResourceType, namespace: str, name: str, subresource: str
     ) -> tuple[Record, Obj | None]:
         """For GET: the object's record, and the view of it where the subresource has one (a scale)."""
-        sub = type.subresources.get(subresource)
-        if sub is None:
-            raise NotFound.for_path()
-        if "get" not in sub.verbs:
-            raise MethodNotSupported.for_verb(type.plural, type.group, "get")
+        sub = type.subresource(subresource, "get")
         record = await self.read(type, namespace, name)
         if sub.read is None:
             return record, None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from kubernel.errors import MethodNotSupported, NotFound
 from kubernel.objects.names import check_dns1123_subdomain
 
 if TYPE_CHECKING:
@@ -74,13 +75,18 @@ class Subresource:
     ``kind`` is what it takes and gives (``Scale`` of autoscaling/v1 for every scale). ``status``
     and others that write to the object itself name no handler: the registry's write pipeline serves them
     through the type's ``Strategy``. ``handler(request) -> Obj`` answers the rest (awaitable), and
-    ``connect`` marks those that the API server streams.
+    ``connect`` marks those that the API server streams. POST goes through admission like any creation, with
+    ``kind`` as its kind: mutating hooks, ``check(request)``, validating hooks, then the handler.
     """
 
     name: str
     kind: GroupVersionKind
     verbs: tuple[str, ...] = ("get", "patch", "update")
     handler: Callable[[Request], Any] | None = None
+    check: Callable[[Request], None] | None = None
+    """Raises ApiError for a body that the handler would refuse whatever there is."""
+    schema: Callable[[], Node] | None = None
+    """Of ``kind``, where that is not the type's own."""
     read: Callable[[Obj], Obj] | None = None
     """The view of an object that GET answers (a Scale); None is the object itself."""
     write: Callable[[Obj, Obj], Obj] | None = None
@@ -105,6 +111,8 @@ class Strategy:
     delete_returns_object: bool = False
     """Immediate deletion answers with the object instead of a Status."""
     default_propagation: Literal["Background", "Orphan"] = "Background"
+    thorough: bool = False
+    """``validate_create`` and ``validate_update`` say all there is to say: the schema is not asked."""
 
     def prepare_for_create(self, request: Request, obj: Obj) -> None:
         """Before validation: set what the server sets, drop what the client may not."""
@@ -241,6 +249,15 @@ class ResourceType:
         self.singular = self.singular or self.kind.lower()
         self.list_kind = self.list_kind or f"{self.kind}List"
         self.storage_version = self.storage_version or self.version
+
+    def subresource(self, name: str, verb: str) -> Subresource:
+        """The subresource, which takes the verb. Raises NotFound, MethodNotSupported."""
+        found = self.subresources.get(name)
+        if found is None:
+            raise NotFound.for_path()
+        if verb not in found.verbs:
+            raise MethodNotSupported.for_verb(self.plural, self.group, verb)
+        return found
 
     @property
     def api_version(self) -> str:

@@ -11,6 +11,7 @@ of a rule that every admission plugin and strategy would have to keep).
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GENERATE_NAME_TRIES", "PATCH_TRIES", "Writer", "own"]
 
+Handler = Callable[[Request], Any]
 GENERATE_NAME_TRIES = 8
 PATCH_TRIES = 30
 """How often a write without a resourceVersion is retried when others write in between."""
@@ -91,11 +93,11 @@ class Writer:
         obj = obj if raw is not None else own(obj)
         request = Request(user, "create", type, namespace, name, subresource, options, obj=obj)
         if subresource:
-            return await self._create_subresource(request, obj)
+            return await self._create_subresource(request, obj, raw)
         if type.create is not None:
             metadata.check_kind(type, obj)
             decode(request, type.schema(), obj, raw)
-            return await self._handled(request, type.create)
+            return await self._answer(request, obj, type.create)
         if "create" not in type.verbs:
             raise MethodNotSupported.for_verb(type.plural, type.group, "create")
         metadata.check_kind(type, obj)
@@ -126,8 +128,9 @@ class Writer:
         try:
             causes: list[Cause] = []
             metadata.validate_new(type, obj["metadata"], causes)
-            causes += validate(node, obj)
             causes += type.strategy.validate_create(request, obj)
+            if not type.strategy.thorough:
+                causes += validate(node, obj, said=causes)
             causes += type.strategy.validate_last(request, obj, None, causes)
             if causes:
                 raise Invalid.for_object(type.kind, type.group, request.name, causes)
@@ -170,20 +173,26 @@ class Writer:
             return Record(key, 0, 0, orjson.dumps(stored), stored)
         return await self.store.create(key, stored)
 
-    async def _create_subresource(self, request: Request, obj: Obj) -> Result:
-        sub = _subresource(request.type, request.subresource, "create")
+    async def _create_subresource(self, request: Request, obj: Obj, raw: bytes | None) -> Result:
+        sub = request.type.subresource(request.subresource, "create")
         if sub.handler is None:
             raise MethodNotSupported.for_verb(request.type.plural, request.type.group, "create")
         metadata.check_kind(request.type, obj, sub.kind.api_version, sub.kind.kind)
-        return await self._handled(request, sub.handler)
+        if sub.schema is not None:
+            decode(request, sub.schema(), obj, raw, kind=sub.kind)
+        return await self._answer(request, obj, sub.handler, sub.check)
 
-    async def _handled(self, request: Request, handler: Callable[[Request], Any]) -> Result:
-        """What is answered and not stored: reviews, bindings, evictions, token requests."""
+    async def _answer(self, request: Request, obj: Obj, handler: Handler, check: Any = None) -> Result:
+        """What is created is nothing that is kept: a handler answers, after admission."""
+        metadata.check_namespace(request.type, obj, request.namespace)
         await self.admission.admit(request)
+        if request.obj is None:
+            raise InternalError("admission removed the object")
+        if check:
+            check(request)
         await self.admission.validate(request)
         answer = handler(request)
-        if inspect.isawaitable(answer):
-            answer = await answer
+        answer = await answer if inspect.isawaitable(answer) else answer
         return Result(_unstored(request.type, answer), True, warnings=tuple(request.warnings), obj=answer)
 
     # --- update
@@ -202,7 +211,7 @@ class Writer:
     ) -> Result:
         obj = obj if raw is not None else own(obj)
         key = Key(type.resource, namespace, name)
-        sub = _subresource(type, subresource, "update") if subresource else None
+        sub = type.subresource(subresource, "update") if subresource else None
         if sub is not None and sub.write is not None:
             return await self._update_through(user, type, key, sub, obj, options)
         if "update" not in type.verbs:
@@ -279,8 +288,9 @@ class Writer:
         try:
             causes: list[Cause] = []
             metadata.validate_update(obj["metadata"], old["metadata"], causes)
-            causes += validate(node, obj, old)
             causes += type.strategy.validate_update(request, obj, old)
+            if not type.strategy.thorough:
+                causes += validate(node, obj, old, causes)
             causes += type.strategy.validate_last(request, obj, old, causes)
             if causes:
                 raise Invalid.for_object(type.kind, type.group, request.name, causes)
@@ -377,7 +387,7 @@ class Writer:
         subresource: str = "",
         raw: bytes | None = None,
     ) -> Result:
-        sub = _subresource(type, subresource, "patch") if subresource else None
+        sub = type.subresource(subresource, "patch") if subresource else None
         if "patch" not in type.verbs:
             raise MethodNotSupported.for_verb(type.plural, type.group, "patch")
         if patch_type == "strategic" and type.custom:
@@ -575,15 +585,6 @@ class Writer:
             request.warn(request.type.deprecation)
         for text in request.type.strategy.warnings(request, obj):
             request.warn(text)
-
-
-def _subresource(type: ResourceType, name: str, verb: str) -> Subresource:
-    sub = type.subresources.get(name)
-    if sub is None:
-        raise NotFound.for_path()
-    if verb not in sub.verbs:
-        raise MethodNotSupported.for_verb(type.plural, type.group, verb)
-    return sub
 
 
 def _unstored(type: ResourceType, obj: Any) -> Record:

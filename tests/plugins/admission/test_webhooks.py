@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from webhook_kit import WebhookServer, config_map, configure, deny, patching, reviewed, webhook
 
-from kubernel.errors import ApiError
+from kubernel.errors import ApiError, BadRequest
 from kubernel.registry.request import UserInfo, WriteOptions
+from kubernel.store.records import Key
 from kubernel.testing import Cluster
 
 
@@ -22,29 +23,6 @@ def cluster() -> Iterator[Cluster]:
         real_time=True,
     ) as cluster:
         yield cluster
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebhookServer]:
-    server = WebhookServer(tmp_path_factory.mktemp("hook"), "127.0.0.1", "hook.default.svc")
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def server(running: WebhookServer, cluster: Cluster) -> Iterator[WebhookServer]:
-    yield running
-    for kind in ("mutating", "validating"):
-        resource = f"{kind}webhookconfigurations.v1.admissionregistration.k8s.io"
-        for one in cluster.list(resource):
-            cluster.delete(resource, one["metadata"]["name"])
-    cluster.settle()
-    for one in cluster.list("configmaps", "default"):
-        cluster.delete("configmaps", one["metadata"]["name"], "default")
-    running.answers.clear()
-    running.raw.clear()
-    running.asked.clear()
-    running.held.clear()
 
 
 def refused(cluster: Cluster, obj: dict[str, Any]) -> ApiError:
@@ -348,6 +326,98 @@ def test_a_webhook_is_told_of_a_dry_run(cluster: Cluster, server: WebhookServer)
     )
     cluster.run(write())
     assert server.requests("/e")[0]["dryRun"] is True
+
+
+@pytest.mark.parametrize("effects", ["Some", "Unknown"])
+def test_a_webhook_with_side_effects_refuses_a_dry_run_unasked(
+    cluster: Cluster, server: WebhookServer, effects: str
+) -> None:
+    # Only old configurations may say so; the API has refused them since v1.
+    made = configure(cluster, "Validating", "e", webhook("e.example.com", server.url("/e")))
+    changed = {**made, "webhooks": [{**made["webhooks"][0], "sideEffects": effects}]}
+    store = cluster.kernel.registry.store
+    key = Key("validatingwebhookconfigurations.admissionregistration.k8s.io", "", "e")
+    record = store.get(key)
+    assert record is not None
+    cluster.run(store.update(key, changed, expect=record.revision))
+    cluster.settle()
+    registry = cluster.kernel.registry
+    type = registry.lookup("", "v1", "configmaps")
+    assert type is not None
+    with pytest.raises(BadRequest) as caught:
+        cluster.run(registry.create(UserInfo("u"), type, "default", config_map(), WriteOptions(dry_run=True)))
+    assert caught.value.message == 'admission webhook "e.example.com" does not support dry run'
+    assert not server.asked
+
+
+@pytest.mark.parametrize("versions", [["v1beta1"], ["v1beta1", "v1"]])
+def test_a_review_is_sent_in_the_first_version_that_both_know(
+    cluster: Cluster, server: WebhookServer, versions: list[str]
+) -> None:
+    configure(
+        cluster, "Mutating", "b",
+        webhook("b.example.com", server.url("/b"), admissionReviewVersions=["v2", *versions]),
+    )  # fmt: skip
+    server.answers["/b"] = patching({"op": "add", "path": "/data/seen", "value": "1"})
+    assert cluster.create(config_map(key="1"))["data"] == {"key": "1", "seen": "1"}
+    assert server.asked[0][1]["apiVersion"] == "admission.k8s.io/v1beta1"
+
+
+def test_an_answer_in_v1beta1_needs_no_uid(cluster: Cluster, server: WebhookServer) -> None:
+    server.raw["/b"] = lambda review: (200, b'{"response": {"allowed": false, "status": {"message": "no"}}}')
+    configure(
+        cluster, "Validating", "b",
+        webhook("b.example.com", server.url("/b"), admissionReviewVersions=["v1beta1"]),
+    )  # fmt: skip
+    assert (
+        refused(cluster, config_map()).message == 'admission webhook "b.example.com" denied the request: no'
+    )
+
+
+def autoscaler(name: str, version: str) -> dict[str, Any]:
+    return {
+        "apiVersion": f"autoscaling/{version}",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "maxReplicas": 3,
+            "scaleTargetRef": {"kind": "Deployment", "name": "web", "apiVersion": "apps/v1"},
+        },
+    }
+
+
+@pytest.mark.parametrize(("policy", "asked"), [("Equivalent", True), ("Exact", False)])
+def test_another_version_of_a_resource_is_reviewed_when_equivalents_match(
+    cluster: Cluster, server: WebhookServer, policy: str, asked: bool
+) -> None:
+    rule = {
+        "apiGroups": ["autoscaling"],
+        "apiVersions": ["v1"],
+        "operations": ["CREATE"],
+        "resources": ["horizontalpodautoscalers"],
+    }
+    server.answers["/m"] = patching(
+        {"op": "add", "path": "/spec/targetCPUUtilizationPercentage", "value": 55}
+    )
+    configure(
+        cluster, "Mutating", "m",
+        webhook("m.example.com", server.url("/m"), matchPolicy=policy) | {"rules": [rule]},
+    )  # fmt: skip
+    made = cluster.create(autoscaler(policy.lower(), "v2"))
+    assert made["apiVersion"] == "autoscaling/v2"
+    assert bool(server.asked) is asked
+    if not asked:
+        return
+    (request,) = server.requests("/m")
+    assert request["kind"] == {"group": "autoscaling", "version": "v1", "kind": "HorizontalPodAutoscaler"}
+    assert request["resource"]["version"] == "v1"
+    assert request["requestKind"]["version"] == request["requestResource"]["version"] == "v2"
+    assert request["object"]["apiVersion"] == "autoscaling/v1"
+    # What it changed in its version is there in the client's.
+    assert made["spec"]["metrics"][0]["resource"]["target"] == {
+        "type": "Utilization",
+        "averageUtilization": 55,
+    }
 
 
 def test_warnings_reach_the_client_and_connections_are_used_again(

@@ -27,7 +27,7 @@ __all__ = ["resource_types"]
 _SCALE = GroupVersionKind("autoscaling", "v1", "Scale")
 
 _PATH_NAMES = ("apiservice", "role", "rolebinding")
-_LABEL_NAMES = ("namespace", "service")
+_LABEL_NAMES = ("namespace", "service", "statefulset")
 _EVENT_SOURCE = "source"
 
 
@@ -76,7 +76,7 @@ def _type(
         check_name=_name_check(row),
         deprecation=row.deprecation,
     )
-    type.subresources = {name: _subresource(type, name, strategy) for name in row.subresources}
+    type.subresources = {name: _subresource(type, name, strategy, node) for name in row.subresources}
     if row.create:
         type.create = _handler(strategy, row.create)
     _shared_storage(type)
@@ -107,7 +107,7 @@ def _name_check(row: Row) -> Callable[[str], list[str]]:
     if row.strategy in _PATH_NAMES:
         return names.check_path_segment
     if row.strategy in _LABEL_NAMES:
-        return names.check_dns1123_label if row.kind == "Namespace" else names.check_dns1035_label
+        return names.check_dns1123_label
     return _check_trust_bundle if row.kind == "ClusterTrustBundle" else names.check_dns1123_subdomain
 
 
@@ -116,7 +116,9 @@ def _check_trust_bundle(name: str) -> list[str]:
     return names.check_dns1123_subdomain(name.rpartition(":")[2])
 
 
-def _subresource(type: ResourceType, name: str, strategy: Strategy) -> Subresource:
+def _subresource(
+    type: ResourceType, name: str, strategy: Strategy, node: Callable[[str, str, str], Node]
+) -> Subresource:
     if name == "scale":
         from kubernel_plugins.api.builtin.strategies.scale import read_scale, write_scale
 
@@ -126,8 +128,16 @@ def _subresource(type: ResourceType, name: str, strategy: Strategy) -> Subresour
     row = SUBRESOURCES.get(f"{type.plural}/{name}")
     if row is None:
         return Subresource(name, type.gvk, OWN_KIND_VERBS.get(name, ("get", "patch", "update")))
-    handler = _handler(strategy, row.handler) if row.handler else None
-    return Subresource(name, row.gvk, row.verbs, handler=handler, connect=row.connect)
+    gvk = row.gvk
+    return Subresource(
+        name,
+        gvk,
+        row.verbs,
+        handler=_handler(strategy, row.handler) if row.handler else None,
+        check=_handler(strategy, row.check) if row.check else None,
+        schema=None if row.connect else partial(node, gvk.group, gvk.version, gvk.kind),
+        connect=row.connect,
+    )
 
 
 def _handler(strategy: Strategy, method: str) -> Callable[[Request], Any]:

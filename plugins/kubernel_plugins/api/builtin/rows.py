@@ -51,12 +51,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class SubresourceRow:
-    """A subresource that is not the type's own kind. ``handler`` names a method of the strategy."""
+    """A subresource that is not the type's own kind. ``handler`` and ``check`` name methods of the strategy."""
 
     gvk: GroupVersionKind
     verbs: tuple[str, ...]
     connect: bool = False
     handler: str = ""
+    check: str = ""
 
 
 class LazyColumns(Sequence["Column"]):

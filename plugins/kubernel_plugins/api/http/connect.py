@@ -68,6 +68,8 @@ class Connector:
             if exchange.method not in ("GET", "HEAD"):
                 raise MethodNotSupported.for_verb(type.plural, type.group, exchange.method)
             return await self._log(exchange, type, target, query, stamp)
+        if query.get("dryRun"):
+            raise BadRequest("dryRun is not supported")
         if target.resource == "pods" and target.subresource in ("exec", "attach"):
             return await self._run(exchange, user, type, target, query)
         if target.resource == "pods" and target.subresource == "portforward":

@@ -60,7 +60,7 @@ class Plugin(BasePlugin):
         accounts = handle.registry.lookup("", "v1", "serviceaccounts")
         if accounts is not None and "token" in accounts.subresources:
             accounts.subresources["token"] = replace(
-                accounts.subresources["token"], handler=self._tokens.request
+                accounts.subresources["token"], handler=self._tokens.request, check=self._tokens.check
             )
         reviews = handle.registry.lookup("authentication.k8s.io", "v1", "tokenreviews")
         if reviews is not None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
 from kubernel.errors import BadRequest, Cause, Conflict, Invalid, NotFound, Unauthorized
+from kubernel.objects import times
 from kubernel.registry.attributes import Credentials
 from kubernel.registry.request import UserInfo
 
@@ -30,6 +31,7 @@ _MIN_SECONDS = 600
 _MAX_SECONDS = 1 << 32
 _DEFAULT_SECONDS = 3600
 _CACHE = 4096
+_LEEWAY = 60.0
 _PRIVATE = "kubernetes.io"
 _BOUND = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
 
@@ -52,18 +54,45 @@ class Tokens:
 
     # --- TokenRequest
 
+    def check(self, request: Request) -> None:
+        """A TokenRequest; what it leaves out of itself is filled in."""
+        obj = request.obj = dict(request.obj or {})
+        spec = obj["spec"] = dict(obj.get("spec") or {})
+        told = dict(obj.get("metadata") or {})
+        if told.get("name") and told["name"] != request.name:
+            text = f'Invalid value: "{told["name"]}": must match the service account name if specified'
+            raise Invalid.for_object(
+                "TokenRequest",
+                "authentication.k8s.io",
+                request.name,
+                [Cause("FieldValueInvalid", text, "metadata.name")],
+            )
+        account = self._get("serviceaccounts", request.namespace, request.name)
+        uid = account["metadata"]["uid"]
+        if told.get("uid") and told["uid"] != uid:
+            raise Conflict.for_object(
+                "TokenRequest",
+                "authentication.k8s.io",
+                request.name,
+                f"the UID in the token request ({told['uid']}) does not match the UID of the service account "
+                f"({uid})",
+            )
+        obj["metadata"] = {**told, "name": request.name, "namespace": request.namespace, "uid": uid}
+        spec["audiences"] = list(spec.get("audiences") or self._audiences)
+        if spec.get("expirationSeconds") is None:
+            spec["expirationSeconds"] = _DEFAULT_SECONDS
+        obj.pop("status", None)
+        causes = _check(spec, spec["expirationSeconds"])
+        if causes:
+            raise Invalid.for_object("TokenRequest", "authentication.k8s.io", "", causes)
+
     def request(self, request: Request) -> Obj:
         """POST serviceaccounts/NAME/token."""
         obj = request.obj or {}
-        spec = obj.get("spec") or {}
+        spec = obj["spec"]
         account = self._get("serviceaccounts", request.namespace, request.name)
-        seconds = spec.get("expirationSeconds")
-        seconds = _DEFAULT_SECONDS if seconds is None else seconds
-        causes = _check(spec, seconds)
-        if causes:
-            raise Invalid.for_object("TokenRequest", "authentication.k8s.io", "", causes)
-        seconds = min(seconds, self._longest)
-        audiences = list(spec.get("audiences") or self._audiences)
+        seconds = min(spec["expirationSeconds"], self._longest)
+        audiences = spec["audiences"]
         private: dict[str, Any] = {
             "namespace": request.namespace,
             "serviceaccount": {"name": request.name, "uid": account["metadata"]["uid"]},
@@ -234,9 +263,12 @@ class Tokens:
         return found
 
     def _lives(self, plural: str, namespace: str, ref: dict[str, Any]) -> bool:
-        """Whether the very object is there."""
+        """Whether the very object is there, and has not been on its way out for more than its grace and a minute."""
         found = self._find(plural, namespace, ref.get("name", ""))
-        return found is not None and found["metadata"].get("uid") == ref.get("uid")
+        if found is None or found["metadata"].get("uid") != ref.get("uid"):
+            return False
+        gone = found["metadata"].get("deletionTimestamp")
+        return gone is None or times.parse(gone) > self._clock.time() - _LEEWAY
 
 
 def _peek(token: str) -> dict[str, Any]:

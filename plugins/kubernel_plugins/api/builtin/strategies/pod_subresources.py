@@ -41,24 +41,36 @@ class Binder:
     def __init__(self, context: Context) -> None:
         self.context = context
 
-    async def __call__(self, request: Request) -> Obj:
+    @staticmethod
+    def check(request: Request) -> None:
         binding = request.obj or {}
         target = binding.get("target") or {}
-        name = request.name or field(binding, "metadata", "name") or ""
+        if field(binding, "metadata", "name") != request.name:
+            raise BadRequest("name in URL does not match name in Binding object")
         found: list[Cause] = []
         if target.get("kind") not in (None, "", "Node"):
             found.append(causes.not_supported("target.kind", target.get("kind"), ["Node", "<empty>"]))
         if not target.get("name"):
             found.append(causes.required("target.name"))
         if found:
-            raise Invalid.for_object("Binding", "", name, found)
+            raise Invalid.for_object("Binding", "", request.name, found)
+
+    async def __call__(self, request: Request) -> Obj:
+        binding, name = request.obj or {}, request.name
         pods = self._writable()
         for attempt in range(TRIES):
             pod = self.context.registry.get(pods, request.namespace, name).obj
             bound = self._bound(pod, binding)
             try:
                 await self.context.registry.update(
-                    request.user, pods, request.namespace, name, bound, request.options, subresource="binding"
+                    request.user,
+                    pods,
+                    request.namespace,
+                    name,
+                    bound,
+                    request.options,
+                    subresource="binding",
+                    admitted=True,
                 )
             except Conflict:
                 if attempt == TRIES - 1:
@@ -117,13 +129,15 @@ class Evictor:
     def __init__(self, context: Context) -> None:
         self.context = context
 
+    @staticmethod
+    def check(request: Request) -> None:
+        if field(request.obj or {}, "metadata", "name") != request.name:
+            raise BadRequest("name in URL does not match name in Eviction object")
+
     async def __call__(self, request: Request) -> Obj:
         from kubernel.registry.deletion import check_delete_options  # the write pipeline, not for start-up
 
         eviction = request.obj or {}
-        told = field(eviction, "metadata", "name")
-        if told and told != request.name:
-            raise BadRequest("name in URL does not match name in Eviction object")
         options = check_delete_options(eviction.get("deleteOptions") or {})
         if request.dry_run:
             options = replace(options, dry_run=True)
@@ -136,7 +150,9 @@ class Evictor:
             if not options.dry_run:
                 await self._mark(request)
         options = replace(options, uid=options.uid or pod["metadata"]["uid"])
-        await registry.delete(request.user, request.type, request.namespace, request.name, options)
+        await registry.delete(
+            request.user, request.type, request.namespace, request.name, options, admitted=True
+        )
         return {**_SUCCESS, "code": 201}
 
     @staticmethod
@@ -238,6 +254,7 @@ class Evictor:
                     marked,
                     request.options,
                     subresource="status",
+                    admitted=True,
                 )
             except Conflict:
                 if attempt == TRIES - 1:

@@ -35,7 +35,7 @@ EVENT_FIELDS = {
 }
 
 ROWS = (
-    Row("Binding", "bindings", verbs=("create",), strategy="pod", create="bind"),
+    Row("Binding", "bindings", verbs=("create",), strategy="pod", create="bind_named"),
     Row(
         "ComponentStatus",
         "componentstatuses",

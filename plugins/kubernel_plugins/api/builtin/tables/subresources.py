@@ -14,8 +14,12 @@ _POST = ("create",)
 SUBRESOURCES: dict[str, SubresourceRow] = {
     "nodes/proxy": SubresourceRow(GroupVersionKind("", "v1", "NodeProxyOptions"), _PROXY, connect=True),
     "pods/attach": SubresourceRow(GroupVersionKind("", "v1", "PodAttachOptions"), _STREAM, connect=True),
-    "pods/binding": SubresourceRow(GroupVersionKind("", "v1", "Binding"), _POST, handler="bind"),
-    "pods/eviction": SubresourceRow(GroupVersionKind("policy", "v1", "Eviction"), _POST, handler="evict"),
+    "pods/binding": SubresourceRow(
+        GroupVersionKind("", "v1", "Binding"), _POST, handler="bind", check="check_binding"
+    ),
+    "pods/eviction": SubresourceRow(
+        GroupVersionKind("policy", "v1", "Eviction"), _POST, handler="evict", check="check_eviction"
+    ),
     "pods/exec": SubresourceRow(GroupVersionKind("", "v1", "PodExecOptions"), _STREAM, connect=True),
     "pods/log": SubresourceRow(GroupVersionKind("", "v1", "Pod"), ("get",), connect=True),
     "pods/portforward": SubresourceRow(
