@@ -68,6 +68,8 @@ class Queue(RuleBasedStateMachine):
         )
         self.waiting: dict[str, PodState] = {}
         self.out: dict[str, PodState] = {}
+        self.placed: set[str] = set()
+        """Those of them that are being bound."""
         self.missed: dict[str, set[str]] = {}
         """What happened while a pod was out."""
         self.due: set[str] = set()
@@ -117,6 +119,7 @@ class Queue(RuleBasedStateMachine):
         self.waiting.pop(uid, None)
         self.out.pop(uid, None)
         self.due.discard(uid)
+        self.placed.discard(uid)
 
     @rule(colour=st.sampled_from((*CAUSES, "everything", "nothing")))
     def something_happens(self, colour: str) -> None:
@@ -165,6 +168,10 @@ class Queue(RuleBasedStateMachine):
     def popped_one_fails(self, data: Any, refused_by: list[str], retry: bool) -> None:
         pod = self.out.pop(data.draw(st.sampled_from(sorted(self.out))), None)
         assert pod is not None
+        if pod.uid in self.placed:
+            # What went wrong with the binding may be over.
+            self.placed.discard(pod.uid)
+            refused_by, retry = [], True
         self.queue.fail(pod, [POLICIES[each] for each in refused_by], retry=retry)
         missed = self.missed.pop(pod.uid)
         helped = bool(missed & {*refused_by, "everything"}) or (bool(missed) and not refused_by)
@@ -176,7 +183,9 @@ class Queue(RuleBasedStateMachine):
     @rule(data=st.data())
     def popped_one_gets_a_node(self, data: Any) -> None:
         """Binding is under way: it ends with ``popped_one_fails`` or ``pod_goes``."""
-        self.queue.placed(data.draw(st.sampled_from(sorted(self.out))))
+        uid = data.draw(st.sampled_from(sorted(self.out)))
+        self.placed.add(uid)
+        self.queue.placed(uid)
 
     # --- what holds all the time
 
