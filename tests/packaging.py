@@ -94,6 +94,7 @@ def check_wheel(wheel: Path) -> None:
         "kubernel/py.typed",
         "kubernel_plugins/__init__.py",
         "kubernel_plugins/py.typed",
+        f"{BUILTIN}/internal_fields.txt",
         f"{BUILTIN}/protobuf_fields.txt",
         "kubernel_plugins/runtime/process/guard.sh",
         *(

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable
 
 __all__ = [
+    "Check",
     "check_config_key",
     "check_dns1035_label",
     "check_dns1123_label",
@@ -31,6 +32,9 @@ __all__ = [
     "pod_hash",
     "safe_encode",
 ]
+
+Check = Callable[[str], list[str]]
+"""What is wrong with a name, in upstream's words; empty for a good one."""
 
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """No vowels, nothing that looks like something else: generated names never spell words."""
@@ -49,6 +53,7 @@ _label = re.compile(_LABEL)
 _subdomain = re.compile(_SUBDOMAIN)
 _dns1035 = re.compile(_DNS1035)
 _qualified = re.compile(_QUALIFIED)
+_label_value = re.compile(_LABEL_VALUE)
 _config_key = re.compile(_CONFIG_KEY)
 _env_name = re.compile(r"[ -<>-~]+")
 _port_characters = re.compile("[-a-z0-9]+")
@@ -60,8 +65,9 @@ _QUALIFIED_TEXT = (
 )
 
 
-def _too_long(limit: int) -> str:
-    return f"must be no more than {limit} bytes"
+def _too_long(limit: int, unit: str = "characters") -> str:
+    """Labels' keys and values count bytes, everything else characters: so say upstream's messages."""
+    return f"must be no more than {limit} {unit}"
 
 
 def _pattern(text: str, pattern: str, *examples: str) -> str:
@@ -94,11 +100,11 @@ def check_dns1123_label(value: str) -> list[str]:
     return problems
 
 
-def check_dns1123_subdomain(value: str) -> list[str]:
+def check_dns1123_subdomain(value: str, unit: str = "characters") -> list[str]:
     """Most object names: at most 253 bytes of dotted labels."""
     if len(value) <= 253 and _subdomain.fullmatch(value):
         return []
-    problems = [_too_long(253)] if _size(value) > 253 else []
+    problems = [_too_long(253, unit)] if _size(value) > 253 else []
     if not _subdomain.fullmatch(value):
         problems.append(
             _pattern(
@@ -138,15 +144,15 @@ def check_qualified_name(value: str) -> list[str]:
         if not prefix:
             problems.append("prefix part must be non-empty")
         else:
-            problems += [f"prefix part {text}" for text in check_dns1123_subdomain(prefix)]
+            problems += [f"prefix part {text}" for text in check_dns1123_subdomain(prefix, "bytes")]
     elif len(parts) > 2:
         told = _pattern(_QUALIFIED_TEXT, _QUALIFIED, "MyName", "my.name", "123-abc")
         prefixed = "with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
-        return [f"a qualified name {told} {prefixed}"]
+        return [f"a valid label key {told} {prefixed}"]
     if not value:
         problems.append("name part must be non-empty")
     elif _size(value) > 63:
-        problems.append(f"name part {_too_long(63)}")
+        problems.append(f"name part {_too_long(63, 'bytes')}")
     if not _qualified.fullmatch(value):
         problems.append(f"name part {_pattern(_QUALIFIED_TEXT, _QUALIFIED, 'MyName', 'my.name', '123-abc')}")
     return problems
@@ -154,7 +160,9 @@ def check_qualified_name(value: str) -> list[str]:
 
 def check_label_value(value: str) -> list[str]:
     """Values of labels: empty, or at most 63 of ``[A-Za-z0-9-_.]``."""
-    problems = [_too_long(63)] if _size(value) > 63 else []
+    if len(value) <= 63 and _label_value.fullmatch(value):
+        return []
+    problems = [_too_long(63, "bytes")] if _size(value) > 63 else []
     if value and not _qualified.fullmatch(value):
         problems.append(
             _pattern(
@@ -225,9 +233,9 @@ def check_port_name(value: str) -> list[str]:
     return problems
 
 
-def masked(check: Callable[[str], list[str]], base: str) -> list[str]:
+def masked(check: Check, base: str) -> list[str]:
     """Check a ``generateName``: a trailing dash is fine, since a suffix follows."""
-    return check(f"{base[:-1]}a" if len(base) > 1 and base.endswith("-") else base)
+    return check(f"{base[:-2]}a" if len(base) > 1 and base.endswith("-") else base)
 
 
 def generate(base: str, rng: random.Random) -> str:

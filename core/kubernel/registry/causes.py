@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -9,10 +10,12 @@ import orjson
 from kubernel.errors import Cause
 
 __all__ = [
+    "Pointed",
     "duplicate",
     "forbidden",
     "internal",
     "invalid",
+    "invalid_each",
     "not_supported",
     "render",
     "required",
@@ -23,12 +26,54 @@ __all__ = [
 ]
 
 
+_JSON_ESCAPES = str.maketrans(
+    {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+)
+"""What Go's encoding/json escapes beyond JSON's own rules."""
+_GO_ESCAPES = {
+    7: "\\a",
+    8: "\\b",
+    9: "\\t",
+    10: "\\n",
+    11: "\\v",
+    12: "\\f",
+    13: "\\r",
+    34: '\\"',
+    92: "\\\\",
+}
+
+
+class Pointed(str):
+    """A string that upstream's rule has a pointer to: it is printed as JSON."""
+
+    __slots__ = ()
+
+
 def show(value: Any) -> str:
-    """A value as messages print it: strings quoted, everything else as JSON."""
+    """A value as messages print it: strings as Go's ``%q`` quotes them, everything else as Go's JSON."""
+    if type(value) is str:
+        return _quote(value)
     try:
-        return orjson.dumps(value).decode()
+        return orjson.dumps(value).decode().translate(_JSON_ESCAPES)
     except orjson.JSONEncodeError:
-        return orjson.dumps(str(value)).decode()
+        return _quote(str(value))
+
+
+def _quote(text: str) -> str:
+    if text.isalnum() and text.isascii():
+        return f'"{text}"'
+    return '"' + "".join(map(_quoted, text)) + '"'
+
+
+def _quoted(character: str) -> str:
+    code = ord(character)
+    if code in _GO_ESCAPES:
+        return _GO_ESCAPES[code]
+    if character.isprintable():
+        return character
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def render(path: Any) -> str:
@@ -46,7 +91,13 @@ def required(field: str, detail: str = "") -> Cause:
 
 
 def invalid(field: str, value: Any, detail: str) -> Cause:
-    return Cause("FieldValueInvalid", f"Invalid value: {show(value)}: {detail}", field)
+    told = f": {detail}" if detail else ""
+    return Cause("FieldValueInvalid", f"Invalid value: {show(value)}{told}", field)
+
+
+def invalid_each(field: str, value: Any, details: Iterable[str]) -> list[Cause]:
+    """One cause for each thing that is wrong with the value."""
+    return [invalid(field, value, detail) for detail in details]
 
 
 def forbidden(field: str, detail: str) -> Cause:
@@ -68,8 +119,9 @@ def not_supported(field: str, value: Any, supported: tuple[Any, ...]) -> Cause:
     )
 
 
-def duplicate(field: str, value: Any) -> Cause:
-    return Cause("FieldValueDuplicate", f"Duplicate value: {show(value)}", field)
+def duplicate(field: str, value: Any, detail: str = "") -> Cause:
+    told = f": {detail}" if detail else ""
+    return Cause("FieldValueDuplicate", f"Duplicate value: {show(value)}{told}", field)
 
 
 def too_long(field: str, limit: int) -> Cause:

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from kubernel.store.records import Key, Record
+
 if TYPE_CHECKING:
     from kubernel.registry.types import ResourceType
-    from kubernel.store.records import Obj, Record
+    from kubernel.store.records import Obj
 
 __all__ = [
+    "convert",
     "encode",
     "from_storage",
     "is_storage",
@@ -67,6 +70,20 @@ async def store_form(type: ResourceType, obj: Obj) -> Obj:
     if type.converter is None:
         return to_storage(type, obj)
     return await type.converter.store(obj)
+
+
+async def convert(source: ResourceType, target: ResourceType, obj: Obj) -> Obj:
+    """An object of ``source`` as ``target``, another version of the same type."""
+    if source is target:
+        return obj
+    stored = await store_form(source, obj)
+    if target.converter is None:
+        return from_storage(target, stored)
+    meta = obj.get("metadata") or {}
+    key = Key(target.resource, meta.get("namespace", ""), meta.get("name", ""))
+    # No object of the store has revision 0: what is made of it is not kept for any.
+    record = Record(key, 0, 0, orjson.dumps(stored), stored)
+    return (await target.converter.read((record,)))[0].obj
 
 
 async def is_stored(type: ResourceType, obj: Obj, current: Record) -> bool:

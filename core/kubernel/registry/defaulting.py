@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from kubernel.registry.types import ResourceType
     from kubernel.store.records import Obj
 
-__all__ = ["apply_defaults", "complete_object"]
+__all__ = ["any_default_below", "apply_defaults", "complete_object"]
 
 _Step = Callable[[Any], None]
 
@@ -37,13 +37,14 @@ def _step(node: Node) -> _Step | None:
         made: _Step | None = plans["default"]
         return made
     step: _Step | None = None
-    if owner.type in ("object", "array") and _any_default_below(owner):
+    if owner.type in ("object", "array") and any_default_below(owner):
         step = _object(owner) if owner.items is None else _list(owner.items)
     plans["default"] = step
     return step
 
 
-def _any_default_below(node: Node) -> bool:
+def any_default_below(node: Node) -> bool:
+    """Whether ``apply_defaults`` could ever add something."""
     seen = {id(node)}
     waiting = [node]
     while waiting:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kubernel.clock import rfc3339
 from kubernel.errors import BadRequest, Cause
 from kubernel.objects import names
+from kubernel.registry import causes
 
 if TYPE_CHECKING:
     import random
@@ -42,6 +43,7 @@ _PLAIN_VALUE = re.compile(r"^(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)
 _UUID_RANDOM = ~(0xC000 << 48 | 0xF000 << 64)
 _UUID_4 = 0x8000 << 48 | 4 << 76
 """Variant and version of a random UUID (RFC 9562, 5.4)."""
+_STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
 _SERVER_OWNED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 
 
@@ -135,148 +137,118 @@ def stamp_update(meta: dict[str, Any], old: dict[str, Any]) -> None:
         meta["managedFields"] = old["managedFields"]
 
 
-def validate_new(type: ResourceType, meta: dict[str, Any], causes: list[Cause]) -> None:
+def validate_new(type: ResourceType, meta: dict[str, Any], found: list[Cause]) -> None:
+    base = meta.get("generateName") or ""
+    if base:
+        found += causes.invalid_each("metadata.generateName", base, names.masked(type.check_name, base))
     name = meta.get("name") or ""
     if not name:
-        causes.append(
-            Cause("FieldValueRequired", "Required value: name or generateName is required", "metadata.name")
-        )
+        found.append(causes.required("metadata.name", "name or generateName is required"))
     else:
-        causes.extend(
-            Cause("FieldValueInvalid", f'Invalid value: "{name}": {problem}', "metadata.name")
-            for problem in type.check_name(name)
-        )
-    _validate_common(meta, causes)
+        found += causes.invalid_each("metadata.name", name, type.check_name(name))
+    _validate_common(meta, found)
+    _validate_finalizers(meta, found)
 
 
-def validate_update(meta: dict[str, Any], old: dict[str, Any], causes: list[Cause]) -> None:
+def validate_update(meta: dict[str, Any], old: dict[str, Any], found: list[Cause]) -> None:
     if meta.get("deletionTimestamp"):
         known = old.get("finalizers") or ()
-        added = [entry for entry in meta.get("finalizers") or () if entry not in known]
+        added = sorted({entry for entry in meta.get("finalizers") or () if entry not in known})
         if added:
             listed = ", ".join(f'"{entry}"' for entry in added)
-            causes.append(
-                Cause(
-                    "FieldValueForbidden",
-                    "Forbidden: no new finalizers can be added if the object is being deleted, found new "
-                    f"finalizers []string{{{listed}}}",
-                    "metadata.finalizers",
-                )
+            told = (
+                "Forbidden: no new finalizers can be added if the object is being deleted, found new "
+                f"finalizers []string{{{listed}}}"
             )
-    _validate_common(meta, causes, old)
+            found.append(Cause("FieldValueForbidden", told, "metadata.finalizers"))
+    _validate_common(meta, found, old)
+    if meta.get("finalizers") != old.get("finalizers"):
+        _validate_finalizers(meta, found)
 
 
 def validate_metadata(meta: dict[str, Any]) -> list[Cause]:
     """What is wrong with the metadata of an object that is no resource: names apart."""
     found: list[Cause] = []
     _validate_common(meta, found)
+    _validate_finalizers(meta, found)
     return found
 
 
-def _validate_common(meta: dict[str, Any], causes: list[Cause], old: dict[str, Any] | None = None) -> None:
+def _validate_common(meta: dict[str, Any], found: list[Cause], old: dict[str, Any] | None = None) -> None:
     labels = meta.get("labels")
     if labels and (old is None or old.get("labels") != labels):
         for key, value in labels.items():
             if not _PLAIN_KEY.match(key):
-                causes.extend(
-                    Cause("FieldValueInvalid", f'Invalid value: "{key}": {problem}', "metadata.labels")
-                    for problem in names.check_qualified_name(key)
-                )
+                found += causes.invalid_each("metadata.labels", key, names.check_qualified_name(key))
             if not _PLAIN_VALUE.match(value):
-                causes.extend(
-                    Cause("FieldValueInvalid", f'Invalid value: "{value}": {problem}', "metadata.labels")
-                    for problem in names.check_label_value(value)
-                )
+                found += causes.invalid_each("metadata.labels", value, names.check_label_value(value))
     annotations = meta.get("annotations")
     if annotations and (old is None or old.get("annotations") != annotations):
-        _validate_annotations(annotations, causes)
+        _validate_annotations(annotations, found)
     owners = meta.get("ownerReferences")
-    if owners:
-        _validate_owners(owners, causes)
+    if owners and (old is None or old.get("ownerReferences") != owners):
+        _validate_owners(owners, found)
+
+
+def _validate_finalizers(meta: dict[str, Any], found: list[Cause]) -> None:
     finalizers = meta.get("finalizers")
-    if finalizers and (old is None or old.get("finalizers") != finalizers):
-        for position, entry in enumerate(finalizers):
-            field = f"metadata.finalizers[{position}]"
-            problems = names.check_qualified_name(entry)
-            causes.extend(
-                Cause("FieldValueInvalid", f'Invalid value: "{entry}": {problem}', field)
-                for problem in problems
-            )
-            if (
-                not problems
-                and "/" not in entry
-                and entry not in ("orphan", "foregroundDeletion", "kubernetes")
-            ):
-                causes.append(
-                    Cause(
-                        "FieldValueInvalid",
-                        f'Invalid value: "{entry}": name is neither a standard finalizer name nor is it fully '
-                        "qualified",
-                        field,
-                    )
-                )
-        if "orphan" in finalizers and "foregroundDeletion" in finalizers:
-            causes.append(
-                Cause(
-                    "FieldValueInvalid",
-                    f"Invalid value: {_go_strings(finalizers)}: finalizer foregroundDeletion and orphan cannot "
-                    "both be present",
-                    "metadata.finalizers",
-                )
-            )
+    if not finalizers:
+        return
+    for entry in finalizers:
+        found += causes.invalid_each("metadata.finalizers", entry, names.check_qualified_name(entry))
+    if "orphan" in finalizers and "foregroundDeletion" in finalizers:
+        told = "finalizer orphan and foregroundDeletion cannot be both set"
+        found.append(causes.invalid("metadata.finalizers", finalizers, told))
+    for position, entry in enumerate(finalizers):
+        if "/" not in entry and entry not in _STANDARD_FINALIZERS:
+            told = "name is neither a standard finalizer name nor is it fully qualified"
+            found.append(causes.invalid(f"metadata.finalizers[{position}]", entry, told))
 
 
-def _validate_annotations(annotations: dict[str, str], causes: list[Cause]) -> None:
+def _validate_annotations(annotations: dict[str, str], found: list[Cause]) -> None:
     size = 0
     for key, value in annotations.items():
         if not _PLAIN_KEY.match(key):
-            causes.extend(
-                Cause("FieldValueInvalid", f'Invalid value: "{key}": {problem}', "metadata.annotations")
-                for problem in names.check_qualified_name(key.lower())
-            )
+            found += causes.invalid_each("metadata.annotations", key, names.check_qualified_name(key.lower()))
         size += len(key) + len(value) if key.isascii() and value.isascii() else len((key + value).encode())
     if size > ANNOTATIONS_LIMIT:
-        causes.append(
-            Cause(
-                "FieldValueTooLong",
-                f"Too long: may not be more than {ANNOTATIONS_LIMIT} bytes",
-                "metadata.annotations",
-            )
-        )
+        found.append(causes.too_long("metadata.annotations", ANNOTATIONS_LIMIT))
 
 
-def _validate_owners(owners: list[dict[str, Any]], causes: list[Cause]) -> None:
-    controllers = []
+_OWNER_FIELDS = ("apiVersion", "kind", "name", "uid")
+_OWNER_FLAGS = ("controller", "blockOwnerDeletion")
+
+
+def _shown_owner(owner: dict[str, Any]) -> dict[str, Any]:
+    shown: dict[str, Any] = {key: owner.get(key) or "" for key in _OWNER_FIELDS}
+    shown.update((key, owner[key]) for key in _OWNER_FLAGS if owner.get(key) is not None)
+    return shown
+
+
+def _validate_owners(owners: list[dict[str, Any]], found: list[Cause]) -> None:
+    first = ""
     for position, owner in enumerate(owners):
-        for key, text in (
-            ("apiVersion", "version must not be empty"),
-            ("kind", "must not be empty"),
-            ("name", "must not be empty"),
-            ("uid", "must not be empty"),
-        ):
-            if not owner.get(key):
-                causes.append(
-                    Cause(
-                        "FieldValueInvalid",
-                        f'Invalid value: "": {text}',
-                        f"metadata.ownerReferences[{position}].{key}",
-                    )
-                )
+        path = f"metadata.ownerReferences[{position}]"
+        version, kind = owner.get("apiVersion") or "", owner.get("kind") or ""
+        if version and (version.count("/") > 1 or version.endswith("/")):
+            told = "must be <group>/<version> or <version>"
+            found.append(causes.invalid(f"{path}.apiVersion", version, told))
+        found += [
+            causes.required(f"{path}.{key}", "must not be empty")
+            for key in _OWNER_FIELDS
+            if not owner.get(key)
+        ]
+        if (version, kind) == ("v1", "Event"):
+            told = "/v1, Kind=Event is disallowed from being an owner"
+            found.append(causes.invalid(path, _shown_owner(owner), told))
         if owner.get("controller"):
-            controllers.append(owner)
-    if len(controllers) > 1:
-        first, second = controllers[0], controllers[1]
-        causes.append(
-            Cause(
-                "FieldValueInvalid",
-                f"Invalid value: {_go_strings([str(owner.get('name')) for owner in owners])}: Only one reference can "
-                f'have Controller set to true. Found "true" in references for {first.get("kind")}/{first.get("name")} '
-                f"and {second.get('kind')}/{second.get('name')}",
-                "metadata.ownerReferences",
-            )
-        )
-
-
-def _go_strings(values: list[str]) -> str:
-    """A Go []string as upstream's messages print it: ``["a","b"]``."""
-    return "[" + ",".join(f'"{value}"' for value in values) + "]"
+            current = f"{kind}/{owner.get('name') or ''}"
+            if first:
+                told = (
+                    'Only one reference can have Controller set to true. Found "true" in references for '
+                    f"{first} and {current}"
+                )
+                shown = [_shown_owner(one) for one in owners]
+                found.append(causes.invalid("metadata.ownerReferences", shown, told))
+            else:
+                first = current

@@ -7,6 +7,7 @@ kube-openapi and apiextensions for structural ones (custom resources).
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from kubernel.errors import Cause
@@ -22,8 +23,9 @@ _CONSTRAINTS = frozenset(
 )
 
 
-def validate(node: Node, obj: Any, old: Any = UNKNOWN) -> list[Cause]:
-    """The schema's complaints about a decoded and defaulted object; ``obj`` is not changed.
+def validate(node: Node, obj: Any, old: Any = UNKNOWN, said: Sequence[Cause] = ()) -> list[Cause]:
+    """The schema's complaints about a decoded and defaulted object; ``obj`` is not changed. What a strategy, which
+    knows better words, ``said`` of a field for the same reason is not said again.
 
     Native trees: enums, limits and required fields (``Node.enforced``; where that is None, required strings,
     structs and numbers with a positive minimum). A top-level ``status`` is exempt from required, since Go
@@ -37,18 +39,18 @@ def validate(node: Node, obj: Any, old: Any = UNKNOWN) -> list[Cause]:
     if step is None:
         return causes
     if node.native and node.properties is not None and isinstance(obj, dict) and "status" in obj:
-        found: list[Cause] = []
-        step(obj, None, found)
-        return [
+        step(obj, None, causes)
+        causes = [
             cause
-            for cause in found
+            for cause in causes
             if cause.reason != "FieldValueRequired" or not cause.field.startswith("status.")
         ]
-    if node.native:
+    elif node.native:
         step(obj, None, causes)
     else:
         step(obj, None, causes, old)
-    return causes
+    known = {(cause.field, cause.reason) for cause in said}
+    return [cause for cause in causes if (cause.field, cause.reason) not in known]
 
 
 def _step(node: Node) -> Step | None:

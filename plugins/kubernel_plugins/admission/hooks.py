@@ -127,14 +127,14 @@ class Webhooks:
         """Whether any webhook may be asked: the quick way out for a cluster without."""
         return bool(self.all()) and not exempt(request)
 
-    def match(self, webhook: Webhook, request: Request) -> ResourceType | None:
+    async def match(self, webhook: Webhook, request: Request) -> ResourceType | None:
         """The version in which the webhook sees the request, None when it is not asked. Raises ApiError."""
         type = webhook.matcher.match(request, self._equivalents, self._namespace)
         if type is None or webhook.conditions is None:
             return type
         from kubernel_plugins.expressions import ExpressionError, View, authorizer
 
-        obj, old = presented(request, type)
+        obj, old = await presented(request, type)
         ask: Authorizer = authorizer(self._handle.hooks, request.user)
         try:
             holds = webhook.conditions.hold(View(request, type, obj, old, ask=ask))
@@ -164,7 +164,7 @@ class Webhooks:
         from kubernel_plugins.webhooks import Caller, CallFailed
 
         uid = str(uuid.UUID(int=self._handle.rng.getrandbits(128), version=4))
-        body = orjson.dumps(_review(request, type, version, uid))
+        body = orjson.dumps(await _review(request, type, version, uid))
         if self._caller is None:
             self._caller = Caller(self._handle)
         try:
@@ -244,11 +244,11 @@ def _failed(webhook: Webhook, error: CallError) -> str:
     return f'failed calling webhook "{webhook.name}": {error}'
 
 
-def _review(request: Request, type: ResourceType, version: str, uid: str) -> Obj:
+async def _review(request: Request, type: ResourceType, version: str, uid: str) -> Obj:
     from kubernel_plugins.expressions import admission_request
 
     asked = admission_request(request, type)
-    obj, old = presented(request, type)
+    obj, old = await presented(request, type)
     return {
         "kind": "AdmissionReview",
         "apiVersion": f"admission.k8s.io/{version}",

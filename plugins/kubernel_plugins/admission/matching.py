@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import NotFound
 from kubernel.objects import selectors
-from kubernel.registry.conversion import from_storage, to_storage
+from kubernel.registry.conversion import convert
 
 if TYPE_CHECKING:
     from kubernel.registry.registry import Registry
@@ -171,7 +171,7 @@ def _labels(obj: Obj) -> Mapping[str, str]:
     return labels
 
 
-def presented(request: Request, type: ResourceType) -> tuple[Obj | None, Obj | None]:
+async def presented(request: Request, type: ResourceType) -> tuple[Obj | None, Obj | None]:
     """(object, old object) as admission shows them: in the matched version; for a subresource with a view of its
     own (a scale) that view."""
     if request.operation == "CONNECT":
@@ -186,7 +186,7 @@ def presented(request: Request, type: ResourceType) -> tuple[Obj | None, Obj | N
     if type is request.type:
         return pair
     return tuple(  # type: ignore[return-value]
-        None if obj is None else from_storage(type, to_storage(request.type, obj)) for obj in pair
+        [None if obj is None else await convert(request.type, type, obj) for obj in pair]
     )
 
 

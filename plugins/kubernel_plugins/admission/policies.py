@@ -163,7 +163,8 @@ class Policies(Generic[Compiled]):
         registry = self._handle.registry
         try:
             if reference.get("name"):
-                return [from_storage(type, registry.get(type, namespace, reference["name"]).obj)]
+                record = await registry.read(type, namespace, reference["name"])
+                return [from_storage(type, record.obj)]
             labels = selectors.from_object(reference.get("selector") or {}).to_string()
             page = await registry.list(type, namespace, ListOptions(labels=labels))
             return [from_storage(type, record.obj) for record in page.records]

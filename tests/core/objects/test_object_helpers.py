@@ -79,7 +79,7 @@ def test_a_condition_moves_its_time_only_with_its_status() -> None:
     [
         (names.check_dns1123_label, "a-b", ""),
         (names.check_dns1123_label, "a.b", "must not contain dots"),
-        (names.check_dns1123_label, "a" * 64, "must be no more than 63 bytes"),
+        (names.check_dns1123_label, "a" * 64, "must be no more than 63 characters"),
         (
             names.check_dns1123_subdomain,
             "A",
@@ -88,7 +88,7 @@ def test_a_condition_moves_its_time_only_with_its_status() -> None:
         (names.check_dns1035_label, "1a", "a DNS-1035 label must consist of"),
         (names.check_qualified_name, "example.com/a_b", ""),
         (names.check_qualified_name, "/a", "prefix part must be non-empty"),
-        (names.check_qualified_name, "a/b/c", "a qualified name must consist of"),
+        (names.check_qualified_name, "a/b/c", "a valid label key must consist of"),
         (names.check_qualified_name, "", "name part must be non-empty"),
         (names.check_label_value, "", ""),
         (names.check_label_value, "a b", "a valid label must be an empty string or consist of"),

@@ -10,7 +10,7 @@ import orjson
 from kubernel import cel
 from kubernel.errors import ApiError, Cause, Forbidden
 from kubernel.objects import meta
-from kubernel.registry.conversion import from_storage, to_storage
+from kubernel.registry.conversion import convert
 from kubernel.registry.defaulting import apply_defaults
 from kubernel_plugins.admission.matching import presented
 from kubernel_plugins.admission.mutating_policy.policy import Target
@@ -38,7 +38,7 @@ async def mutate(handle: Handle, policies: Policies[Any], request: Request, hook
         again: list[tuple[Hook, Obj | None, bytes]] = request.notes.pop(_AGAIN, [])
         for hook, param, left in again:
             if orjson.dumps(request.obj) != left:
-                run.invoke(hook, param)
+                await run.invoke(hook, param)
         if run.errors:
             raise run.refusal()
         return
@@ -54,7 +54,7 @@ async def mutate(handle: Handle, policies: Policies[Any], request: Request, hook
         again += [
             (hook, param, orjson.dumps(request.obj))
             for param in params
-            if run.invoke(hook, param) and reinvoked
+            if await run.invoke(hook, param) and reinvoked
         ]
     if run.errors:
         raise run.refusal()
@@ -79,18 +79,18 @@ class _Run:
             text = f"policy '{policy}' with binding '{binding}' denied request: {message}"
             self.errors.append((text, reason))
 
-    def invoke(self, hook: Hook, param: Obj | None) -> bool:
+    async def invoke(self, hook: Hook, param: Obj | None) -> bool:
         """Apply a policy's mutations; False when its conditions do not hold or it failed."""
         compiled: Policy = self.policies.compiled(hook.policy)
         try:
-            if not compiled.conditions.hold(self.view(hook, param)):
+            if not compiled.conditions.hold(await self.view(hook, param)):
                 return False
         except ExpressionError as error:
             self.failed(hook, str(error), "Invalid")
             return False
         done = True
         for mutation in compiled.mutations:
-            view = self.view(hook, param)
+            view = await self.view(hook, param)
             budget = Budget()
             view.with_variables(compiled.variables, budget)
             before: Obj = view["object"]
@@ -101,11 +101,11 @@ class _Run:
                 done = False
                 continue
             if after is not before:
-                self.take(hook, after)
+                await self.take(hook, after)
         return done
 
-    def view(self, hook: Hook, param: Obj | None) -> View:
-        obj, old = presented(self.request, hook.type)
+    async def view(self, hook: Hook, param: Obj | None) -> View:
+        obj, old = await presented(self.request, hook.type)
         return View(self.request, hook.type, obj, old, params=param, namespace=self.namespace, ask=self.ask)
 
     def target(self, hook: Hook) -> Target:
@@ -116,7 +116,7 @@ class _Run:
             return Target(sub.schema(), sub.kind.api_version, sub.kind.kind)
         return Target(hook.type.schema(), hook.type.api_version, hook.type.kind)
 
-    def take(self, hook: Hook, obj: Obj) -> None:
+    async def take(self, hook: Hook, obj: Obj) -> None:
         """Make a mutation's object the request's, in its version, complete, and its own."""
         type = self.request.type
         sub = type.subresources.get(self.request.subresource)
@@ -126,7 +126,7 @@ class _Run:
         elif sub is not None and sub.write is not None:
             obj = sub.write(self.request.obj or {}, obj)
         elif hook.type is not type:
-            obj = from_storage(type, to_storage(hook.type, obj))
+            obj = await convert(hook.type, type, obj)
         own: Obj = orjson.loads(orjson.dumps(obj))
         apply_defaults(node(), own)
         self.request.obj = own

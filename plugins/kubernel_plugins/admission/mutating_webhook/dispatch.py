@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from kubernel.errors import ApiError, Cause, InternalError
-from kubernel.registry.conversion import from_storage, to_storage
+from kubernel.registry.conversion import convert
 from kubernel.registry.defaulting import apply_defaults
 from kubernel.registry.patch import json_patch
 from kubernel.registry.pruning import decode_check
@@ -39,7 +39,7 @@ async def ask(webhooks: Webhooks, request: Request) -> None:
     asked = set()
     again = set()
     for webhook in webhooks.all():
-        type = webhooks.match(webhook, request)
+        type = await webhooks.match(webhook, request)
         if type is None:
             continue
         if await _one(webhooks, request, webhook, type):
@@ -54,7 +54,7 @@ async def ask(webhooks: Webhooks, request: Request) -> None:
 
 async def _repeat(webhooks: Webhooks, request: Request, again: set[str]) -> None:
     for webhook in webhooks.all():
-        if webhook.uid in again and (type := webhooks.match(webhook, request)) is not None:
+        if webhook.uid in again and (type := await webhooks.match(webhook, request)) is not None:
             await _one(webhooks, request, webhook, type)
 
 
@@ -71,12 +71,12 @@ async def _one(webhooks: Webhooks, request: Request, webhook: Webhook, type: Res
         raise verdict.refusal
     if not verdict.patch:
         return False
-    return _take(request, webhook, type, verdict.patch)
+    return await _take(request, webhook, type, verdict.patch)
 
 
-def _take(request: Request, webhook: Webhook, type: ResourceType, patch: Any) -> bool:
+async def _take(request: Request, webhook: Webhook, type: ResourceType, patch: Any) -> bool:
     """Make the patched object the request's: in its version, with defaults, without what nobody knows."""
-    seen, _ = presented(request, type)
+    seen, _ = await presented(request, type)
     if request.operation == "DELETE" or seen is None:
         text = (
             f'admission webhook "{webhook.name}" attempted to modify the object, which is not supported for this '
@@ -112,7 +112,7 @@ def _take(request: Request, webhook: Webhook, type: ResourceType, patch: Any) ->
             decode_check(type.schema(), patched, kind=type.kind, version=type.version)
         except ApiError as error:
             raise _internal(error.message) from None
-        obj = patched if type is own else from_storage(own, to_storage(type, patched))
+        obj = await convert(type, own, patched)
     apply_defaults(own.schema(), obj)
     changed = obj != request.obj
     request.obj = orjson.loads(orjson.dumps(obj))

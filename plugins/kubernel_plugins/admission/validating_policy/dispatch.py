@@ -41,7 +41,7 @@ async def decide(handle: Handle, policies: Policies[Any], request: Request, hook
             if compiled.fails:
                 denied.append((hook, f"failed to configure binding: {error}", ""))
             continue
-        obj, old = presented(request, hook.type)
+        obj, old = await presented(request, hook.type)
         for param in params:
             view = View(request, hook.type, obj, old, params=param, namespace=namespace, ask=ask)
             findings: Findings = compiled.findings(view)

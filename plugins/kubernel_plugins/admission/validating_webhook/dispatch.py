@@ -21,7 +21,7 @@ async def ask(webhooks: Webhooks, request: Request) -> None:
     asked = [
         (webhook, type)
         for webhook in webhooks.all()
-        if (type := webhooks.match(webhook, request)) is not None
+        if (type := await webhooks.match(webhook, request)) is not None
     ]
     if not asked:
         return

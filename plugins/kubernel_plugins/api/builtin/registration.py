@@ -27,7 +27,7 @@ __all__ = ["resource_types"]
 _SCALE = GroupVersionKind("autoscaling", "v1", "Scale")
 
 _PATH_NAMES = ("apiservice", "role", "rolebinding")
-_LABEL_NAMES = ("namespace", "service")
+_LABEL_NAMES = ("namespace", "service", "statefulset")
 _EVENT_SOURCE = "source"
 
 
@@ -107,7 +107,7 @@ def _name_check(row: Row) -> Callable[[str], list[str]]:
     if row.strategy in _PATH_NAMES:
         return names.check_path_segment
     if row.strategy in _LABEL_NAMES:
-        return names.check_dns1123_label if row.kind == "Namespace" else names.check_dns1035_label
+        return names.check_dns1123_label
     return _check_trust_bundle if row.kind == "ClusterTrustBundle" else names.check_dns1123_subdomain
 
 

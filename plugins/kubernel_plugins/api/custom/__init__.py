@@ -10,6 +10,7 @@ from kubernel.plugin import hookimpl
 from kubernel.registry.operations import ListOptions, WatchOptions
 from kubernel.store.records import DELETED
 from kubernel.watch import Closed
+from kubernel_plugins.api.custom.conversion import none
 from kubernel_plugins.api.custom.definition import DefinitionStrategy
 from kubernel_plugins.api.custom.serving import resource_types, served
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from kubernel.registry.schema import Node
     from kubernel.registry.types import ResourceType
     from kubernel.store.records import Record
+    from kubernel_plugins.api.custom.conversion import Strategy
+    from kubernel_plugins.webhooks import Caller
 
 __all__ = ["Plugin"]
 
@@ -38,6 +41,7 @@ class Plugin(Base):
     def __init__(self, settings: Any, handle: Any) -> None:
         super().__init__(settings, handle)
         self._served: dict[str, tuple[Any, list[ResourceType]]] = {}
+        self._caller: Caller | None = None
 
     @hookimpl(trylast=True)
     def kubernel_register_types(self, registry: Registry) -> None:
@@ -58,6 +62,9 @@ class Plugin(Base):
     async def stop(self) -> None:
         for name in list(self._served):
             self._withdraw(name)
+        if self._caller is not None:
+            caller, self._caller = self._caller, None
+            await caller.close()
 
     async def _catch_up(self) -> int:
         """Serve what there is; the revision to go on from."""
@@ -103,10 +110,22 @@ class Plugin(Base):
         known = self._served.get(name)
         if known is not None and known[0] == about:
             return
-        types = list(resource_types(definition, self.metadata))
+        strategy = self._strategy(definition)
+        types = list(resource_types(definition, self.metadata, strategy, since=record.revision))
         registry = self.handle.registry
         registry.replace(known[1] if known is not None else (), types)
         self._served[name] = (about, types)
+
+    def _strategy(self, definition: Obj) -> Strategy:
+        conversion = definition["spec"].get("conversion") or {}
+        if conversion.get("strategy") != "Webhook":
+            return none
+        from kubernel_plugins.api.custom.webhook import WebhookConversion
+        from kubernel_plugins.webhooks import Caller
+
+        if self._caller is None:
+            self._caller = Caller(self.handle)
+        return WebhookConversion(conversion.get("webhook") or {}, self._caller, self.handle.rng)
 
     def _withdraw(self, name: str) -> None:
         known = self._served.pop(name, None)

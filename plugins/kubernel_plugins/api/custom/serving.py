@@ -9,11 +9,13 @@ from kubernel.objects import conditions
 from kubernel.registry.jsonschema import compile_resource, compile_schema
 from kubernel.registry.types import ResourceType, Subresource
 from kubernel_plugins.api.custom.columns import printer_columns
+from kubernel_plugins.api.custom.conversion import Conversion
 from kubernel_plugins.api.custom.scale import Scale
 from kubernel_plugins.api.custom.strategy import CustomStrategy
 
 if TYPE_CHECKING:
     from kubernel.registry.schema import Node
+    from kubernel_plugins.api.custom.conversion import Strategy
 
 __all__ = ["resource_types", "served"]
 
@@ -29,13 +31,23 @@ def storage_version(definition: Obj) -> str:
     return next((one["name"] for one in definition["spec"]["versions"] if one.get("storage")), "")
 
 
-def resource_types(definition: Obj, metadata: Node) -> Iterator[ResourceType]:
-    """A type for each served version. ``metadata`` is ObjectMeta's node."""
+def resource_types(
+    definition: Obj, metadata: Node, strategy: Strategy, *, since: int
+) -> Iterator[ResourceType]:
+    """A type for each served version. ``metadata`` is ObjectMeta's node, ``strategy`` how objects get from version
+    to version, ``since`` the revision of the definition."""
+    spec = definition["spec"]
     going = "deletionTimestamp" in definition["metadata"]
-    for version in definition["spec"]["versions"]:
+    nodes = {
+        version["name"]: compile_resource(version_schema(version), metadata) for version in spec["versions"]
+    }
+    conversion = Conversion(spec["group"], nodes, storage_version(definition), strategy, since=since)
+    for version in spec["versions"]:
         # When the definition goes its objects must be reachable, for whoever deletes them.
         if version.get("served") or (going and version.get("storage")):
-            yield _type(definition, version, metadata)
+            type = _type(definition, version, nodes[version["name"]])
+            type.converter = conversion.converter(type.api_version)
+            yield type
 
 
 def version_schema(version: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -46,7 +58,7 @@ def version_schema(version: Mapping[str, Any]) -> Mapping[str, Any]:
     return schema
 
 
-def _type(definition: Obj, version: Mapping[str, Any], metadata: Node) -> ResourceType:
+def _type(definition: Obj, version: Mapping[str, Any], node: Node) -> ResourceType:
     spec = definition["spec"]
     # Until a change of names is accepted the accepted ones are served.
     names = (definition.get("status") or {}).get("acceptedNames") or spec["names"]
@@ -54,7 +66,6 @@ def _type(definition: Obj, version: Mapping[str, Any], metadata: Node) -> Resour
     subresources = version.get("subresources") or {}
     columns = printer_columns(version.get("additionalPrinterColumns") or ())
     scale = Scale(subresources["scale"], _SCALE_COLUMNS) if subresources.get("scale") is not None else None
-    node = compile_resource(schema, metadata)
     type = ResourceType(
         spec["group"],
         version["name"],

@@ -236,7 +236,7 @@ def test_conflicts_and_lost_watches_start_no_job_twice(cluster: Cluster, always:
             {"schedule": "TZ=UTC 0 * * * *"},
             "cannot use TZ or CRON_TZ in schedule, use timeZone field instead",
         ),
-        ({"timeZone": ""}, "timeZone must not be empty string"),
+        ({"timeZone": ""}, "timeZone must be nil or non-empty string"),
         ({"timeZone": "Local"}, "timeZone must be an explicit time zone"),
         ({"timeZone": "Mars/Base"}, "unknown time zone Mars/Base"),
     ],

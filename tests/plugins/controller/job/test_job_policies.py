@@ -367,7 +367,7 @@ def refused(cluster: Cluster, made: Any) -> list[tuple[str, str]]:
         pytest.param(
             {"successPolicy": {"rules": []}},
             "spec.successPolicy",
-            'Invalid value: {"rules":[]}: requires indexed completion mode',
+            'Invalid value: {"Rules":[]}: requires indexed completion mode',
             id="success policy without indexes",
         ),
         pytest.param(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kubernel.objects import conditions
 from kubernel.testing import Cluster
 
 DEFINITIONS = "customresourcedefinitions.v1.apiextensions.k8s.io"
@@ -55,6 +56,10 @@ def fields(**properties: Obj) -> Obj:
 def serve(cluster: Cluster, made: Obj) -> Obj:
     """Create a definition and wait until it is served; gives it as it is then."""
     cluster.create(made, namespace="")
+    cluster.settle()
+    cluster.wait(
+        lambda: conditions.find(cluster.get(DEFINITIONS, made["metadata"]["name"], ""), "Established")
+    )
     cluster.settle()
     return cluster.get(DEFINITIONS, made["metadata"]["name"], "")
 

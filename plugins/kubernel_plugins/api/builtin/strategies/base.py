@@ -53,6 +53,7 @@ class Builtin(Strategy):
         unconditional_update: bool = True,
         returns: bool = False,
         propagation: Literal["Background", "Orphan"] = "Background",
+        thorough: bool = False,
     ) -> None:
         self.tracks_generation = generation
         self.immutable = immutable
@@ -60,6 +61,7 @@ class Builtin(Strategy):
         self.unconditional_update = unconditional_update
         self.delete_returns_object = returns
         self.default_propagation = propagation
+        self.thorough = thorough
 
     def initial_status(self, request: Request, obj: Obj) -> Obj | None:
         """The status of a new object, whatever the client sent; None is no status.

@@ -7,11 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.strategies.base import Builtin, field
-from kubernel_plugins.api.builtin.strategies.templates import (
-    not_negative,
-    percent_or_count,
-    selector_problems,
-)
+from kubernel_plugins.api.builtin.validation import values
 
 if TYPE_CHECKING:
     from kubernel.errors import Cause
@@ -221,7 +217,8 @@ class LeaseStrategy(Builtin):
         duration = spec.get("leaseDurationSeconds")
         if duration is not None and duration <= 0:
             found.append(causes.invalid("spec.leaseDurationSeconds", duration, "must be greater than 0"))
-        return found + not_negative(spec, "spec", "leaseTransitions")
+        values.not_negative(spec, "spec", found, "leaseTransitions")
+        return found
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
         return self.validate_create(request, obj)
@@ -282,7 +279,9 @@ class NetworkPolicyStrategy(Builtin):
             spec["policyTypes"] = ["Ingress", "Egress"] if spec.get("egress") else ["Ingress"]
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
-        return selector_problems(field(obj, "spec", "podSelector") or {}, "spec.podSelector")
+        found: list[Cause] = []
+        values.label_selector(field(obj, "spec", "podSelector"), "spec.podSelector", found)
+        return found
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
         return self.validate_create(request, obj)
@@ -328,10 +327,11 @@ class DisruptionBudgetStrategy(Builtin):
         if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:
             shown = {key: spec[key] for key in ("minAvailable", "maxUnavailable")}
             return [causes.invalid("spec", shown, "minAvailable and maxUnavailable cannot be both set")]
-        found = []
+        found: list[Cause] = []
         for key in ("minAvailable", "maxUnavailable"):
-            found += percent_or_count(spec.get(key), f"spec.{key}")
-        return found + selector_problems(spec.get("selector") or {}, "spec.selector")
+            values.percent_or_count(spec.get(key), f"spec.{key}", found)
+        values.label_selector(spec.get("selector"), "spec.selector", found)
+        return found
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
         return [] if request.subresource == "status" else self.validate_create(request, obj)

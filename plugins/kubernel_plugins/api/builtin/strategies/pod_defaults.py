@@ -33,11 +33,58 @@ def _default_pull_policy(container: Obj) -> None:
         container["imagePullPolicy"] = "Always" if latest else "IfNotPresent"
 
 
+_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+_ATOMIC = ("secret", "configMap", "downwardAPI", "projected")
+
+
+def _drop_disabled(spec: Obj) -> None:
+    """Fields behind feature gates that are off by default in v1.37 (pkg/api/pod/util.go); ``schedulingGroup`` stays,
+    for clusters that serve pod groups."""
+    spec.pop("evictionResponders", None)  # EvictionRequestAPI
+    for _, _, container in all_containers(spec):
+        hooks = container.get("lifecycle")
+        if isinstance(hooks, dict):
+            hooks.pop("stopSignal", None)  # ContainerStopSignals
+        for handler in (*map(container.get, _PROBES), *(hooks.values() if isinstance(hooks, dict) else ())):
+            for action, field in (("httpGet", "protocol"), ("grpc", "mode")):
+                if isinstance(handler, dict) and isinstance(handler.get(action), dict):
+                    handler[action].pop(field, None)  # H2CContainerProbe, GRPCContainerProbeTLS
+        for mount in container.get("volumeMounts") or ():
+            if isinstance(mount, dict):
+                mount.pop("bindMountOptions", None)  # VolumeBindMountOptions
+    for volume in spec.get("volumes") or ():
+        if isinstance(volume, dict):
+            _drop_disabled_in_volume(volume)
+
+
+def _drop_disabled_in_volume(volume: Obj) -> None:
+    """EmptyDirVolumeMode and AtomicWriteVolumeUserFields."""
+    if isinstance(volume.get("emptyDir"), dict):
+        volume["emptyDir"].pop("mode", None)
+    for kind in _ATOMIC:
+        source = volume.get(kind)
+        if not isinstance(source, dict):
+            continue
+        source.pop("defaultUser", None)
+        for part in (source, *_projections(source)):
+            part.pop("user", None)
+            for item in part.get("items") or ():
+                if isinstance(item, dict):
+                    item.pop("user", None)
+
+
+def _projections(source: Obj) -> Iterator[Obj]:
+    for projection in source.get("sources") or ():
+        if isinstance(projection, dict):
+            yield from (part for part in projection.values() if isinstance(part, dict))
+
+
 def default_pod_spec(spec: Obj) -> None:
     """For every pod spec, in templates too (SetDefaults_PodSpec, _Container, _Volume)."""
+    _drop_disabled(spec)
     for _, _, container in all_containers(spec):
         _default_pull_policy(container)
-        for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
+        for probe in _PROBES:
             _default_probe(container.get(probe))
     for volume in spec.get("volumes") or ():
         if not isinstance(volume, dict):
@@ -61,9 +108,20 @@ def _default_probe(probe: Any) -> None:
                 probe[name] = value
 
 
+def _default_addresses(status: Obj) -> None:
+    """podIP and podIPs say the same; the one that older clients know wins (SetDefaults_PodStatus)."""
+    first, listed = status.get("podIP"), status.get("podIPs")
+    if first and (not listed or listed[0].get("ip") != first):
+        status["podIPs"] = [{"ip": first}]
+    elif listed and not first:
+        status["podIP"] = listed[0].get("ip")
+
+
 def default_pod(pod: Obj) -> None:
     """For pods only, not for templates (SetDefaults_Pod)."""
-    spec = pod.get("spec")
+    spec, status = pod.get("spec"), pod.get("status")
+    if isinstance(status, dict):
+        _default_addresses(status)
     if not isinstance(spec, dict):
         return
     default_pod_spec(spec)
@@ -72,6 +130,9 @@ def default_pod(pod: Obj) -> None:
     if account:
         spec["serviceAccountName"] = spec["serviceAccount"] = account
     spec.setdefault("enableServiceLinks", True)
+    grace = spec.get("terminationGracePeriodSeconds")
+    if isinstance(grace, int) and grace < 0:
+        spec["terminationGracePeriodSeconds"] = 1
     for kind, _, container in all_containers(spec):
         if kind == "ephemeralContainers":
             continue
@@ -82,6 +143,3 @@ def default_pod(pod: Obj) -> None:
             for port in container.get("ports") or ():
                 if isinstance(port, dict) and not port.get("hostPort") and port.get("containerPort"):
                     port["hostPort"] = port["containerPort"]
-    resources = spec.get("resources")
-    if isinstance(resources, dict) and resources.get("limits"):
-        resources["requests"] = {**resources["limits"], **(resources.get("requests") or {})}

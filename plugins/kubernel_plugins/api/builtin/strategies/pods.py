@@ -8,17 +8,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
-from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.strategies.base import Builtin, field
 from kubernel_plugins.api.builtin.strategies.pod_defaults import default_pod
-from kubernel_plugins.api.builtin.strategies.pod_subresources import Binder, Evictor
-from kubernel_plugins.api.builtin.strategies.pod_updates import (
-    validate_ephemeral_containers,
-    validate_resize,
-    validate_spec_update,
+from kubernel_plugins.api.builtin.strategies.pod_preparation import (
+    complete_resources,
+    keep_all_but_resources,
+    keep_metadata,
+    keep_observations,
+    merge_label_keys,
 )
-from kubernel_plugins.api.builtin.strategies.pod_validation import validate_pod
+from kubernel_plugins.api.builtin.strategies.pod_subresources import Binder, Evictor
 from kubernel_plugins.api.builtin.strategies.qos import qos_class
+from kubernel_plugins.api.builtin.validation.pod_specs import pod_create
+from kubernel_plugins.api.builtin.validation.pod_status import pod_status_update
+from kubernel_plugins.api.builtin.validation.pod_updates import (
+    ephemeral_containers_update,
+    pod_update,
+    resize,
+)
 
 if TYPE_CHECKING:
     from kubernel.errors import Cause
@@ -31,7 +38,7 @@ __all__ = ["PodStrategy"]
 
 class PodStrategy(Builtin):
     def __init__(self, context: Context) -> None:
-        super().__init__(generation=True, returns=True)
+        super().__init__(generation=True, returns=True, thorough=True)
         self.context = context
         self.bind = Binder(context)
         self.evict = Evictor(context)
@@ -66,13 +73,22 @@ class PodStrategy(Builtin):
             ]
         return status
 
+    def prepare_for_create(self, request: Request, obj: Obj) -> None:
+        merge_label_keys(obj)
+        complete_resources(obj["spec"])
+        super().prepare_for_create(request, obj)
+
     def prepare_for_update(self, request: Request, obj: Obj, old: Obj) -> None:
         match request.subresource:
             case "status":
                 self.keep_all_but(obj, old, "status")
                 self._keep_owners(obj, old)
-                status = obj.get("status") or {}
-                obj["status"] = {"qosClass": field(old, "status", "qosClass"), **status}
+                before = old.get("status") or {}
+                status = {**(obj.get("status") or {})}
+                if not status.get("qosClass"):
+                    status["qosClass"] = before.get("qosClass")
+                keep_observations(status, before)
+                obj["status"] = status
                 return
             case "binding":
                 return
@@ -85,10 +101,14 @@ class PodStrategy(Builtin):
                 else:
                     spec.pop("ephemeralContainers", None)
                 obj["spec"] = spec
+                keep_metadata(obj, old)
             case "resize":
                 self.keep(obj, old, "status")
+                keep_all_but_resources(obj, old)
             case _:
                 self.keep(obj, old, "status")
+                if obj["spec"].get("resources") is None and old["spec"].get("resources") is not None:
+                    obj["spec"]["resources"] = old["spec"]["resources"]
         if obj.get("spec") != old.get("spec"):
             obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
 
@@ -101,37 +121,20 @@ class PodStrategy(Builtin):
             obj["metadata"]["ownerReferences"] = owners
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
-        return validate_pod(obj)
+        return pod_create(obj)
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
         match request.subresource:
             case "status":
-                return self._validate_status(obj, old)
+                return pod_status_update(obj, old)
             case "binding":
                 return []
             case "ephemeralcontainers":
-                return validate_ephemeral_containers(obj, old)
+                return ephemeral_containers_update(obj, old)
             case "resize":
-                return validate_resize(obj, old)
+                return resize(obj, old)
             case _:
-                return validate_spec_update(obj, old)
-
-    @staticmethod
-    def _validate_status(obj: Obj, old: Obj) -> list[Cause]:
-        nominated = field(obj, "status", "nominatedNodeName")
-        node = field(obj, "spec", "nodeName")
-        if (
-            node
-            and nominated
-            and nominated != field(old, "status", "nominatedNodeName")
-            and nominated != node
-        ):
-            return [
-                causes.forbidden(
-                    "status.nominatedNodeName", "may not be set for a pod that is bound to another node"
-                )
-            ]
-        return []
+                return pod_update(obj, old)
 
     def grace_period(self, request: Request, obj: Obj, wanted: int | None) -> int:
         if not field(obj, "spec", "nodeName") or field(obj, "status", "phase") in ("Failed", "Succeeded"):

@@ -5,18 +5,13 @@ Source: pkg/apis/apps/{v1/defaults.go,validation} and pkg/registry/apps (v1.37).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from kubernel.objects import selectors
-from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.strategies.base import Builtin, field, immutable
-from kubernel_plugins.api.builtin.strategies.templates import (
-    default_template,
-    not_negative,
-    percent_or_count,
-    validate_selector,
-    validate_template,
-)
+from kubernel_plugins.api.builtin.strategies.templates import default_template
+from kubernel_plugins.api.builtin.validation import workloads as rules
+from kubernel_plugins.api.builtin.validation.pod_specs import pod_template
+from kubernel_plugins.api.builtin.validation.pod_updates import lenient_as
 
 if TYPE_CHECKING:
     from kubernel.errors import Cause
@@ -24,6 +19,7 @@ if TYPE_CHECKING:
     from kubernel.store.records import Obj
 
 __all__ = [
+    "ControllerRevisionStrategy",
     "DaemonSetStrategy",
     "DeploymentStrategy",
     "PodTemplateStrategy",
@@ -32,57 +28,21 @@ __all__ = [
     "StatefulSetStrategy",
 ]
 
-_STATEFUL_SET_MUTABLE = (
-    "replicas",
-    "ordinals",
-    "template",
-    "updateStrategy",
-    "revisionHistoryLimit",
-    "persistentVolumeClaimRetentionPolicy",
-    "minReadySeconds",
-)
-
-
-def _zero_percent(value: Any) -> bool:
-    return value in (0, "0%")
+_COUNTS = ("replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration")
+_WITHIN = ("fullyLabeledReplicas", "readyReplicas", "availableReplicas")
 
 
 class _Templated(Builtin):
     """A selector over pods made from ``spec.template``."""
 
-    noun = ""
-
     def __init__(self) -> None:
-        super().__init__(generation=True)
+        super().__init__(generation=True, thorough=True)
 
     def default(self, obj: Obj) -> None:
         default_template(field(obj, "spec", "template"))
 
-    def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
-        spec = obj.get("spec") or {}
-        found = not_negative(spec, "spec", "replicas", "minReadySeconds", "revisionHistoryLimit")
-        found += validate_selector(spec, "spec", self.noun)
-        found += validate_template(spec.get("template") or {}, "spec.template")
-        if field(spec, "template", "spec", "activeDeadlineSeconds") is not None:
-            found.append(
-                causes.forbidden(
-                    "spec.template.spec.activeDeadlineSeconds",
-                    f"activeDeadlineSeconds in {obj.get('kind')} is not Supported",
-                )
-            )
-        return found
-
-    def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
-        if request.subresource == "status":
-            status = obj.get("status") or {}
-            counts = [key for key, value in status.items() if isinstance(value, int)]
-            return not_negative(status, "status", *counts)
-        return self.validate_create(request, obj) + immutable(obj, old, "spec.selector")
-
 
 class DeploymentStrategy(_Templated):
-    noun = "deployment"
-
     def default(self, obj: Obj) -> None:
         super().default(obj)
         spec = obj.get("spec")
@@ -106,48 +66,40 @@ class DeploymentStrategy(_Templated):
         )
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
-        found = super().validate_create(request, obj)
-        spec = obj.get("spec") or {}
-        strategy = spec.get("strategy") or {}
-        rolling = strategy.get("rollingUpdate")
-        if strategy.get("type") == "Recreate" and rolling is not None:
-            found.append(
-                causes.forbidden(
-                    "spec.strategy.rollingUpdate",
-                    "may not be specified when strategy `type` is 'Recreate'",
-                )
+        return rules.deployment(obj)
+
+    def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
+        if request.subresource == "status":
+            counts = (
+                "observedGeneration",
+                "replicas",
+                "updatedReplicas",
+                "readyReplicas",
+                "availableReplicas",
+                "unavailableReplicas",
+                "terminatingReplicas",
+                "collisionCount",
             )
-        elif rolling is not None:
-            found += percent_or_count(
-                rolling.get("maxUnavailable"), "spec.strategy.rollingUpdate.maxUnavailable"
-            )
-            found += percent_or_count(rolling.get("maxSurge"), "spec.strategy.rollingUpdate.maxSurge")
-            if _zero_percent(rolling.get("maxUnavailable")) and _zero_percent(rolling.get("maxSurge")):
-                found.append(
-                    causes.invalid(
-                        "spec.strategy.rollingUpdate.maxUnavailable",
-                        rolling["maxUnavailable"],
-                        "may not be 0 when `maxSurge` is 0",
-                    )
-                )
-        deadline = spec.get("progressDeadlineSeconds")
-        if deadline is not None:
-            found += not_negative(spec, "spec", "progressDeadlineSeconds")
-            if deadline <= (spec.get("minReadySeconds") or 0):
-                found.append(
-                    causes.invalid(
-                        "spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds"
-                    )
-                )
+            within = ("updatedReplicas", "readyReplicas", "availableReplicas")
+            return rules.counts_status(obj, old, counts, within, "readyReplicas")
+        found = rules.deployment(obj, old)
+        rules.immutable_selector(obj, old, found)
         return found
 
 
 class ReplicaSetStrategy(_Templated):
-    # Upstream's message names the deployment here, too.
-    noun = "deployment"
-
     def initial_status(self, request: Request, obj: Obj) -> Obj:
         return {"replicas": 0}
+
+    def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
+        return rules.replica_set(obj)
+
+    def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
+        if request.subresource == "status":
+            return rules.counts_status(obj, old, (*_COUNTS, "terminatingReplicas"), _WITHIN, "readyReplicas")
+        found = rules.replica_set(obj, old)
+        rules.immutable_selector(obj, old, found)
+        return found
 
 
 def _default_update_strategy(spec: Obj, rolling: dict[str, int]) -> None:
@@ -164,14 +116,12 @@ def _default_update_strategy(spec: Obj, rolling: dict[str, int]) -> None:
 
 
 class StatefulSetStrategy(_Templated):
-    noun = "statefulset"
-
     def default(self, obj: Obj) -> None:
         super().default(obj)
         spec = obj.get("spec")
         if not isinstance(spec, dict):
             return
-        _default_update_strategy(spec, {"partition": 0})
+        _default_update_strategy(spec, {"partition": 0, "maxUnavailable": 1})
         for claim in spec.get("volumeClaimTemplates") or ():
             if isinstance(claim, dict):
                 claim.setdefault("kind", "PersistentVolumeClaim")
@@ -183,28 +133,39 @@ class StatefulSetStrategy(_Templated):
     def initial_status(self, request: Request, obj: Obj) -> Obj:
         return {"replicas": 0, "availableReplicas": 0}
 
+    def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
+        return rules.stateful_set(obj)
+
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
         if request.subresource == "status":
-            return super().validate_update(request, obj, old)
-        fixed = [
-            {key: value for key, value in (one.get("spec") or {}).items() if key not in _STATEFUL_SET_MUTABLE}
-            for one in (obj, old)
-        ]
-        found = self.validate_create(request, obj)
-        if fixed[0] != fixed[1]:
-            listed = ", ".join(f"'{key}'" for key in _STATEFUL_SET_MUTABLE[:-1])
-            found.append(
-                causes.forbidden(
-                    "spec",
-                    f"updates to statefulset spec for fields other than {listed} and "
-                    f"'{_STATEFUL_SET_MUTABLE[-1]}' are forbidden",
-                )
-            )
-        return found
+            within = ("readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas")
+            counts = ("replicas", *within, "observedGeneration", "collisionCount")
+            return rules.counts_status(obj, old, counts, within, "status.readyReplicas")
+        return rules.stateful_set(obj, old)
+
+
+_TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 
 
 class DaemonSetStrategy(_Templated):
-    noun = "daemonset"
+    """Counts changes of the template in an annotation: a field of versions that are gone."""
+
+    def prepare_for_create(self, request: Request, obj: Obj) -> None:
+        super().prepare_for_create(request, obj)
+        annotations = obj["metadata"].setdefault("annotations", {})
+        annotations[_TEMPLATE_GENERATION] = annotations.get(_TEMPLATE_GENERATION) or "1"
+
+    def prepare_for_update(self, request: Request, obj: Obj, old: Obj) -> None:
+        super().prepare_for_update(request, obj, old)
+        told = (old["metadata"].get("annotations") or {}).get(_TEMPLATE_GENERATION) or "0"
+        count = int(told) if told.isascii() and told.isdigit() else 0
+        if not request.subresource and obj["spec"].get("template") != old["spec"].get("template"):
+            count += 1
+        if count:
+            obj["metadata"]["annotations"] = {
+                **(obj["metadata"].get("annotations") or {}),
+                _TEMPLATE_GENERATION: str(count),
+            }
 
     def default(self, obj: Obj) -> None:
         super().default(obj)
@@ -218,12 +179,44 @@ class DaemonSetStrategy(_Templated):
             ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"), 0
         )
 
+    def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
+        return rules.daemon_set(obj)
+
+    def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
+        if request.subresource == "status":
+            counts = (
+                "currentNumberScheduled",
+                "numberMisscheduled",
+                "desiredNumberScheduled",
+                "numberReady",
+                "observedGeneration",
+                "updatedNumberScheduled",
+                "numberAvailable",
+                "numberUnavailable",
+                "collisionCount",
+            )
+            return rules.counts_status(obj, old, counts)
+        return rules.daemon_set(obj, old)
+
+
+class ControllerRevisionStrategy(Builtin):
+    def __init__(self) -> None:
+        super().__init__(thorough=True)
+
+    def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
+        return rules.controller_revision(obj)
+
+    def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
+        found: list[Cause] = []
+        rules.revision_number(obj, found)
+        return found + immutable(obj, old, "data")
+
 
 class ReplicationControllerStrategy(Builtin):
     """The selector is a plain map here, and defaults to the template's labels."""
 
     def __init__(self) -> None:
-        super().__init__(generation=True, propagation="Orphan")
+        super().__init__(generation=True, propagation="Orphan", thorough=True)
 
     def default(self, obj: Obj) -> None:
         spec = obj.get("spec")
@@ -241,37 +234,29 @@ class ReplicationControllerStrategy(Builtin):
         return {"replicas": 0}
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
-        spec = obj.get("spec") or {}
-        found = not_negative(spec, "spec", "replicas", "minReadySeconds")
-        selector = spec.get("selector")
-        if not selector:
-            found.append(causes.required("spec.selector"))
-        template = spec.get("template")
-        if template is None:
-            return [*found, causes.required("spec.template")]
-        labels = field(template, "metadata", "labels") or {}
-        if selector and not selectors.from_labels(selector).matches(labels):
-            found.append(
-                causes.invalid(
-                    "spec.template.metadata.labels", labels, "`selector` does not match template `labels`"
-                )
-            )
-        return found + validate_template(template, "spec.template")
+        return rules.replication_controller(obj)
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
-        return [] if request.subresource == "status" else self.validate_create(request, obj)
+        if request.subresource == "status":
+            return rules.counts_status(obj, old, _COUNTS, _WITHIN, "readyReplicas")
+        return rules.replication_controller(obj, old)
 
 
 class PodTemplateStrategy(Builtin):
     def __init__(self) -> None:
-        super().__init__(generation=True, returns=True)
+        super().__init__(generation=True, returns=True, thorough=True)
 
     def default(self, obj: Obj) -> None:
         default_template(obj.get("template"))
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
-        restart = ("Always", "OnFailure", "Never")
-        return validate_template(obj.get("template") or {}, "template", restart=restart)
+        found: list[Cause] = []
+        pod_template(obj.get("template") or {}, "template", found)
+        return found
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
-        return self.validate_create(request, obj)
+        before = old.get("template") or {}
+        lenient = lenient_as(before.get("spec") or {}, before.get("metadata") or {})
+        found: list[Cause] = []
+        pod_template(obj.get("template") or {}, "template", found, lenient)
+        return found

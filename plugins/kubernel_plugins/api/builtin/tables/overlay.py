@@ -13,6 +13,8 @@ __all__ = ["overlay"]
 
 _Kinds = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
+_STRUCT: Mapping[str, Any] = {"default": {}}
+"""In Go a struct and no pointer: always there."""
 _PROTOCOL = {"default": "TCP", "enum": ("SCTP", "TCP", "UDP")}
 _POLICIES = ("Cluster", "Local")
 _FILE_MODE = {"default": 0o644}
@@ -91,6 +93,8 @@ _CORE: _Kinds = {
         "securityContext": {"default": {}},
         "terminationGracePeriodSeconds": {"default": 30},
     },
+    "PodTemplate": {"template": _STRUCT},
+    "PodTemplateSpec": {"metadata": _STRUCT, "spec": _STRUCT},
     "Probe": {
         "failureThreshold": {"default": 3},
         "periodSeconds": {"default": 10},
@@ -130,15 +134,16 @@ _CORE: _Kinds = {
 
 _RETENTION = {"default": "Retain", "enum": ("Delete", "Retain")}
 _APPS: _Kinds = {
-    "DaemonSetSpec": {"revisionHistoryLimit": {"default": 10}},
+    "DaemonSetSpec": {"revisionHistoryLimit": {"default": 10}, "template": _STRUCT},
     "DaemonSetUpdateStrategy": {"type": {"enum": ("OnDelete", "RollingUpdate")}},
     "DeploymentSpec": {
         "progressDeadlineSeconds": {"default": 600},
         "replicas": {"default": 1},
         "revisionHistoryLimit": {"default": 10},
+        "template": _STRUCT,
     },
     "DeploymentStrategy": {"type": {"enum": ("Recreate", "RollingUpdate")}},
-    "ReplicaSetSpec": {"replicas": {"default": 1}},
+    "ReplicaSetSpec": {"replicas": {"default": 1}, "template": _STRUCT},
     "StatefulSetPersistentVolumeClaimRetentionPolicy": {
         "whenDeleted": _RETENTION,
         "whenScaled": _RETENTION,
@@ -148,6 +153,8 @@ _APPS: _Kinds = {
         "podManagementPolicy": {"default": "OrderedReady", "enum": ("OrderedReady", "Parallel")},
         "replicas": {"default": 1},
         "revisionHistoryLimit": {"default": 10},
+        "serviceName": {"default": ""},
+        "template": _STRUCT,
     },
     "StatefulSetUpdateStrategy": {"type": {"enum": ("OnDelete", "RollingUpdate")}},
 }
@@ -156,13 +163,16 @@ _BATCH: _Kinds = {
     "CronJobSpec": {
         "concurrencyPolicy": {"default": "Allow", "enum": ("Allow", "Forbid", "Replace")},
         "failedJobsHistoryLimit": {"default": 1},
+        "jobTemplate": _STRUCT,
         "successfulJobsHistoryLimit": {"default": 3},
         "suspend": {"default": False},
     },
     "JobSpec": {
         "completionMode": {"enum": ("Indexed", "NonIndexed")},
         "podReplacementPolicy": {"enum": ("Failed", "TerminatingOrFailed")},
+        "template": _STRUCT,
     },
+    "JobTemplateSpec": {"metadata": _STRUCT, "spec": _STRUCT},
 }
 
 _WEBHOOK: dict[str, Any] = {

@@ -1,0 +1,87 @@
+"""What kube-apiserver v1.37.0 answered to objects that break rules, and to those that do not.
+
+``recorded/*.json`` has one case for each rule, or for rules that belong together: an object, for updates what
+is changed in it (``change``) once it is stored, and upstream's answer. Upstream walks maps in random order, so
+causes are compared as sets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builtin_kit import Cluster
+
+from kubernel.errors import ApiError
+from kubernel.registry.request import UserInfo, WriteOptions
+
+ADMIN = UserInfo("admin", ("system:masters",))
+DRY_RUN = WriteOptions(field_manager="test", dry_run=True)
+UID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+GENERATED = re.compile('"[^"]*-[bcdfghjklmnpqrstvwxz2456789]{5}"')
+
+
+def cases() -> Iterator[Any]:
+    for path in sorted((Path(__file__).parent / "recorded").glob("*.json")):
+        for case in json.loads(path.read_text()):
+            yield pytest.param(case, id=f"{path.stem}: {case['id']}")
+
+
+def changed(obj: dict[str, Any], change: list[list[Any]]) -> dict[str, Any]:
+    for verb, path, *value in change:
+        place: Any = obj
+        for step in path[:-1]:
+            place = place[step]
+        if verb == "remove":
+            place.pop(path[-1], None)
+        else:
+            place[path[-1]] = value[0]
+    return obj
+
+
+async def answer(cluster: Cluster, case: dict[str, Any]) -> tuple[int, list[tuple[str, str, str]]]:
+    obj = case["object"]
+    type = cluster.type_of(obj)
+    namespace = "default" if type.namespaced else ""
+    try:
+        if "change" not in case:
+            raw = json.dumps(obj).encode()
+            await cluster.registry.create(ADMIN, type, namespace, obj, DRY_RUN, raw=raw)
+            return 201, []
+        stored = await cluster.create(obj)
+        if "status" in case:
+            stored = await cluster.update(
+                {**stored, "status": {**stored["status"], **case["status"]}}, "status"
+            )
+        wanted = changed(stored, case["change"])
+        sub = case.get("subresource", "")
+        name = obj["metadata"]["name"]
+        await cluster.registry.update(ADMIN, type, namespace, name, wanted, DRY_RUN, subresource=sub)
+    except ApiError as error:
+        return error.code, [(cause.field, cause.reason, cause.message) for cause in error.causes]
+    return 200, []
+
+
+def comparable(causes: list[Any]) -> list[tuple[str, ...]]:
+    hidden = (tuple(GENERATED.sub('"NAME"', UID.sub("UID", text)) for text in cause) for cause in causes)
+    return sorted(set(hidden))
+
+
+@pytest.mark.parametrize("case", list(cases()))
+def test_the_answer_is_that_of_upstream(case: dict[str, Any]) -> None:
+    async def go() -> tuple[int, list[tuple[str, str, str]]]:
+        cluster = Cluster()
+        await cluster.store.start()
+        try:
+            return await answer(cluster, case)
+        finally:
+            await cluster.store.stop()
+
+    code, causes = asyncio.run(go())
+    assert comparable(causes) == comparable(case.get("causes", []))
+    assert code == case["code"]
