@@ -88,7 +88,7 @@ class Auditor:
         self.policy = policy
 
     async def begin(self, exchange: Exchange, asked: Attributes, stamp: bytes) -> Trail | None:
-        """None when nothing is told. ``stamp`` is the header line with the request's id."""
+        """None when nothing is told. ``stamp`` begins with the header line of the request's id."""
         verdict = self.policy.verdict(asked)
         if not verdict.level:
             return None
@@ -98,7 +98,7 @@ class Auditor:
             "kind": "Event",
             "apiVersion": "audit.k8s.io/v1",
             "level": LEVELS[verdict.level],
-            "auditID": stamp[10:-2].decode(),
+            "auditID": stamp[10:46].decode(),
             "stage": "",
             "requestURI": f"{exchange.path}{query}",
             "verb": asked.verb,

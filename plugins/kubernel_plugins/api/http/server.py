@@ -21,6 +21,7 @@ from .audit import Auditor
 from .audit_policy import read as read_policy
 from .connect import Connector
 from .endpoints import Endpoints
+from .fairness import Asked, Fairness, Rejected
 from .identity import Gate
 from .metrics import Metrics
 from .negotiate import Form, Negotiator
@@ -28,6 +29,7 @@ from .paths import Target, parse
 from .protobuf import in_media
 from .reading import ListWriter, Watcher
 from .responses import GZIP_FROM, error_reply, gzip_reply, warning_head, yaml_reply
+from .seating import Seat, turned_away
 from .shapes import Shape, shape_for
 from .transport import Reply
 from .writing import Changer
@@ -69,6 +71,8 @@ class Api:
         self.endpoints = Endpoints(handle, self.metrics, self.negotiator, aggregator)
         # Without a plugin that keeps events nothing is made of them.
         self.auditor = Auditor(handle, read_policy(settings.audit_policy)) if handle.hooks.audits else None
+        self.fairness = Fairness(handle, settings.seats) if settings.priority_and_fairness else None
+        self.endpoints.fairness = self.fairness
         self._targets: dict[str, Target | None] = {}
         self._random = handle.rng.getrandbits
 
@@ -87,7 +91,8 @@ class Api:
             or "get" not in type.verbs
         ):
             return None
-        if self.metrics.inflight["readOnly"] >= self.settings.max_inflight:
+        fairness = self.fairness
+        if fairness is None and self.metrics.inflight["readOnly"] >= self.settings.max_inflight:
             return None
         user = self.gate.known(exchange)
         if user is None:
@@ -107,6 +112,13 @@ class Api:
                 return None
             shape = shape_for(form, self.registry, type, {})
             body = shape.one(self.registry.get(type, target.namespace, target.name))
+            head = shape.head
+            if fairness is not None:
+                about = Asked("get", target.group, target.resource, "", target.namespace)
+                classified = fairness.classify(user, about)
+                if not fairness.at_once(classified):
+                    return None
+                head += classified.head
         except Exception:  # whatever it is, it happens again where it is reported
             return None
         if len(body) >= GZIP_FROM:
@@ -114,7 +126,7 @@ class Api:
         self.metrics.count(
             ("get", target.group, target.version, target.resource), 200, self.clock.monotonic() - started
         )
-        return Reply(200, body, shape.head + self._stamp())
+        return Reply(200, body, head + self._stamp())
 
     def _stamp(self) -> bytes:
         number = b"%032x" % self._random(128)
@@ -137,12 +149,13 @@ class Api:
         inflight = self.metrics.inflight
         reply: Reply | None = None
         user: UserInfo | None = None
+        seat: Seat | None = None
         if lasting:
             self.metrics.longrunning += 1
         else:
             inflight[kind] += 1
         try:
-            if not lasting:
+            if not lasting and self.fairness is None:
                 limit = self.settings.max_inflight if reading else self.settings.max_mutating_inflight
                 if inflight[kind] > limit:
                     self.metrics.rejected += 1
@@ -153,6 +166,9 @@ class Api:
             if self.auditor is not None:
                 asked = _told(exchange, user, target, verb)
                 exchange.trail = await self.auditor.begin(exchange, asked, stamp)
+            if self.fairness is not None and verb != "connect":
+                seat = Seat(self.fairness, self.registry)
+                stamp += await seat.take(exchange, user, target, verb)
             if target is None or not target.resource:
                 asked = Attributes(user, exchange.method.lower(), path=_plain(path))
                 await self.gate.authorize(asked, exchange.trail)
@@ -162,7 +178,11 @@ class Api:
                 else:
                     reply = await self.endpoints.serve(exchange, user, stamp)
             else:
-                reply = await self._resource(exchange, user, target, verb, stamp)
+                reply = await self._resource(exchange, user, target, verb, stamp, seat)
+        except Rejected as full:
+            self.metrics.rejected += 1
+            reply = turned_away(full)
+            stamp += full.head
         except ApiError as error:
             reply = self._refusal(exchange, error)
         except asyncio.CancelledError:
@@ -176,6 +196,8 @@ class Api:
             wrong = InternalError(f"Internal error occurred: {type(error).__name__}")
             reply = self._refusal(exchange, wrong)
         finally:
+            if seat is not None:
+                seat.leave()
             if lasting:
                 self.metrics.longrunning -= 1
             else:
@@ -246,7 +268,13 @@ class Api:
     # --- resources
 
     async def _resource(
-        self, exchange: Exchange, user: UserInfo, target: Target, verb: str, stamp: bytes
+        self,
+        exchange: Exchange,
+        user: UserInfo,
+        target: Target,
+        verb: str,
+        stamp: bytes,
+        seat: Seat | None,
     ) -> Reply | None:
         type = self.registry.lookup(target.group, target.version, target.resource)
         query = q.parse(exchange.query)
@@ -278,7 +306,7 @@ class Api:
         else:
             shape = shape_for(form, self.registry, type, query)
             whole = form.media == "yaml"
-            reply = await self._whole(exchange, user, type, target, verb, query, shape, stamp, whole)
+            reply = await self._whole(exchange, user, type, target, verb, query, shape, stamp, seat, whole)
         if reply is not None and form.media == "yaml":
             reply = yaml_reply(reply)
         return reply
@@ -293,6 +321,7 @@ class Api:
         query: q.Query,
         shape: Shape,
         stamp: bytes,
+        seat: Seat | None,
         whole: bool,
     ) -> Reply | None:
         """``whole``: the reply is still to be rewritten, so that it cannot be streamed."""
@@ -321,7 +350,8 @@ class Api:
             if target.name:
                 selector = f"metadata.name={target.name}"
                 query = {**query, "fieldSelector": [selector]}
-            await self.watcher.serve(exchange, type, namespace, query, shape, extra + stamp)
+            begun = seat.begun if seat is not None else None
+            await self.watcher.serve(exchange, type, namespace, query, shape, extra + stamp, begun)
             return None
         if verb == "create":
             return await self.changer.create(exchange, user, type, target, query, shape)
