@@ -238,6 +238,9 @@ class AioExchange:
         self.server.streams[self] = self._streaming
         return stream
 
+    def heed_leaving(self, heed: bool) -> None:
+        self._streaming = asyncio.current_task() if heed else None
+
     @property
     def wants_upgrade(self) -> bool:
         return (

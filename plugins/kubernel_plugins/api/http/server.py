@@ -18,6 +18,7 @@ from kubernel.registry.attributes import Attributes, demanded
 from . import query as q
 from .connect import Connector
 from .endpoints import Endpoints
+from .fairness import Asked, Fairness, Rejected
 from .identity import Gate
 from .metrics import Metrics
 from .negotiate import Form, Negotiator
@@ -25,6 +26,7 @@ from .paths import Target, parse
 from .protobuf import in_media
 from .reading import ListWriter, Watcher
 from .responses import GZIP_FROM, error_reply, gzip_reply, warning_head, yaml_reply
+from .seating import Seat, turned_away
 from .shapes import Shape, shape_for
 from .transport import Reply
 from .writing import Changer
@@ -65,6 +67,8 @@ class Api:
         self.connector = Connector(handle.registry, handle.hooks, self.gate, handle.rng.choice)
         self.aggregator = aggregator
         self.endpoints = Endpoints(handle, self.metrics, self.negotiator, aggregator)
+        self.fairness = Fairness(handle, settings.seats) if settings.priority_and_fairness else None
+        self.endpoints.fairness = self.fairness
         self._targets: dict[str, Target | None] = {}
         self._random = handle.rng.getrandbits
 
@@ -83,7 +87,8 @@ class Api:
             or "get" not in type.verbs
         ):
             return None
-        if self.metrics.inflight["readOnly"] >= self.settings.max_inflight:
+        fairness = self.fairness
+        if fairness is None and self.metrics.inflight["readOnly"] >= self.settings.max_inflight:
             return None
         user = self.gate.known(exchange)
         if user is None:
@@ -101,6 +106,13 @@ class Api:
                 return None
             shape = shape_for(form, self.registry, type, {})
             body = shape.one(self.registry.get(type, target.namespace, target.name))
+            head = shape.head
+            if fairness is not None:
+                about = Asked("get", target.group, target.resource, "", target.namespace)
+                classified = fairness.classify(user, about)
+                if not fairness.at_once(classified):
+                    return None
+                head += classified.head
         except Exception:  # whatever it is, it happens again where it is reported
             return None
         if len(body) >= GZIP_FROM:
@@ -108,7 +120,7 @@ class Api:
         self.metrics.count(
             ("get", target.group, target.version, target.resource), 200, self.clock.monotonic() - started
         )
-        return Reply(200, body, shape.head + self._stamp())
+        return Reply(200, body, head + self._stamp())
 
     def _stamp(self) -> bytes:
         number = b"%032x" % self._random(128)
@@ -130,12 +142,13 @@ class Api:
         kind = "readOnly" if reading else "mutating"
         inflight = self.metrics.inflight
         reply: Reply | None = None
+        seat: Seat | None = None
         if lasting:
             self.metrics.longrunning += 1
         else:
             inflight[kind] += 1
         try:
-            if not lasting:
+            if not lasting and self.fairness is None:
                 limit = self.settings.max_inflight if reading else self.settings.max_mutating_inflight
                 if inflight[kind] > limit:
                     self.metrics.rejected += 1
@@ -143,6 +156,9 @@ class Api:
                         "too many requests, please try again later", retry_after=_RETRY_AFTER
                     )
             user = await self.gate.user(exchange)
+            if self.fairness is not None and verb != "connect":
+                seat = Seat(self.fairness, self.registry)
+                stamp += await seat.take(exchange, user, target, verb)
             if target is None or not target.resource:
                 await self.gate.authorize(Attributes(user, exchange.method.lower(), path=_plain(path)))
                 remote = self._remote(target)
@@ -151,7 +167,11 @@ class Api:
                 else:
                     reply = await self.endpoints.serve(exchange, user, stamp)
             else:
-                reply = await self._resource(exchange, user, target, verb, stamp)
+                reply = await self._resource(exchange, user, target, verb, stamp, seat)
+        except Rejected as full:
+            self.metrics.rejected += 1
+            reply = turned_away(full)
+            stamp += full.head
         except ApiError as error:
             reply = self._refusal(exchange, error)
         except asyncio.CancelledError:
@@ -165,6 +185,8 @@ class Api:
             wrong = InternalError(f"Internal error occurred: {type(error).__name__}")
             reply = self._refusal(exchange, wrong)
         finally:
+            if seat is not None:
+                seat.leave()
             if lasting:
                 self.metrics.longrunning -= 1
             else:
@@ -229,7 +251,13 @@ class Api:
     # --- resources
 
     async def _resource(
-        self, exchange: Exchange, user: UserInfo, target: Target, verb: str, stamp: bytes
+        self,
+        exchange: Exchange,
+        user: UserInfo,
+        target: Target,
+        verb: str,
+        stamp: bytes,
+        seat: Seat | None,
     ) -> Reply | None:
         type = self.registry.lookup(target.group, target.version, target.resource)
         query = q.parse(exchange.query)
@@ -261,7 +289,7 @@ class Api:
         else:
             shape = shape_for(form, self.registry, type, query)
             whole = form.media == "yaml"
-            reply = await self._whole(exchange, user, type, target, verb, query, shape, stamp, whole)
+            reply = await self._whole(exchange, user, type, target, verb, query, shape, stamp, seat, whole)
         if reply is not None and form.media == "yaml":
             reply = yaml_reply(reply)
         return reply
@@ -276,6 +304,7 @@ class Api:
         query: q.Query,
         shape: Shape,
         stamp: bytes,
+        seat: Seat | None,
         whole: bool,
     ) -> Reply | None:
         """``whole``: the reply is still to be rewritten, so that it cannot be streamed."""
@@ -304,7 +333,8 @@ class Api:
             if target.name:
                 selector = f"metadata.name={target.name}"
                 query = {**query, "fieldSelector": [selector]}
-            await self.watcher.serve(exchange, type, namespace, query, shape, extra + stamp)
+            begun = seat.begun if seat is not None else None
+            await self.watcher.serve(exchange, type, namespace, query, shape, extra + stamp, begun)
             return None
         if verb == "create":
             return await self.changer.create(exchange, user, type, target, query, shape)

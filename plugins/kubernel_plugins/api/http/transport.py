@@ -132,6 +132,11 @@ class Exchange(Protocol):
 
     async def stream(self, status: int, head: bytes) -> Stream: ...
 
+    def heed_leaving(self, heed: bool) -> None:
+        """Whether this task is cancelled when the client leaves. It is not unless it streams: what is being
+        written is written."""
+        ...
+
     @property
     def wants_upgrade(self) -> bool:
         """The client asks for a WebSocket."""

@@ -31,6 +31,7 @@ from kubernel_plugins.auth import anonymous, rbac, serviceaccount, token, x509
 from kubernel_plugins.store.memory import MemoryBackend
 
 RBAC = "rbac.authorization.k8s.io"
+FLOW = "flowcontrol.apiserver.k8s.io"
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
@@ -80,6 +81,8 @@ def simple_types() -> list[ResourceType]:
             subresources={"token": Subresource("token", token_request, ("create",))},
         ),
         simple("apps", "Deployment", "deployments"),
+        simple(FLOW, "FlowSchema", "flowschemas", namespaced=False),
+        simple(FLOW, "PriorityLevelConfiguration", "prioritylevelconfigurations", namespaced=False),
         simple(RBAC, "ClusterRole", "clusterroles", namespaced=False, check_name=check_path_segment),
         simple(RBAC, "ClusterRoleBinding", "clusterrolebindings", namespaced=False, check_name=check_path_segment),
         simple(RBAC, "Role", "roles", check_name=check_path_segment),

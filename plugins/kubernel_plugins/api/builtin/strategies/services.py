@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import field as member
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import Cause, InternalError, Invalid
 from kubernel_plugins.api.builtin import causes
-from kubernel_plugins.api.builtin.strategies.allocation import AddressPool, Full, PortPool
+from kubernel_plugins.api.builtin.strategies.allocation import AddressPools, Full, PortPool
 from kubernel_plugins.api.builtin.strategies.base import Builtin, field
 from kubernel_plugins.api.builtin.strategies.service_validation import validate_service
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["ServiceStrategy"]
 
 _NOTE = "builtin/services"
+_MANAGED_BY, _ALLOCATOR = "ipaddress.kubernetes.io/managed-by", "ipallocator.k8s.io"
 _WITH_NODE_PORTS = ("NodePort", "LoadBalancer")
 
 
@@ -52,11 +54,36 @@ def _ports(service: Obj) -> list[int]:
     return list(dict.fromkeys(numbers))
 
 
+def _node_ports(spec: dict[str, Any]) -> list[int]:
+    return sorted(port.get("nodePort") or 0 for port in spec.get("ports") or ())
+
+
+def _drop_what_the_type_had(spec: dict[str, Any], old: dict[str, Any]) -> None:
+    """A client that changes the type and leaves alone what only the former one has, means to lose it
+    (pkg/registry/core/service/strategy.go, dropTypeDependentFields)."""
+
+    def had(*types: str) -> bool:
+        return old.get("type") in types and spec.get("type") not in types
+
+    if had(*_WITH_NODE_PORTS):
+        if _node_ports(spec) == _node_ports(old):
+            for port in spec.get("ports") or ():
+                port.pop("nodePort", None)
+        if not spec.get("externalIPs") and spec.get("externalTrafficPolicy") == old.get(
+            "externalTrafficPolicy"
+        ):
+            spec.pop("externalTrafficPolicy", None)
+    if had("LoadBalancer"):
+        for key in ("allocateLoadBalancerNodePorts", "loadBalancerClass", "healthCheckNodePort"):
+            if spec.get(key) == old.get(key):
+                spec.pop(key, None)
+
+
 class ServiceStrategy(Builtin):
     def __init__(self, context: Context) -> None:
         super().__init__(returns=True, create_on_update=True)
         self.context = context
-        self._pools: tuple[AddressPool, PortPool] | None = None
+        self._pools: tuple[AddressPools, PortPool] | None = None
 
     def default(self, obj: Obj) -> None:
         spec = obj.get("spec")
@@ -119,6 +146,7 @@ class ServiceStrategy(Builtin):
             for key in ("ipFamilies", "ipFamilyPolicy"):
                 if not spec.get(key) and old.get(key):
                     spec[key] = old[key]
+        _drop_what_the_type_had(spec, old)
         if spec.get("type") in _WITH_NODE_PORTS and old.get("type") in _WITH_NODE_PORTS:
             known = {(port.get("protocol"), port["port"]): port for port in old.get("ports") or ()}
             in_use = {port.get("nodePort") for port in spec.get("ports") or ()}
@@ -176,8 +204,8 @@ class ServiceStrategy(Builtin):
         taken.old_ports = [port for port in had_ports if port not in now_ports]
 
     @staticmethod
-    def _families(spec: dict[str, Any], addresses: AddressPool) -> None:
-        own = f"IPv{addresses.network.version}"
+    def _families(spec: dict[str, Any], addresses: AddressPools) -> None:
+        own = f"IPv{addresses.families[0]}"
         if spec.get("clusterIP") == "None" and not spec.get("selector"):
             spec.setdefault("ipFamilyPolicy", "RequireDualStack")
             families = list(spec.get("ipFamilies") or [own])
@@ -190,7 +218,7 @@ class ServiceStrategy(Builtin):
             spec["ipFamilies"] = [own]
 
     def _reserve_address(
-        self, spec: dict[str, Any], had: list[str], pool: AddressPool, taken: _Taken
+        self, spec: dict[str, Any], had: list[str], pool: AddressPools, taken: _Taken
     ) -> list[Cause]:
         wanted = spec.get("clusterIP") or ""
         if wanted == "None":
@@ -203,7 +231,7 @@ class ServiceStrategy(Builtin):
         if had:
             return []  # its own, or a change that validation refuses
         if wanted not in pool:
-            why = f"the provided network does not match the current range: {pool.network}"
+            why = f"the provided network does not match the current range: {pool}"
             problem = f"failed to allocate IP {wanted}: {why}"
             return [causes.invalid("spec.clusterIPs", [wanted], problem)]
         if not pool.take(wanted):
@@ -286,17 +314,33 @@ class ServiceStrategy(Builtin):
         for port in ports:
             pools[1].release(port)
 
-    def _loaded(self) -> tuple[AddressPool, PortPool]:
+    def _loaded(self) -> tuple[AddressPools, PortPool]:
         """The pools, filled from the stored services when first needed."""
         if self._pools is None:
-            pools = AddressPool(self.context.cluster.service_cidr), PortPool()
-            for service in self.context.stored("services"):
-                for address in _addresses(service):
-                    pools[0].take(address)
+            services = list(self.context.stored("services"))
+            held = [address for service in services for address in _addresses(service)]
+            pools = AddressPools(held, self._is_held_elsewhere), PortPool()
+            for service in services:
                 for port in _ports(service):
                     pools[1].take(port)
             self._pools = pools
+        self._pools[0].use(self._cidrs())
         return self._pools
+
+    def _cidrs(self) -> list[str]:
+        """The cluster's own range first, then those of ServiceCIDRs that are not on their way out."""
+        found = [str(self.context.cluster.service_cidr)]
+        for one in self.context.stored("servicecidrs.networking.k8s.io"):
+            if "deletionTimestamp" not in one["metadata"]:
+                found += [cidr for cidr in one["spec"].get("cidrs") or () if cidr not in found]
+        family = ip_network(found[0]).version
+        return [cidr for cidr in found if ip_network(cidr).version == family]
+
+    def _is_held_elsewhere(self, address: str) -> bool:
+        """Whether an IPAddress of somebody else says so; those of services follow the services."""
+        found = self.context.find("ipaddresses.networking.k8s.io", address)
+        labels = field(found, "metadata", "labels") or {}
+        return found is not None and labels.get(_MANAGED_BY) != _ALLOCATOR
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return validate_service(obj)
