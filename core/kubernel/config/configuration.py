@@ -50,6 +50,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "validating_webhook",
         "resourcequota",
     ),
+    "audit": ("log",),
     "api": ("http", "metrics"),
     "controller": (
         "bootstrap",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kubernel.clock import Clock
     from kubernel.registry.request import UserInfo
 
+    from .audit import Trail
     from .transport import Exchange, Headers, SocketChannel, Tunnel
 
 __all__ = ["HttpServer", "Limits"]
@@ -152,8 +153,8 @@ class AioExchange:
     """``transport.Exchange`` on aiohttp; it takes the place of aiohttp's request object."""
 
     __slots__ = (
-        "_message", "_payload", "_streaming", "_task", "headers", "method", "path", "protocol", "query",
-        "server", "writer",
+        "_message", "_payload", "_streaming", "_task", "headers", "method", "original", "path", "protocol",
+        "query", "server", "trail", "writer",
     )  # fmt: skip
 
     def __init__(
@@ -166,6 +167,8 @@ class AioExchange:
         self.writer = writer
         self._task = task
         self._streaming: asyncio.Task[Any] | None = None
+        self.original: UserInfo | None = None
+        self.trail: Trail | None = None
         self.method: str = message.method
         self.path, _, self.query = message.path.partition("?")
         self.headers: Headers = message.headers
@@ -232,6 +235,8 @@ class AioExchange:
         transport = self.protocol.transport
         if transport is None:
             raise ConnectionResetError("client is gone")
+        if self.trail is not None:
+            await self.trail.tell("ResponseStarted", None, status)
         chunked = self._message.version >= (1, 1)
         framing = b"Transfer-Encoding: chunked\r\n" if chunked else b"Connection: close\r\n"
         transport.write(b"%b%b%b%b\r\n" % (_status_line(status), self.server.date_line(), head, framing))
@@ -265,6 +270,8 @@ class AioExchange:
             await socket.prepare(request)
         except HTTPException as refused:
             raise BadRequest(f"unable to upgrade: {refused.text or refused.reason}") from None
+        if self.trail is not None:
+            await self.trail.tell("ResponseStarted", None, 101)
         self._streaming = asyncio.current_task()
         channel = _WebSocket(socket)
         self.server.streams[self] = self._streaming

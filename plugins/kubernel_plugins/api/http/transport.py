@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from kubernel.registry.request import UserInfo
 
+    from .audit import Trail
+
 __all__ = [
     "AtOnce",
     "Connection",
@@ -137,6 +139,10 @@ class Exchange(Protocol):
     query: str
     headers: Headers
     connection: Connection
+    original: UserInfo | None
+    """Who asked, where that user acts as another."""
+    trail: Trail | None
+    """What is told of it to the audit plugins."""
 
     async def body(self, limit: int) -> bytes:
         """The whole body; RequestEntityTooLarge beyond ``limit`` bytes, BadRequest when broken off."""
