@@ -176,6 +176,8 @@ class PodState:
     terms: tuple[tuple[TermKind, Term, int], ...] = ()
     """(kind, term, weight) of its pod affinity; the weight of a required term is 0."""
     leaving: bool = False
+    claims: tuple[tuple[str, bool], ...] = ()
+    """Names of the PersistentVolumeClaims of its volumes; True for one that is made for the pod (ephemeral)."""
 
     @property
     def key(self) -> tuple[str, str]:
