@@ -310,6 +310,11 @@ class Cycle(Protocol):
         """Nodes that were refused for good."""
         ...
 
+    def stamp(self, row: int) -> object | None:
+        """Equal to an earlier one, of this cycle or of another, when everything is as it was then that decides about
+        such a pod on the node. None: that cannot be told."""
+        ...
+
     def suppose(self, row: int) -> AbstractContextManager[Supposition]:
         """Inside, pods may be taken off the node; afterwards all is as it was."""
         ...
