@@ -18,6 +18,7 @@ from kubernel.plugin.contract import ROLES
 
 ROOT = Path(__file__).parents[2]
 OPTIONAL = {
+    ("audit", "webhook"),
     ("auth", "request_header"),
     ("auth", "oidc"),
     ("auth", "token_webhook"),

@@ -50,6 +50,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "validating_webhook",
         "resourcequota",
     ),
+    "audit": ("log",),
     "api": ("http", "metrics"),
     "controller": (
         "bootstrap",
@@ -121,7 +122,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "runtime": ("process",),
     "node": ("kubelet",),
     "proxy": ("userspace",),
-    "cli": ("cluster", "history", "schedule"),
+    "cli": ("cluster", "history", "schedule", "why"),
 }
 """What runs when the configuration does not name a role: parts of kubernel's own distribution. The
 order is the one in which plugins start and hooks are called."""

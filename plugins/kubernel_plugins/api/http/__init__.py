@@ -30,7 +30,8 @@ class Settings:
     """With ``priority_and_fairness`` the two limits together are the seats that FlowSchemas and priority levels
     share out; without it, reading and writing requests in flight beyond their own limit get 429. ``drain_timeout``
     (seconds) is how long a client may take nothing of a response before it is cut off; ``shutdown_grace`` how long
-    running requests may take at the end."""
+    running requests may take at the end. ``audit_policy`` is the path of a Policy of audit.k8s.io/v1; empty is the
+    default."""
 
     max_inflight: int = 400
     max_mutating_inflight: int = 200
@@ -39,6 +40,7 @@ class Settings:
     shutdown_grace: float = 5.0
     compression: Literal["remote", "all", "none"] = "remote"
     kubeconfig: bool = True
+    audit_policy: str = ""
 
     @property
     def seats(self) -> int:
