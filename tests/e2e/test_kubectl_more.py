@@ -274,6 +274,8 @@ def test_scaling_with_preconditions_and_pausing(web: Any) -> None:
 def test_patches_of_subresources_and_what_changes_nothing(web: Any) -> None:
     scale = ("--subresource=scale", "--type=merge", "-p", '{"spec":{"replicas":2}}')
     assert "scale.autoscaling/web patched" in web("patch", "deploy", "web", *scale)
+    # kubectl calls a write of the controller between its read and its patch a change.
+    web("rollout", "status", "deploy/web", "--timeout=60s")
     assert "(no change)" in web("patch", "deploy", "web", "-p", '{"spec":{"replicas":2}}')
     done = web.run("patch", "deploy", "web", "-p", '{"spec":{"bogus":1}}')
     assert 'Warning: unknown field "spec.bogus"' in done.stderr
