@@ -285,7 +285,7 @@ def test_patches_of_subresources_and_what_changes_nothing(web: Any) -> None:
     assert "--overwrite is false" in web.refused("label", "deploy", "web", "tier=b")
     web("label", "deploy", "web", "tier=b", "--overwrite")
     assert "name part must consist of" in web.refused("label", "deploy", "web", "a b=c")
-    edit = {"KUBE_EDITOR": "sed -i s/readyReplicas:.*/readyReplicas:\\ 9/"}
+    edit = {"KUBE_EDITOR": "sed -i s/observedGeneration:.*/observedGeneration:\\ 99/"}
     assert "edited" in web("edit", "deploy", "web", "--subresource=status", **edit)
 
 
