@@ -268,6 +268,72 @@ async def preempt(made: Any, evaluation: Any, state: Any) -> int | None:
     return made.table.row(chosen.node)
 
 
+async def bound(client: Any, count: int, pods: list[dict[str, Any]], creators: int = 64) -> None:
+    """Create pods and wait until ``count`` have a node."""
+    informer = client.informer("pods")
+    await informer.synced()
+    done, placed = asyncio.Event(), 0
+
+    def look(kind: str, obj: Any, old: Any) -> None:
+        nonlocal placed
+        before = old is not None and old["spec"].get("nodeName")
+        if obj["spec"].get("nodeName") and not before:
+            placed += 1
+            if placed == count:
+                done.set()
+
+    remove = informer.add_listener(look)
+    waiting = iter(pods)
+
+    async def create() -> None:
+        for pod in waiting:
+            await client.create("pods", pod, "default")
+
+    await asyncio.gather(*(create() for _ in range(creators)))
+    await done.wait()
+    remove()
+
+
+def end_to_end(workload: Workload, nodes: int, pods: int, store: str) -> tuple[float, float]:
+    """(pods a second when they are all there before, and while they are created): through the API of one process and
+    its store, bindings, conditions and events included."""
+    from kubernel.testing import Cluster
+
+    config = {
+        "plugins": {
+            "store": store,
+            "node": [],
+            "controller": ["bootstrap", "namespace", "serviceaccount"],
+        }
+    }
+    contents = [
+        {**node(number), "metadata": {**node(number)["metadata"], "uid": f"node-{number}"}}
+        for number in range(nodes)
+    ]
+    with Cluster(config, real_time=True, freeze=False, contents=contents) as cluster:
+        time.sleep(0.5)
+        client = cluster.client()
+        initial = int(nodes * workload.initial_per_node) if workload.initial is not None else 0
+        made = [named(workload.initial, number) for number in range(initial)] if workload.initial else []
+        cluster.run(bound(client, initial, made))
+        cluster.faults.crash("scheduler", "default")
+        measured = [named(workload.measured, initial + number) for number in range(2 * pods)]
+        cluster.run(bound(client, initial, measured[:pods]))
+        begun = time.perf_counter()
+        cluster.faults.restart("scheduler", "default")
+        cluster.run(bound(client, initial + pods, []))
+        waiting = pods / (time.perf_counter() - begun)
+        begun = time.perf_counter()
+        cluster.run(bound(client, initial + 2 * pods, measured[pods:]))
+        return waiting, pods / (time.perf_counter() - begun)
+
+
+def named(make: Callable[[int], dict[str, Any]], number: int) -> dict[str, Any]:
+    pod = make(number)
+    del pod["metadata"]["uid"]
+    return pod
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -275,6 +341,8 @@ def main() -> None:
     parser.add_argument("workloads", nargs="*")
     parser.add_argument("--nodes", type=int, default=5000)
     parser.add_argument("--pods", type=int, default=2000)
+    parser.add_argument("--end-to-end", action="store_true", help="through API and store as well")
+    parser.add_argument("--store", default="memory", help="of --end-to-end: memory (default) or sqlite")
     args = parser.parse_args()
     for workload in WORKLOADS:
         if args.workloads and workload.name not in args.workloads:
@@ -285,6 +353,12 @@ def main() -> None:
             f"{workload.name:36} {args.nodes} nodes, {placed}/{pods} pods placed: {rate:9,.0f} pods/CPU-s, "
             f"{rate / workload.threshold:7.1f} x upstream's threshold of {workload.threshold:g}"
         )
+        if args.end_to_end:
+            waiting, created = end_to_end(workload, args.nodes, pods, args.store)
+            print(
+                f"    end to end, {args.store}: {waiting:,.0f} pods/s that wait, {waiting / workload.threshold:.1f} x; "
+                f"{created:,.0f} pods/s while they are created, {created / workload.threshold:.1f} x"
+            )
 
 
 if __name__ == "__main__":

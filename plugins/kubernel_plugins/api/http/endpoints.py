@@ -28,6 +28,7 @@ __all__ = ["Endpoints"]
 
 _HEALTH = ("healthz", "livez", "readyz")
 _METRICS_HEAD = header_block([("Content-Type", "text/plain; version=0.0.4; charset=utf-8")])
+_V3_APIS = "/openapi/v3/apis/"
 _DEBUG = "/debug/api_priority_and_fairness/"
 _INDEX = (
     "/.well-known/openid-configuration",
@@ -52,11 +53,12 @@ class Endpoints:
         self.metrics = metrics
         self.negotiator = negotiator
         self.documents = Documents(handle, negotiator, aggregator)
+        self._aggregator = aggregator
         self.ready = False
         self.fairness: Fairness | None = None
         self._own = f"{handle.role}/{handle.name}"
 
-    async def serve(self, exchange: Exchange, user: UserInfo, stamp: bytes) -> Reply:
+    async def serve(self, exchange: Exchange, user: UserInfo, stamp: bytes) -> Reply | None:
         path = exchange.path.rstrip("/") or "/"
         if exchange.method not in ("GET", "HEAD"):
             raise MethodNotSupported(f"{exchange.method} is not supported on {path}")
@@ -66,6 +68,10 @@ class Endpoints:
             return self._health(first, "/".join(parts[2:]), q.parse(exchange.query))
         if path == "/version":
             return json_reply(200, self._version())
+        if path.startswith(_V3_APIS):
+            remote = self._aggregator.find(*path.removeprefix(_V3_APIS).partition("/")[::2])
+            if remote is not None:
+                return await self._aggregator.serve(exchange, user, remote, stamp)
         if first in ("api", "apis", "openapi"):
             return self.documents.serve(exchange, path)
         if path == "/metrics":

@@ -14,8 +14,11 @@ from kubernel.errors import (
     TooManyRequests,
 )
 from kubernel.registry.attributes import Attributes, demanded
+from kubernel.registry.request import UserInfo
 
 from . import query as q
+from .audit import Auditor
+from .audit_policy import read as read_policy
 from .connect import Connector
 from .endpoints import Endpoints
 from .fairness import Asked, Fairness, Rejected
@@ -33,7 +36,6 @@ from .writing import Changer
 
 if TYPE_CHECKING:
     from kubernel.plugin import Handle
-    from kubernel.registry.request import UserInfo
     from kubernel.registry.types import ResourceType
     from kubernel.store.records import Obj
 
@@ -67,6 +69,8 @@ class Api:
         self.connector = Connector(handle.registry, handle.hooks, self.gate, handle.rng.choice)
         self.aggregator = aggregator
         self.endpoints = Endpoints(handle, self.metrics, self.negotiator, aggregator)
+        # Without a plugin that keeps events nothing is made of them.
+        self.auditor = Auditor(handle, read_policy(settings.audit_policy)) if handle.hooks.audits else None
         self.fairness = Fairness(handle, settings.seats) if settings.priority_and_fairness else None
         self.endpoints.fairness = self.fairness
         self._targets: dict[str, Target | None] = {}
@@ -101,6 +105,8 @@ class Api:
                 user, "get", target.group, target.version, target.resource, "", target.namespace, target.name
             )
             if not self.gate.allows(asked):
+                return None
+            if self.auditor is not None and self.auditor.policy.verdict(asked).level:
                 return None
             if type.converter is not None:
                 return None
@@ -142,6 +148,7 @@ class Api:
         kind = "readOnly" if reading else "mutating"
         inflight = self.metrics.inflight
         reply: Reply | None = None
+        user: UserInfo | None = None
         seat: Seat | None = None
         if lasting:
             self.metrics.longrunning += 1
@@ -156,11 +163,15 @@ class Api:
                         "too many requests, please try again later", retry_after=_RETRY_AFTER
                     )
             user = await self.gate.user(exchange)
+            if self.auditor is not None:
+                asked = _told(exchange, user, target, verb)
+                exchange.trail = await self.auditor.begin(exchange, asked, stamp)
             if self.fairness is not None and verb != "connect":
                 seat = Seat(self.fairness, self.registry)
                 stamp += await seat.take(exchange, user, target, verb)
             if target is None or not target.resource:
-                await self.gate.authorize(Attributes(user, exchange.method.lower(), path=_plain(path)))
+                asked = Attributes(user, exchange.method.lower(), path=_plain(path))
+                await self.gate.authorize(asked, exchange.trail)
                 remote = self._remote(target)
                 if remote is not None:
                     reply = await self.aggregator.serve(exchange, user, remote, stamp)
@@ -199,6 +210,12 @@ class Api:
                     key = (verb, "", "", "unknown")
             elapsed = None if lasting else self.clock.monotonic() - started
             self.metrics.count(key, reply.status if reply is not None else 200, elapsed)
+            if self.auditor is not None:
+                if user is None:
+                    asked = _told(exchange, UserInfo(""), target, verb)
+                    exchange.trail = await self.auditor.begin(exchange, asked, stamp)
+                if exchange.trail is not None:
+                    await exchange.trail.tell("ResponseComplete", reply)
         if reply is not None:
             reply.head += stamp
             if len(reply.body) >= GZIP_FROM and self._compresses(exchange):
@@ -395,7 +412,8 @@ class Api:
             Attributes(
                 user, verb, target.group, target.version, target.resource, target.subresource,
                 target.namespace, name, "", labels, fields,
-            )
+            ),
+            exchange.trail,
         )  # fmt: skip
         if verb == "get" and target.subresource in _CREATE_TO_CONNECT and exchange.wants_upgrade:
             # Since v1.35 a WebSocket needs what a POST needs.
@@ -416,6 +434,23 @@ _METHODS = {
     "HEAD": "get",
 }
 _STREAMED = frozenset({"exec", "attach", "portforward", "proxy", "log"})
+
+
+def _told(exchange: Exchange, user: UserInfo, target: Target | None, verb: str) -> Attributes:
+    """The request as an audit policy looks at it."""
+    if target is None or not target.resource:
+        return Attributes(user, exchange.method.lower(), path=_plain(exchange.path))
+    told = _asked(exchange.method) if verb == "connect" or not verb else verb
+    return Attributes(
+        user,
+        told,
+        target.group,
+        target.version,
+        target.resource,
+        target.subresource,
+        target.namespace,
+        target.name,
+    )
 
 
 def _asked(method: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -75,6 +76,7 @@ class NodeTable:
         self._term_pods: dict[tuple[TermKind, Term, int], int] = {}
         self.epoch = 0
         """Grows when arrays are replaced."""
+        self._versions = [0] * self._size
         self._log: list[int] = []
         self._log_start = 0
 
@@ -166,6 +168,9 @@ class NodeTable:
         there = self._aside[name] if row is None else self._on[row]
         return there[uid], name
 
+    def is_on(self, uid: str, row: int) -> bool:
+        return uid in self._on[row]
+
     # --- what changed
 
     @property
@@ -182,9 +187,16 @@ class NodeTable:
     def rewind(self, position: int) -> None:
         """All is again as it was at ``position``: nothing changed."""
         if position >= self._log_start:
+            for entry in self._log[position - self._log_start :]:
+                self._versions[entry if entry >= 0 else ~entry] -= 1
             del self._log[position - self._log_start :]
 
+    def version(self, row: int) -> int:
+        """Another one after each change of the node or its pods."""
+        return self._versions[row]
+
     def _changed(self, entry: int) -> None:
+        self._versions[entry if entry >= 0 else ~entry] += 1
         self._log.append(entry)
         if len(self._log) > 2 * _LOGGED:
             del self._log[:_LOGGED]
@@ -253,6 +265,7 @@ class NodeTable:
         self._free = list(range(2 * more - 1, more - 1, -1))
         self._size *= 2
         self._nodes += [None] * more
+        self._versions += [0] * more
         self._on += [{} for _ in range(more)]
 
         def longer(array: Any, fill: int = 0) -> Any:
@@ -326,6 +339,32 @@ class NodeTable:
             self._count(row, pod, 1)
             self._changed(row)
 
+    @contextmanager
+    def supposed(self, pod: PodState, rows: Any) -> Iterator[None]:
+        """Inside, one more pod like this counts on each of these rows (an index array, none twice); nothing is
+        logged."""
+        self._count_all(rows, pod, 1)
+        try:
+            yield
+        finally:
+            self._count_all(rows, pod, -1)
+
+    def _count_all(self, rows: Any, pod: PodState, sign: int) -> None:
+        if pod.ports or pod.terms or self._matchers:
+            for row in rows.tolist():
+                self._count(row, pod, sign)
+            return
+        for row in rows.tolist():
+            if sign > 0:
+                self._on[row][pod.uid] = pod
+            else:
+                del self._on[row][pod.uid]
+        self.pods[rows] += sign
+        for resource, value in pod.requests.items():
+            self._sums(resource)[rows] += sign * value
+        self.nonzero[0, rows] += sign * pod.nonzero[0]
+        self.nonzero[1, rows] += sign * pod.nonzero[1]
+
     def take_off(self, uid: str) -> bool:
         """Whether it was counted anywhere."""
         name = self._where.pop(uid, None)
@@ -349,10 +388,7 @@ class NodeTable:
             del self._on[row][pod.uid]
         self.pods[row] += sign
         for resource, value in pod.requests.items():
-            sums = self._requested.get(resource)
-            if sums is None:
-                sums = self._requested[resource] = numpy.zeros(self._size, dtype=numpy.int64)
-            sums[row] += sign * value
+            self._sums(resource)[row] += sign * value
         self.nonzero[0, row] += sign * pod.nonzero[0]
         self.nonzero[1, row] += sign * pod.nonzero[1]
         for ip, protocol, port in pod.ports:
@@ -362,6 +398,12 @@ class NodeTable:
                 counts[row] += sign
         for entry in pod.terms:
             self._count_term(row, entry, sign)
+
+    def _sums(self, resource: str) -> Amounts:
+        sums = self._requested.get(resource)
+        if sums is None:
+            sums = self._requested[resource] = numpy.zeros(self._size, dtype=numpy.int64)
+        return sums
 
     def _matched(self, pod: PodState) -> list[Amounts]:
         kind = (pod.namespace, frozenset(pod.labels.items()), pod.leaving)

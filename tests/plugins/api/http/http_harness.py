@@ -70,6 +70,7 @@ def simple_types() -> list[ResourceType]:
                 "exec": Subresource("exec", pod, streaming, connect=True),
                 "attach": Subresource("attach", pod, streaming, connect=True),
                 "portforward": Subresource("portforward", pod, streaming, connect=True),
+                "proxy": Subresource("proxy", GroupVersionKind("", "v1", "PodProxyOptions"), streaming, connect=True),
             },
         ),
         simple("", "ConfigMap", "configmaps"),

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from http_harness import PODS, Raw, World, check, hookimpl, pod, run, serving
 
-from kubernel.errors import InternalError
+from kubernel.errors import Forbidden, InternalError
+from kubernel.registry.request import Request
 from kubernel_plugins.api import http
 
 
@@ -312,6 +313,93 @@ def test_ports_are_forwarded_over_channels(tmp_path: Any) -> None:
         await other.close()
 
     check(body, tmp_path, extra=[("node/fake", node)])
+
+
+@pytest.mark.parametrize("switches", [True, False])
+def test_an_upgrade_goes_through_the_proxy_to_a_pod(tmp_path: Any, switches: bool) -> None:
+    node = NodePlugin()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        assert head.startswith("get /ws?a=b ")
+        assert "\r\nupgrade: websocket\r\n" in head
+        assert "\r\nsec-websocket-key: k\r\n" in head
+        if not switches:
+            writer.write(b"HTTP/1.1 426 Upgrade Required\r\nContent-Length: 2\r\n\r\nno")
+            writer.close()
+            return
+        writer.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello"
+        )
+        writer.write((await reader.readexactly(5)).upper())
+        writer.close()
+
+    async def body(world: World, raw: Raw) -> None:
+        await placed(raw)
+        server = await asyncio.start_server(talk, "127.0.0.1", 0)
+        node.streams.port = server.sockets[0].getsockname()[1]
+        async with server:
+            await raw.send(
+                f"GET {PODS}/a:80/proxy/ws?a=b HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\n"
+                "Upgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n".encode()
+            )
+            if not switches:
+                answer = await raw.answer()
+                assert (answer.status, answer.body) == (426, b"no")
+                return
+            status, headers, _ = await raw.head()
+            assert (status, headers["upgrade"]) == (101, "websocket")
+            await raw.send(b"world")
+            assert await raw.closed() == b"helloWORLD"
+
+    check(body, tmp_path, extra=[("node/fake", node)])
+
+
+class Doorman:
+    """An admission plugin that lets nobody connect, and tells who tried."""
+
+    def __init__(self) -> None:
+        self.seen: list[Request] = []
+
+    @hookimpl
+    def kubernel_validate(self, request: Request) -> None:
+        if request.operation == "CONNECT":
+            self.seen.append(request)
+            raise Forbidden.for_object("pods", "", request.name, "not today")
+
+
+@pytest.mark.parametrize(
+    ("sub", "query", "kind", "told"),
+    [
+        ("exec", "command=ls&command=-l&stdout=1", "PodExecOptions", {"command": ["ls", "-l"], "stdout": True}),
+        ("attach", "stdin=1&container=c", "PodAttachOptions", {"stdin": True, "stdout": False, "container": "c"}),
+        ("portforward", "ports=80", "PodPortForwardOptions", {"ports": [80]}),
+        ("proxy/a/b", "x=1", "PodProxyOptions", {"path": "/a/b"}),
+    ],
+)  # fmt: skip
+def test_admission_is_asked_about_connects_with_their_options(
+    tmp_path: Any, sub: str, query: str, kind: str, told: dict[str, Any]
+) -> None:
+    doorman = Doorman()
+
+    async def body(world: World, raw: Raw) -> None:
+        await placed(raw)
+        upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
+        answer = await raw.request("GET", f"{PODS}/a/{sub}?{query}", headers=upgrade)
+        assert (answer.status, answer.json["message"]) == (403, 'pods "a" is forbidden: not today')
+        (request,) = doorman.seen
+        assert (request.subresource, request.name, request.namespace) == (
+            sub.partition("/")[0],
+            "a",
+            "default",
+        )
+        assert request.obj is not None
+        assert {name: request.obj[name] for name in told} == told
+        assert (request.obj["kind"], request.obj["apiVersion"]) == (kind, "v1")
+        dry = await raw.request("GET", f"{PODS}/a/{sub}?{query}&dryRun=All", headers=upgrade)
+        assert (dry.status, dry.json["message"]) == (400, "dryRun is not supported")
+
+    check(body, tmp_path, extra=[("node/fake", NodePlugin()), ("admission/doorman", doorman)])
 
 
 def test_spdy_is_refused_readably(tmp_path: Any) -> None:
