@@ -312,6 +312,11 @@ class TooManyRequests(ApiError):
 class InternalError(ApiError):
     code, reason = 500, "InternalError"
 
+    @classmethod
+    def because(cls, what: str) -> InternalError:
+        """As upstream words what went wrong on its own side."""
+        return cls(f"Internal error occurred: {what}", causes=(Cause("", what),))
+
 
 class UnnamedError(ApiError):
     """What upstream answers with an error of Go's that it has no Status for."""

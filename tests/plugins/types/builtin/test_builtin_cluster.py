@@ -105,7 +105,8 @@ def test_a_node_registers_with_its_status() -> None:
     async def test(cluster: Cluster) -> None:
         status = {"capacity": {"cpu": "2"}}
         created = await cluster.create(obj("v1", "Node", "n1", namespaced=False, spec={}, status=status))
-        assert created["status"] == {"capacity": {"cpu": "2"}, "allocatable": {"cpu": "2"}}
+        assert created["status"]["capacity"] == created["status"]["allocatable"] == {"cpu": "2"}
+        assert created["status"]["daemonEndpoints"] == {"kubeletEndpoint": {"Port": 0}}
         created["spec"] = {"podCIDR": "10.0.0.0/24"}
         updated = await cluster.update(created)
         updated["spec"] = {"podCIDR": "10.0.1.0/24"}

@@ -33,7 +33,6 @@ TRAITS: Mapping[str, Mapping[str, Any]] = {
     "prioritylevel": {"generation": True},
     "resourceclaim": {"immutable": ("spec",)},
     "resourceclaimtemplate": {"immutable": ("spec",)},
-    "resourcequota": {"returns": True},
     "resourceslice": {"generation": True, "immutable": ("spec.nodeName", "spec.driver", "spec.pool.name")},
     "runtimeclass": {"immutable": ("handler",)},
     "serviceaccount": {"returns": True},
@@ -73,6 +72,7 @@ CLASSES: Mapping[str, str] = {
     "priorityclass": "cluster:PriorityClassStrategy",
     "replicaset": "workloads:ReplicaSetStrategy",
     "replicationcontroller": "workloads:ReplicationControllerStrategy",
+    "resourcequota": "cluster:ResourceQuotaStrategy",
     "role": "cluster:RoleStrategy",
     "rolebinding": "cluster:RoleBindingStrategy",
     "secret": "configs:SecretStrategy",
@@ -87,7 +87,7 @@ CLASSES: Mapping[str, str] = {
 }
 """``module:class`` for the others."""
 
-_WITH_CONTEXT = ("certificatesigningrequest", "pod", "service")
+_WITH_CONTEXT = ("certificatesigningrequest", "persistentvolume", "pod", "service")
 
 
 def make(name: str, context: Context) -> Builtin:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.strategies.base import Builtin, field
-from kubernel_plugins.api.builtin.validation import values
+from kubernel_plugins.api.builtin.validation import limits, nodes, services, values
 
 if TYPE_CHECKING:
     from kubernel.errors import Cause
@@ -22,6 +22,7 @@ __all__ = [
     "NetworkPolicyStrategy",
     "NodeStrategy",
     "PriorityClassStrategy",
+    "ResourceQuotaStrategy",
     "RoleBindingStrategy",
     "RoleStrategy",
     "ServiceCIDRStrategy",
@@ -29,45 +30,53 @@ __all__ = [
 
 Obj = dict[str, Any]
 
+_NODE_INFO = (
+    "machineID",
+    "systemUUID",
+    "bootID",
+    "kernelVersion",
+    "osImage",
+    "containerRuntimeVersion",
+    "kubeletVersion",
+    "kubeProxyVersion",
+    "operatingSystem",
+    "architecture",
+)
 _SYSTEM_PRIORITY = 2_000_000_000
 _USER_PRIORITY = 1_000_000_000
 
 
 class NodeStrategy(Builtin):
+    def __init__(self) -> None:
+        super().__init__(thorough=True)
+
     def default(self, obj: Obj) -> None:
-        status = obj.get("status")
+        spec = obj.setdefault("spec", {})
+        status = obj.setdefault("status", {})
+        if isinstance(status, dict):
+            # In Go these are structs: never absent.
+            status.setdefault("daemonEndpoints", {"kubeletEndpoint": {"Port": 0}})
+            if status.get("nodeInfo") is None:
+                status["nodeInfo"] = dict.fromkeys(_NODE_INFO, "")
         if isinstance(status, dict) and status.get("capacity") and status.get("allocatable") is None:
             status["allocatable"] = dict(status["capacity"])
+        if isinstance(spec, dict):
+            # An older client knows the first range alone.
+            if spec.get("podCIDR") and not spec.get("podCIDRs"):
+                spec["podCIDRs"] = [spec["podCIDR"]]
+            elif spec.get("podCIDRs"):
+                spec["podCIDR"] = spec["podCIDRs"][0]
 
     def prepare_for_create(self, request: Request, obj: Obj) -> None:
         """A kubelet registers itself together with its status."""
+        (obj.get("spec") or {}).pop("configSource", None)
+        (obj.get("status") or {}).pop("config", None)
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
-        found: list[Cause] = []
-        seen: set[tuple[Any, Any]] = set()
-        for index, taint in enumerate(field(obj, "spec", "taints") or ()):
-            path = f"spec.taints[{index}]"
-            if not taint.get("key"):
-                found.append(causes.required(f"{path}.key"))
-            key = (taint.get("key"), taint.get("effect"))
-            if key in seen:
-                found.append(causes.duplicate(path, taint))
-            seen.add(key)
-        return found
+        return nodes.node(obj)
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
-        found = self.validate_create(request, obj)
-        if request.subresource == "status":
-            return found
-        for key in ("podCIDR", "podCIDRs", "providerID"):
-            before = field(old, "spec", key)
-            if before and field(obj, "spec", key) != before:
-                found.append(
-                    causes.forbidden(
-                        f"spec.{key}", "node updates may not change " + key + ' except from "" to valid'
-                    )
-                )
-        return found
+        return nodes.node_update(obj, old)
 
 
 class PriorityClassStrategy(Builtin):
@@ -228,7 +237,13 @@ class LimitRangeStrategy(Builtin):
     """Defaults of container limits follow from max, default and min (SetDefaults_LimitRangeItem)."""
 
     def __init__(self) -> None:
-        super().__init__(create_on_update=True)
+        super().__init__(create_on_update=True, thorough=True)
+
+    def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
+        return limits.limit_range(obj)
+
+    def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
+        return limits.limit_range(obj)
 
     def default(self, obj: Obj) -> None:
         for item in field(obj, "spec", "limits") or ():
@@ -242,26 +257,26 @@ class LimitRangeStrategy(Builtin):
                 item["defaultRequest"] = requests
 
 
-class EndpointsStrategy(Builtin):
+class ResourceQuotaStrategy(Builtin):
     def __init__(self) -> None:
-        super().__init__(create_on_update=True)
+        super().__init__(returns=True, thorough=True)
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
-        found: list[Cause] = []
-        for index, subset in enumerate(obj.get("subsets") or ()):
-            path = f"subsets[{index}]"
-            if not subset.get("addresses") and not subset.get("notReadyAddresses"):
-                found.append(causes.required(path, "must specify `addresses` or `notReadyAddresses`"))
-            ports = subset.get("ports") or ()
-            found += [
-                causes.required(f"{path}.ports[{number}].name")
-                for number, port in enumerate(ports)
-                if len(ports) > 1 and not port.get("name")
-            ]
-        return found
+        return limits.quota(obj)
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
-        return self.validate_create(request, obj)
+        return limits.quota_status(obj) if request.subresource == "status" else limits.quota_update(obj, old)
+
+
+class EndpointsStrategy(Builtin):
+    def __init__(self) -> None:
+        super().__init__(create_on_update=True, thorough=True)
+
+    def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
+        return services.endpoints(obj)
+
+    def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
+        return services.endpoints(obj, old)
 
     def warnings(self, request: Request, obj: Obj) -> list[str]:
         return ["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"]
