@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
+from kubernel.client.kubeconfig import load_pair
 from kubernel.errors import ApiError
 from kubernel.registry.operations import ListOptions
 
@@ -44,12 +45,23 @@ class CallFailed(Exception):
 class Target:
     """Where a webhook is. ``url`` is complete, for a Service ``https://NAME.NAMESPACE.svc:PORT/PATH``, and
     ``service`` is then (namespace, name, port). ``ca`` is PEM; empty trusts the machine's authorities.
-    ``headers`` are sent along."""
+    ``headers`` are sent along; ``certificate`` (and its key, both PEM) is shown."""
 
     url: str
     ca: bytes = b""
     service: tuple[str, str, int] | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    certificate: tuple[bytes, bytes] | None = None
+
+    @classmethod
+    def of_kubeconfig(cls, path: str) -> Target:
+        """The current context's server and credentials. Raises ConfigError."""
+        from kubernel.client.kubeconfig import load_kubeconfig
+
+        access = load_kubeconfig(path)
+        headers = (("Authorization", f"Bearer {access.token}"),) if access.token else ()
+        shown = (access.certificate, access.key) if access.certificate and access.key else None
+        return cls(access.url, access.ca or b"", None, headers, shown)
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Target:
@@ -118,7 +130,7 @@ class Caller:
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         self._session: aiohttp.ClientSession | None = None
-        self._contexts: dict[bytes, ssl.SSLContext] = {}
+        self._contexts: dict[tuple[bytes, tuple[bytes, bytes] | None], ssl.SSLContext] = {}
 
     async def close(self) -> None:
         self._contexts.clear()
@@ -129,13 +141,21 @@ class Caller:
     async def post(self, target: Target, body: bytes, timeout: int, *, limit: int = ANSWER_LIMIT) -> bytes:
         """The body of a 2xx answer to ``body``, which is JSON. ``timeout`` is in seconds and told to the server.
         Raises CallFailed."""
+        mark = "&" if urlsplit(target.url).query else "?"
+        return await self._call("Post", target, f"{target.url}{mark}timeout={timeout}s", body, timeout, limit)
+
+    async def get(self, target: Target, timeout: int, *, limit: int = ANSWER_LIMIT) -> bytes:
+        """The body of a 2xx answer. Raises CallFailed."""
+        return await self._call("Get", target, target.url, b"", timeout, limit)
+
+    async def _call(
+        self, verb: str, target: Target, said: str, body: bytes, timeout: int, limit: int
+    ) -> bytes:
         from yarl import URL
 
         split = urlsplit(target.url)
         if split.scheme not in ("https", "http") or not split.hostname:
             raise CallFailed(f'unsupported protocol scheme "{split.scheme}"')
-        mark = "&" if split.query else "?"
-        said = f"{target.url}{mark}timeout={timeout}s"
         # Go sorts a query's names; servers read them as a map.
         wanted = URL(said, encoded=True)
         headers = {"Content-Type": "application/json", "Accept": "application/json, */*"}
@@ -148,22 +168,28 @@ class Caller:
                     headers["Host"] = f"{split.hostname}:{target.service[2]}"
                     wanted = wanted.with_host(address.host).with_port(address.port)
                 if split.scheme == "https":
-                    options = {"ssl": self._context(target.ca), "server_hostname": split.hostname}
-                status, answer = await self._exchange(wanted, body, headers, options, limit)
+                    options = {"ssl": self._context(target), "server_hostname": split.hostname}
+                status, answer = await self._exchange(verb.upper(), wanted, body, headers, options, limit)
         except CallFailed as error:
-            raise CallFailed(f'Post "{said}": {error}') from None
+            raise CallFailed(f'{verb} "{said}": {error}') from None
         except TimeoutError:
-            raise CallFailed(f'Post "{said}": context deadline exceeded') from None
+            raise CallFailed(f'{verb} "{said}": context deadline exceeded') from None
         except OSError as error:
             raise CallFailed(
-                f'Post "{said}": {dial_words(error, wanted.host or "", wanted.port or 0)}'
+                f'{verb} "{said}": {dial_words(error, wanted.host or "", wanted.port or 0)}'
             ) from error
         if not 200 <= status <= 206:
             raise CallFailed(status_words(status, answer))
         return answer
 
     async def _exchange(
-        self, url: Any, body: bytes, headers: Mapping[str, str], options: Mapping[str, Any], limit: int
+        self,
+        method: str,
+        url: Any,
+        body: bytes,
+        headers: Mapping[str, str],
+        options: Mapping[str, Any],
+        limit: int,
     ) -> tuple[int, bytes]:
         import aiohttp
 
@@ -177,8 +203,8 @@ class Caller:
                 auto_decompress=True,
             )
         try:
-            async with self._session.post(
-                url, data=body, headers=headers, allow_redirects=False, **options
+            async with self._session.request(
+                method, url, data=body, headers=headers, allow_redirects=False, **options
             ) as response:
                 answer = bytearray()
                 async for chunk in response.content.iter_any():
@@ -197,8 +223,9 @@ class Caller:
         except aiohttp.ClientError as error:
             raise CallFailed(str(error) or "EOF") from None
 
-    def _context(self, ca: bytes) -> ssl.SSLContext:
-        context = self._contexts.get(ca)
+    def _context(self, target: Target) -> ssl.SSLContext:
+        ca, key = target.ca, (target.ca, target.certificate)
+        context = self._contexts.get(key)
         if context is None:
             if len(self._contexts) >= _CONTEXTS:
                 self._contexts.clear()
@@ -208,7 +235,9 @@ class Caller:
                 raise CallFailed(
                     "unable to load root certificates: unable to parse bytes as PEM block"
                 ) from None
-            self._contexts[ca] = context
+            if target.certificate is not None:
+                load_pair(context, *target.certificate)
+            self._contexts[key] = context
         return context
 
 

@@ -456,3 +456,75 @@ def test_top_shows_what_a_pod_really_uses(kubectl: Any) -> None:
     assert int(memory.removesuffix("Mi")) >= 1
     kubectl("delete", "pod", "busy", "--now")
     assert re.search(r"\d+m +\d+% +\d+Mi +\d+%", kubectl("top", "nodes"))
+
+
+def test_a_claim_of_the_default_class_keeps_what_pods_write(kubectl: Any) -> None:
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "data"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    }
+
+    def pod(name: str, command: str) -> dict[str, Any]:
+        mount = {"name": "data", "mountPath": f"/tmp/kubernel-e2e-{name}"}
+        container = {"name": "main", "image": "x", "volumeMounts": [mount]}
+        container["command"] = ["sh", "-c", command.replace("DATA", str(mount["mountPath"]))]
+        volume = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+        spec = {"restartPolicy": "Never", "containers": [container], "volumes": [volume]}
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+    kubectl("apply", "-f", "-", stdin=json.dumps(claim))
+    kubectl("apply", "-f", "-", stdin=json.dumps(pod("writer", "echo kept > DATA/file")))
+    kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/writer", "--timeout=30s")
+    assert re.search(r"Bound +pvc-\S+ +1Gi +RWO +standard", kubectl("get", "pvc", "data"))
+    kubectl("delete", "pod", "writer", "--now")
+    kubectl("apply", "-f", "-", stdin=json.dumps(pod("reader", "cat DATA/file")))
+    kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/reader", "--timeout=30s")
+    assert kubectl("logs", "reader") == "kept\n"
+    kubectl("delete", "pod", "reader", "--now")
+    kubectl("delete", "pvc", "data", "--timeout=30s")
+
+
+def test_a_certificate_is_asked_for_approved_and_usable(kubectl: Any, tmp_path: Any) -> None:
+    from base64 import b64decode, b64encode
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "jane")])
+    made = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    request = {
+        "apiVersion": "certificates.k8s.io/v1",
+        "kind": "CertificateSigningRequest",
+        "metadata": {"name": "jane"},
+        "spec": {
+            "request": b64encode(made.public_bytes(serialization.Encoding.PEM)).decode(),
+            "signerName": "kubernetes.io/kube-apiserver-client",
+            "usages": ["client auth"],
+        },
+    }
+    kubectl("apply", "-f", "-", stdin=json.dumps(request))
+    kubectl("certificate", "approve", "jane")
+    encoded = kubectl.until(
+        lambda: kubectl("get", "csr", "jane", "-o", "jsonpath={.status.certificate}"), "a signature"
+    )
+    (tmp_path / "jane.crt").write_bytes(b64decode(encoded))
+    (tmp_path / "jane.key").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    told = kubectl(
+        "auth",
+        "whoami",
+        f"--client-certificate={tmp_path / 'jane.crt'}",
+        f"--client-key={tmp_path / 'jane.key'}",
+        "-o",
+        "jsonpath={.status.userInfo.username}",
+    )
+    assert told == "jane"
+    kubectl("delete", "csr", "jane")

@@ -18,11 +18,13 @@ from kubernel.plugin.contract import ROLES
 
 ROOT = Path(__file__).parents[2]
 OPTIONAL = {
+    ("auth", "request_header"),
+    ("auth", "oidc"),
+    ("auth", "token_webhook"),
+    ("auth", "authorization_webhook"),
     ("store", "memory"),
     ("runtime", "simulated"),
     ("node", "simulated"),
-    ("scheduler_policy", "volume_binding"),
-    ("scheduler_policy", "volume_zone"),
     ("scheduler_policy", "gang_scheduling"),
 }
 """What is part of kubernel and not on by default."""

@@ -39,6 +39,7 @@ class WebhookServer:
     def __init__(self, directory: Path, *names: str) -> None:
         self.answers: dict[str, Answer] = {}
         self.raw: dict[str, Callable[[Obj], tuple[int, bytes]]] = {}
+        self.documents: dict[str, bytes] = {}
         self.asked: list[tuple[str, Obj]] = []
         self.connections = 0
         self.held = threading.Event()
@@ -56,6 +57,13 @@ class WebhookServer:
             def setup(self) -> None:
                 super().setup()
                 kit.connections += 1
+
+            def do_GET(self) -> None:
+                body = kit.documents.get(self.path, b"")
+                self.send_response(200 if body else 404)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
 
             def do_POST(self) -> None:
                 review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -96,6 +104,21 @@ class WebhookServer:
 
     def url(self, path: str) -> Obj:
         return {"url": f"https://127.0.0.1:{self.port}{path}", "caBundle": self.ca}
+
+    def kubeconfig(self, directory: Path, path: str) -> str:
+        """A kubeconfig that names ``path`` of this server."""
+        cluster = {"server": f"https://127.0.0.1:{self.port}{path}", "certificate-authority-data": self.ca}
+        document = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "it",
+            "clusters": [{"name": "it", "cluster": cluster}],
+            "users": [{"name": "it", "user": {"token": "own-token"}}],
+            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+        }
+        file = directory / "webhook.kubeconfig"
+        file.write_text(json.dumps(document))
+        return str(file)
 
     def requests(self, path: str) -> list[Obj]:
         return [review["request"] for said, review in self.asked if said.partition("?")[0] == path]

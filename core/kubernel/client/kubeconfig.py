@@ -14,7 +14,7 @@ from typing import Any
 
 from kubernel.errors import ConfigError
 
-__all__ = ["Access", "load_kubeconfig"]
+__all__ = ["Access", "load_kubeconfig", "load_pair"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,12 @@ class Access:
         elif self.ca is not None:
             context = ssl.create_default_context(cadata=self.ca.decode())
         if self.certificate is not None and self.key is not None:
-            _load_pair(context, self.certificate, self.key)
+            load_pair(context, self.certificate, self.key)
         return context
 
 
-def _load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
+def load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
+    """Show this certificate."""
     # The ssl module reads keys from files only; this one is 0600 and gone at once.
     descriptor, path = tempfile.mkstemp(prefix="kubernel-")
     try:

@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from kubernel.clock import rfc3339
-from kubernel.errors import ApiError, NotFound, ServerTimeout, ServiceUnavailable, TooManyRequests
+from kubernel.errors import (
+    AlreadyExists,
+    ApiError,
+    NotFound,
+    ServerTimeout,
+    ServiceUnavailable,
+    TooManyRequests,
+)
 
 if TYPE_CHECKING:
     from kubernel.client.interface import Client
@@ -199,11 +206,9 @@ class EventRecorder:
             except NotFound:
                 # Events expire; the next one starts over with the count it has reached.
                 entry.name = ""
-        name = f"{about.get('name', '')}.{self._stamp(now):x}"
         event: Obj = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": name, "namespace": namespace},
             "involvedObject": about,
             "reason": reason,
             "message": message,
@@ -216,8 +221,16 @@ class EventRecorder:
             "reportingComponent": self.component,
             "reportingInstance": self._host,
         }
-        await self._client.create("events", event, namespace)
-        entry.name = name
+        for _ in range(_ATTEMPTS):
+            name = f"{about.get('name', '')}.{self._stamp(now):x}"
+            event["metadata"] = {"name": name, "namespace": namespace}
+            try:
+                await self._client.create("events", event, namespace)
+            except AlreadyExists:
+                # Another component told of the same object at the same instant.
+                continue
+            entry.name = name
+            return
 
     def _stamp(self, now: float) -> int:
         """Nanoseconds that no earlier event of this recorder had, even where time stands still."""

@@ -164,6 +164,11 @@ class CertificateAuthority(Protocol):
         ``usage`` is ``client`` or ``server``."""
         ...
 
+    def sign(self, request: bytes, usages: Sequence[str], seconds: int) -> bytes:
+        """PEM of a certificate for a PKCS#10 request (PEM): its key, its subject and its alternative names, for
+        ``usages`` as certificates.k8s.io names them (``client auth``, ``digital signature``)."""
+        ...
+
 
 class PodNetwork(Protocol):
     """Driver of role ``network``: where pods live in address space."""

@@ -53,6 +53,13 @@ class HookSpecs:
         reason. When nobody answers the request is forbidden and the reasons are joined. An exception
         counts as no opinion. Must be quick: it is on the path of every request."""
 
+    @hookspec
+    def kubernel_consult(self, attributes: Attributes) -> Awaitable[None] | None:
+        """Find out what this plugin's ``kubernel_authorize`` will be asked next, if that has to be waited for.
+        Called before it for requests from outside, when no plugin before has decided; those who cannot wait
+        (expressions, components of this process) call ``kubernel_authorize`` alone. An exception counts as
+        having found nothing."""
+
     @hookspec(firstresult=True)
     def kubernel_certificate_authority(self) -> CertificateAuthority | None:
         """The cluster's certificate authority; asked after the auth plugins have started."""

@@ -51,6 +51,7 @@ class Hooks:
         self._validate: tuple[Method, ...] = ()
         self._authenticate: tuple[Method, ...] = ()
         self._authorize: tuple[tuple[str, Method], ...] = ()
+        self._consult: dict[str, Method] = {}
         self._methods: dict[str, tuple[tuple[str, Method], ...]] = {}
 
     def register(self, plugins: Sequence[tuple[str, object]]) -> None:
@@ -82,6 +83,7 @@ class Hooks:
         self._validate = self._of("kubernel_validate")
         self._authenticate = self._of("kubernel_authenticate")
         self._authorize = self._methods["kubernel_authorize"]
+        self._consult = dict(self._methods["kubernel_consult"])
 
     def implementers(self, hook: str) -> list[str]:
         """The plugins (``role/name``) that implement a hook, in the order in which they are called."""
@@ -146,6 +148,22 @@ class Hooks:
             if decision.reason and decision.reason not in reasons:
                 reasons.append(decision.reason)
         return Decision(False, ", ".join(reasons), final=False)
+
+    async def decide(self, attributes: Attributes) -> Decision:
+        """As ``authorize``; plugins that have to wait for their answer get the time."""
+        for label, method in self._authorize if self._consult else ():
+            try:
+                if (consult := self._consult.get(label)) is not None:
+                    waiting = consult(attributes)
+                    if waiting is not None:
+                        await waiting
+                decision: Decision | None = method(attributes)
+            except Exception as error:
+                self._failed(label, error)
+                continue
+            if decision is not None and (decision.allowed or decision.final):
+                return decision
+        return self.authorize(attributes)
 
     @property
     def authorizes(self) -> bool:

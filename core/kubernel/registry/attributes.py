@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,13 @@ class Credentials:
     certificate: bytes | None = None
     token: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    def values(self, name: str) -> Sequence[str]:
+        """All values of one header."""
+        every: Callable[[str], Sequence[str]] | None = getattr(self.headers, "getall", None)
+        if every is not None:
+            return every(name)
+        return [self.headers[name]] if name in self.headers else []
 
 
 @dataclass(frozen=True, slots=True)

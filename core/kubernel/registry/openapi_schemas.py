@@ -52,6 +52,23 @@ _METADATA = (
     "Standard object's metadata. More info: "
     "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata"
 )
+_EMBEDDED_VERSION = (
+    "apiVersion defines the versioned schema of this representation of an object. More info: "
+    "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources"
+)
+_EMBEDDED_KIND = (
+    "kind is a string value representing the type of this object. In CamelCase. More info: "
+    "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds"
+)
+
+
+def _nullable(node: Node | None) -> bool:
+    return node is not None and node.nullable
+
+
+def _anything(node: Node) -> bool:
+    """``additionalProperties: true``."""
+    return not node.native and node.type == "any" and node.preserve_unknown and node.nullable
 
 
 def definition_name(type: ResourceType) -> str:
@@ -100,8 +117,13 @@ class Definitions:
             return self.reference(node)
         name = definition_name(type)
         if name not in self.schemas:
-            schema = self.schemas[name] = self._inline(node)
-            self._complete(schema, type, type.kind)
+            if self.openapi == 2 and node.preserve_unknown:
+                # kubectl takes every property that is named for all there are.
+                schema = self.schemas[name] = {"type": "object"}
+                self._identify(schema, type, type.kind)
+            else:
+                schema = self.schemas[name] = self._inline(node)
+                self._complete(schema, type, type.kind)
         return {"$ref": self.prefix + name}
 
     def type_list(self, type: ResourceType) -> dict[str, Any]:
@@ -154,8 +176,14 @@ class Definitions:
         if "items" not in properties or kind != type.list_kind:
             properties["metadata"] = self._described(self.meta("ObjectMeta"), _METADATA)
         schema["properties"] = dict(sorted(properties.items()))
+        self._identify(schema, type, kind)
+
+    @staticmethod
+    def _identify(schema: dict[str, Any], type: ResourceType, kind: str) -> None:
         gvk = {"group": type.group, "kind": kind, "version": type.version}
         schema["x-kubernetes-group-version-kind"] = [gvk]
+        if type.custom and type.field_selectors:
+            schema["x-kubernetes-selectable-fields"] = [{"fieldPath": path} for path in type.field_selectors]
 
     def _definition(self, name: str, node: Node) -> dict[str, Any]:
         source = node.source
@@ -215,13 +243,19 @@ class Definitions:
         if node.items is not None:
             schema["items"] = self._field(node.items, "")
         if node.additional is not None:
-            schema["additionalProperties"] = self._field(node.additional, "")
-        if node.required:
-            schema["required"] = list(node.required)
+            schema["additionalProperties"] = _anything(node.additional) or self._field(node.additional, "")
+        required = list(node.required)
+        if self.openapi == 2 and not node.native:
+            # What Swagger knows no type for it cannot demand either.
+            required = [name for name in required if not _nullable((node.properties or {}).get(name))]
+        if required:
+            schema["required"] = required
         if node.properties:
             schema["properties"] = {
                 name: self._field(field, texts.get(name, "")) for name, field in node.properties.items()
             }
+        if node.embedded and not node.native:
+            self._embed(schema)
         if node.ref:
             if node.map_type:
                 schema["x-kubernetes-map-type"] = node.map_type
@@ -229,6 +263,15 @@ class Definitions:
             if unions:
                 schema["x-kubernetes-unions"] = unions
         return schema
+
+    def _embed(self, schema: dict[str, Any]) -> None:
+        """The frame of an object within an object."""
+        properties = schema.setdefault("properties", {})
+        properties["apiVersion"] = {"description": _EMBEDDED_VERSION, "type": "string"}
+        properties["kind"] = {"description": _EMBEDDED_KIND, "type": "string"}
+        properties["metadata"] = self._described(self.meta("ObjectMeta"), _METADATA)
+        required = schema.setdefault("required", [])
+        required += [name for name in ("kind", "apiVersion") if name not in required]
 
     def _attributes(self, node: Node, *, of_reference: bool = False) -> dict[str, Any]:
         found: dict[str, Any] = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from kubernel.errors import MethodNotSupported, NotFound
 from kubernel.registry.conversion import encode, from_storage, read_record
 from kubernel.registry.deletion import Deleter
 from kubernel.registry.operations import (
@@ -185,11 +184,7 @@ class Registry(TypeTable):
         self, type: ResourceType, namespace: str, name: str, subresource: str
     ) -> tuple[Record, Obj | None]:
         """For GET: the object's record, and the view of it where the subresource has one (a scale)."""
-        sub = type.subresources.get(subresource)
-        if sub is None:
-            raise NotFound.for_path()
-        if "get" not in sub.verbs:
-            raise MethodNotSupported.for_verb(type.plural, type.group, "get")
+        sub = type.subresource(subresource, "get")
         record = await self.read(type, namespace, name)
         if sub.read is None:
             return record, None

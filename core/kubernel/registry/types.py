@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from kubernel.errors import MethodNotSupported, NotFound
 from kubernel.objects.names import check_dns1123_subdomain
 
 if TYPE_CHECKING:
@@ -248,6 +249,15 @@ class ResourceType:
         self.singular = self.singular or self.kind.lower()
         self.list_kind = self.list_kind or f"{self.kind}List"
         self.storage_version = self.storage_version or self.version
+
+    def subresource(self, name: str, verb: str) -> Subresource:
+        """The subresource, which takes the verb. Raises NotFound, MethodNotSupported."""
+        found = self.subresources.get(name)
+        if found is None:
+            raise NotFound.for_path()
+        if verb not in found.verbs:
+            raise MethodNotSupported.for_verb(self.plural, self.group, verb)
+        return found
 
     @property
     def api_version(self) -> str:

@@ -174,7 +174,7 @@ class Writer:
         return await self.store.create(key, stored)
 
     async def _create_subresource(self, request: Request, obj: Obj, raw: bytes | None) -> Result:
-        sub = _subresource(request.type, request.subresource, "create")
+        sub = request.type.subresource(request.subresource, "create")
         if sub.handler is None:
             raise MethodNotSupported.for_verb(request.type.plural, request.type.group, "create")
         metadata.check_kind(request.type, obj, sub.kind.api_version, sub.kind.kind)
@@ -211,7 +211,7 @@ class Writer:
     ) -> Result:
         obj = obj if raw is not None else own(obj)
         key = Key(type.resource, namespace, name)
-        sub = _subresource(type, subresource, "update") if subresource else None
+        sub = type.subresource(subresource, "update") if subresource else None
         if sub is not None and sub.write is not None:
             return await self._update_through(user, type, key, sub, obj, options)
         if "update" not in type.verbs:
@@ -387,7 +387,7 @@ class Writer:
         subresource: str = "",
         raw: bytes | None = None,
     ) -> Result:
-        sub = _subresource(type, subresource, "patch") if subresource else None
+        sub = type.subresource(subresource, "patch") if subresource else None
         if "patch" not in type.verbs:
             raise MethodNotSupported.for_verb(type.plural, type.group, "patch")
         if patch_type == "strategic" and type.custom:
@@ -585,15 +585,6 @@ class Writer:
             request.warn(request.type.deprecation)
         for text in request.type.strategy.warnings(request, obj):
             request.warn(text)
-
-
-def _subresource(type: ResourceType, name: str, verb: str) -> Subresource:
-    sub = type.subresources.get(name)
-    if sub is None:
-        raise NotFound.for_path()
-    if verb not in sub.verbs:
-        raise MethodNotSupported.for_verb(type.plural, type.group, verb)
-    return sub
 
 
 def _unstored(type: ResourceType, obj: Any) -> Record:

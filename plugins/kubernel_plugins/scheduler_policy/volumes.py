@@ -12,6 +12,7 @@ import numpy
 
 from kubernel.objects import meta, quantity
 from kubernel_plugins.scheduler_policy import selecting
+from kubernel_plugins.volumes import BIND_COMPLETED, CLAIMS, CLASSES, VOLUMES, class_of
 
 if TYPE_CHECKING:
     from kubernel.client.informer import Informer
@@ -33,13 +34,6 @@ __all__ = [
     "size",
     "uses_claim",
 ]
-
-CLAIMS = "persistentvolumeclaims"
-VOLUMES = "persistentvolumes"
-CLASSES = "storageclasses.v1.storage.k8s.io"
-
-BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
-_CLASS = "volume.beta.kubernetes.io/storage-class"
 
 
 def names_of(pod: Obj) -> Iterator[tuple[str, bool]]:
@@ -80,12 +74,6 @@ def not_owned(pod: PodState, claim: Obj) -> str:
         f"PVC {pod.namespace}/{claim['metadata']['name']} was not created for pod {pod.namespace}/{pod.name} "
         "(pod is not owner)"
     )
-
-
-def class_of(obj: Obj) -> str:
-    """The storage class of a claim or a volume; empty for none."""
-    annotated = meta.annotations(obj).get(_CLASS)
-    return annotated if annotated is not None else str(obj["spec"].get("storageClassName") or "")
 
 
 def is_bound(claim: Obj) -> bool:

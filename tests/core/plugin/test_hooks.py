@@ -119,13 +119,11 @@ def test_kubernel_authorize_stops_at_the_first_answer() -> None:
 
 def test_nobody_answers_is_a_denial_with_everyones_reasons() -> None:
     hooks = registered(
-        ask(Decision(False, "no role", final=False)),
-        ask(Decision(False, "no node", final=False), final=False),
+        ask(Decision(False, "no role", final=False)), ask(Decision(False, "no node", final=False))
     )
     assert hooks.authorize(ATTRIBUTES) == Decision(False, "no role, no node", final=False)
     assert registered().authorize(ATTRIBUTES) == Decision(False, final=False)
     assert hooks.authorizes
-    assert not registered().authorizes
 
 
 def test_a_broken_authorizer_neither_allows_nor_keeps_others_from_answering() -> None:
@@ -272,3 +270,21 @@ def test_kubernel_remote_api_takes_the_first_answer() -> None:
     )
     assert hooks.remote_api("/apis/x", "me") == "me /apis/x"  # type: ignore[arg-type]
     assert registered().remote_api("/apis/x", "me") is None  # type: ignore[arg-type]
+
+
+def test_kubernel_consult_comes_before_its_plugins_answer_and_only_when_nobody_decided_before() -> None:
+    told: list[str] = []
+
+    async def consult(self: object, attributes: Attributes) -> None:
+        told.append("asked")
+
+    def authorize(self: object, attributes: Attributes) -> Decision | None:
+        return Decision(True) if told else None
+
+    hooks = registered(plugin(kubernel_consult=consult, kubernel_authorize=authorize))
+    assert not hooks.authorize(ATTRIBUTES).allowed
+    assert asyncio.run(hooks.decide(ATTRIBUTES)).allowed
+    assert told == ["asked"]
+    first = registered(ask(Decision(True)), plugin(kubernel_consult=consult, kubernel_authorize=authorize))
+    assert asyncio.run(first.decide(ATTRIBUTES)).allowed
+    assert told == ["asked"]

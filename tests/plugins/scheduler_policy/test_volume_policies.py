@@ -22,7 +22,7 @@ def cluster(cluster_factory: Callable[..., Cluster]) -> Cluster:
     plugins = {
         "node": [{"simulated": {"nodes": 3, "cpu": "4"}}],
         "controller": ["bootstrap", "namespace", "serviceaccount"],
-        "scheduler_policy": ["*", "volume_binding", "volume_zone"],
+        "scheduler_policy": ["*"],
     }
     made = cluster_factory(config={"plugins": plugins})
     for name, zone in (("node-1", "a"), ("node-2", "b"), ("node-3", "b")):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -42,6 +42,9 @@ class _CredentialHeaders(Mapping[str, str]):
         if value == "\0":
             raise KeyError(name)
         return value
+
+    def getall(self, name: str) -> Sequence[str]:
+        return self.headers.getall(name, ())
 
     def __iter__(self) -> Iterator[str]:
         yield ":path"
@@ -86,7 +89,7 @@ class Gate:
                 connection.user = user
         for name in headers.keys():  # noqa: SIM118 - a multi-valued mapping
             if name[0] in "iI" and name.lower().startswith("impersonate-"):
-                return self._impersonate(user, headers)
+                return await self._impersonate(user, headers)
         return user
 
     async def _authenticate(self, exchange: Exchange, token: str | None) -> UserInfo:
@@ -103,7 +106,7 @@ class Gate:
             return user
         return UserInfo(user.name, (*user.groups, _AUTHENTICATED), user.uid, user.extra)
 
-    def _impersonate(self, user: UserInfo, headers: Headers) -> UserInfo:
+    async def _impersonate(self, user: UserInfo, headers: Headers) -> UserInfo:
         """Source: k8s.io/apiserver/pkg/endpoints/filters/impersonation.go."""
         name = headers.get("Impersonate-User", "")
         groups = tuple(headers.getall("Impersonate-Group", ()))
@@ -116,19 +119,23 @@ class Gate:
             raise BadRequest("requested impersonation of groups, uid or extra without impersonating a user")
         if name.startswith(_SERVICE_ACCOUNT) and name.count(":") == 3:
             _, _, namespace, account = name.split(":")
-            self._demand(Attributes(user, "impersonate", "", "v1", "serviceaccounts", "", namespace, account))
+            await self.authorize(
+                Attributes(user, "impersonate", "", "v1", "serviceaccounts", "", namespace, account)
+            )
             if not groups:
                 groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}")
         else:
-            self._demand(Attributes(user, "impersonate", "", "v1", "users", name=name))
+            await self.authorize(Attributes(user, "impersonate", "", "v1", "users", name=name))
         for group in groups:
-            self._demand(Attributes(user, "impersonate", "", "v1", "groups", name=group))
+            await self.authorize(Attributes(user, "impersonate", "", "v1", "groups", name=group))
         group_name = "authentication.k8s.io"
         if uid:
-            self._demand(Attributes(user, "impersonate", group_name, "v1", "uids", name=uid))
+            await self.authorize(Attributes(user, "impersonate", group_name, "v1", "uids", name=uid))
         for key, values in extra.items():
             for value in values:
-                self._demand(Attributes(user, "impersonate", group_name, "v1", "userextras", key, name=value))
+                await self.authorize(
+                    Attributes(user, "impersonate", group_name, "v1", "userextras", key, name=value)
+                )
         if name == _ANONYMOUS:
             if _UNAUTHENTICATED not in groups:
                 groups = (*groups, _UNAUTHENTICATED)
@@ -136,14 +143,11 @@ class Gate:
             groups = (*groups, _AUTHENTICATED)
         return UserInfo(name, groups, uid, extra)
 
-    def _demand(self, attributes: Attributes) -> None:
-        self.authorize(attributes)
-
-    def authorize(self, attributes: Attributes) -> None:
+    async def authorize(self, attributes: Attributes) -> None:
         """Forbidden, in upstream's words, unless the auth plugins allow it."""
-        decision = self._hooks.authorize(attributes)
-        if decision is None or not decision.allowed:
-            raise forbidden(attributes, decision.reason if decision is not None else "")
+        decision = await self._hooks.decide(attributes)
+        if not decision.allowed:
+            raise forbidden(attributes, decision.reason)
 
 
 def forbidden(attributes: Attributes, reason: str) -> Forbidden:

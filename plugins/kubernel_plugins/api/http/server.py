@@ -144,7 +144,7 @@ class Api:
                     )
             user = await self.gate.user(exchange)
             if target is None or not target.resource:
-                self.gate.authorize(Attributes(user, exchange.method.lower(), path=_plain(path)))
+                await self.gate.authorize(Attributes(user, exchange.method.lower(), path=_plain(path)))
                 remote = self._remote(target)
                 if remote is not None:
                     reply = await self.aggregator.serve(exchange, user, remote, stamp)
@@ -233,7 +233,7 @@ class Api:
     ) -> Reply | None:
         type = self.registry.lookup(target.group, target.version, target.resource)
         query = q.parse(exchange.query)
-        self._authorize(exchange, user, target, verb, query)
+        await self._authorize(exchange, user, target, verb, query)
         if type is None:
             remote = self._remote(target)
             if remote is None:
@@ -351,7 +351,7 @@ class Api:
             return await self.changer.patch(exchange, user, type, target, query, shape)
         raise MethodNotSupported.for_verb(type.plural, type.group, verb)
 
-    def _authorize(
+    async def _authorize(
         self, exchange: Exchange, user: UserInfo, target: Target, verb: str, query: q.Query
     ) -> None:
         verb = _asked(exchange.method) if verb == "connect" else verb or exchange.method.lower()
@@ -361,7 +361,7 @@ class Api:
             labels, fields = q.one(query, "labelSelector"), q.one(query, "fieldSelector")
             if not name and fields:
                 name = demanded(fields, "metadata.name")
-        self.gate.authorize(
+        await self.gate.authorize(
             Attributes(
                 user, verb, target.group, target.version, target.resource, target.subresource,
                 target.namespace, name, "", labels, fields,
@@ -369,7 +369,7 @@ class Api:
         )  # fmt: skip
         if verb == "get" and target.subresource in _CREATE_TO_CONNECT and exchange.wants_upgrade:
             # Since v1.35 a WebSocket needs what a POST needs.
-            self.gate.authorize(
+            await self.gate.authorize(
                 Attributes(
                     user, "create", target.group, target.version, target.resource, target.subresource,
                     target.namespace, name,

@@ -178,6 +178,21 @@ _AGGREGATES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 _CONTROLLERS: dict[str, tuple[str, ...]] = {
     "clusterrole-aggregation-controller": (f"escalate patch update {_R} | {_GROUP}: clusterroles",),
+    "bootstrap-signer": (f"{_R} | : secrets", "get list watch update | : configmaps"),
+    "certificate-controller": (
+        f"delete {_R} | certificates.k8s.io: certificatesigningrequests",
+        (
+            "update | certificates.k8s.io: certificatesigningrequests/approval "
+            "certificatesigningrequests/status"
+        ),
+        "approve | certificates.k8s.io: signers | kubernetes.io/kube-apiserver-client-kubelet",
+        (
+            "sign | certificates.k8s.io: signers | kubernetes.io/kube-apiserver-client "
+            "kubernetes.io/kube-apiserver-client-kubelet kubernetes.io/kubelet-serving kubernetes.io/legacy-unknown"
+        ),
+        "create | authorization.k8s.io: subjectaccessreviews",
+    ),
+    "token-cleaner": (f"delete {_R} | : secrets",),
     "cronjob-controller": (
         f"update {_R} | batch: cronjobs",
         f"create delete patch update {_R} | batch: jobs",
@@ -221,6 +236,31 @@ _CONTROLLERS: dict[str, tuple[str, ...]] = {
         f"{_R} | : endpoints services",
         "update | : services/finalizers endpoints/finalizers",
         f"create delete update {_R} | discovery.k8s.io: endpointslices",
+    ),
+    "attachdetach-controller": (
+        f"{_LW} | : persistentvolumes persistentvolumeclaims",
+        f"{_R} | : nodes",
+        "patch update | : nodes/status",
+        f"{_LW} | : pods",
+        f"create delete {_R} | storage.k8s.io: volumeattachments",
+        f"{_R} | storage.k8s.io: csidrivers csinodes",
+    ),
+    "ephemeral-volume-controller": (
+        "update | : pods/finalizers",
+        f"{_R} | : pods",
+        f"create {_R} | : persistentvolumeclaims",
+    ),
+    "expand-controller": (
+        f"patch update {_R} | : persistentvolumes",
+        "patch update | : persistentvolumeclaims/status",
+        f"patch {_R} | : persistentvolumeclaims",
+        f"{_R} | storage.k8s.io: storageclasses",
+    ),
+    "local-provisioner": (
+        f"create delete patch {_R} | : persistentvolumes",
+        f"{_R} | : persistentvolumeclaims",
+        "patch | : persistentvolumeclaims/status",
+        f"create {_R} | storage.k8s.io: storageclasses",
     ),
     "generic-garbage-collector": (f"delete patch update {_R} | *: *",),
     "horizontal-pod-autoscaler": (

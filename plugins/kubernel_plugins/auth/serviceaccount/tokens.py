@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
 from kubernel.errors import BadRequest, Cause, Conflict, Invalid, NotFound, Unauthorized
+from kubernel.objects import times
 from kubernel.registry.attributes import Credentials
 from kubernel.registry.request import UserInfo
 
@@ -30,6 +31,7 @@ _MIN_SECONDS = 600
 _MAX_SECONDS = 1 << 32
 _DEFAULT_SECONDS = 3600
 _CACHE = 4096
+_LEEWAY = 60.0
 _PRIVATE = "kubernetes.io"
 _BOUND = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
 
@@ -261,9 +263,12 @@ class Tokens:
         return found
 
     def _lives(self, plural: str, namespace: str, ref: dict[str, Any]) -> bool:
-        """Whether the very object is there."""
+        """Whether the very object is there, and has not been on its way out for more than its grace and a minute."""
         found = self._find(plural, namespace, ref.get("name", ""))
-        return found is not None and found["metadata"].get("uid") == ref.get("uid")
+        if found is None or found["metadata"].get("uid") != ref.get("uid"):
+            return False
+        gone = found["metadata"].get("deletionTimestamp")
+        return gone is None or times.parse(gone) > self._clock.time() - _LEEWAY
 
 
 def _peek(token: str) -> dict[str, Any]:

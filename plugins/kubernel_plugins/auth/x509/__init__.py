@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kubernel.plugin import NoSettings, hookimpl
 from kubernel.plugin import Plugin as BasePlugin
 from kubernel.registry.request import UserInfo
-
-from .subject import subject
+from kubernel_plugins.auth.certificates import subject
 
 if TYPE_CHECKING:
     from kubernel.plugin import Handle

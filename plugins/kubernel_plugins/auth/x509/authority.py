@@ -15,10 +15,22 @@ from kubernel.plugin.contract import KeyPair
 
 if TYPE_CHECKING:
     from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec
 
 __all__ = ["Authority"]
 
 _CA_DAYS = 3650
+_OF_THE_KEY = frozenset(
+    (
+        "signing",
+        "digital signature",
+        "content commitment",
+        "key encipherment",
+        "data encipherment",
+        "key agreement",
+        "crl sign",
+    )
+)
 _EARLIER = datetime.timedelta(minutes=5)
 
 
@@ -69,15 +81,11 @@ class Authority:
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.asymmetric import ec
-        from cryptography.hazmat.primitives.serialization import load_pem_private_key
         from cryptography.x509.oid import ExtendedKeyUsageOID
 
         if usage not in ("client", "server"):
             raise ValueError(f'usage "{usage}" is neither "client" nor "server"')
-        authority = x509.load_pem_x509_certificate(self._certificate)
-        signer = load_pem_private_key(self._key_file.read_bytes(), None)
-        if not isinstance(signer, ec.EllipticCurvePrivateKey):
-            raise PluginError(f"auth/x509: {self._key_file} is no EC key")
+        authority, signer = self._signer()
         key = ec.generate_private_key(ec.SECP256R1())
         now = _now()
         purpose = ExtendedKeyUsageOID.CLIENT_AUTH if usage == "client" else ExtendedKeyUsageOID.SERVER_AUTH
@@ -101,6 +109,88 @@ class Authority:
                 x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False
             )
         return _pair(builder.sign(signer, hashes.SHA256()), key)
+
+    def sign(self, request: bytes, usages: Sequence[str], seconds: int) -> bytes:
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.serialization import Encoding
+
+        authority, signer = self._signer()
+        wanted = x509.load_pem_x509_csr(request)
+        now = _now()
+        end = now + datetime.timedelta(seconds=seconds)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(wanted.subject)
+            .issuer_name(authority.subject)
+            .public_key(wanted.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - _EARLIER)
+            .not_valid_after(min(end, authority.not_valid_after_utc))
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+            )
+        )
+        if (bits := _usage_bits(usages)) is not None:
+            builder = builder.add_extension(bits, critical=True)
+        if purposes := _purposes(usages):
+            builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+        try:
+            names = wanted.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+            builder = builder.add_extension(names.value, critical=False)
+        except x509.ExtensionNotFound:
+            pass
+        return builder.sign(signer, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+    def _signer(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+        from cryptography import x509
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+        authority = x509.load_pem_x509_certificate(self._certificate)
+        signer = load_pem_private_key(self._key_file.read_bytes(), None)
+        if not isinstance(signer, ec.EllipticCurvePrivateKey):
+            raise PluginError(f"auth/x509: {self._key_file} is no EC key")
+        return authority, signer
+
+
+def _usage_bits(usages: Sequence[str]) -> x509.KeyUsage | None:
+    """None for usages that say nothing of the key: any use is meant then, no bits would mean none. Nobody
+    signs certificates with it. Source: k8s.io/kubernetes/pkg/controller/certificates/authority/policies.go."""
+    from cryptography import x509
+
+    given = set(usages)
+    if not given & _OF_THE_KEY:
+        return None
+    agreement = "key agreement" in given
+    return x509.KeyUsage(
+        digital_signature=bool(given & {"signing", "digital signature"}),
+        content_commitment="content commitment" in given,
+        key_encipherment="key encipherment" in given,
+        data_encipherment="data encipherment" in given,
+        key_agreement=agreement,
+        key_cert_sign=False,
+        crl_sign="crl sign" in given,
+        encipher_only=agreement and "encipher only" in given,
+        decipher_only=agreement and "decipher only" in given,
+    )
+
+
+def _purposes(usages: Sequence[str]) -> list[x509.ObjectIdentifier]:
+    from cryptography.x509.oid import ExtendedKeyUsageOID as Purpose
+
+    known = {
+        "any": Purpose.ANY_EXTENDED_KEY_USAGE,
+        "server auth": Purpose.SERVER_AUTH,
+        "client auth": Purpose.CLIENT_AUTH,
+        "code signing": Purpose.CODE_SIGNING,
+        "email protection": Purpose.EMAIL_PROTECTION,
+        "s/mime": Purpose.EMAIL_PROTECTION,
+        "timestamping": Purpose.TIME_STAMPING,
+        "ocsp signing": Purpose.OCSP_SIGNING,
+    }
+    return list(dict.fromkeys(known[usage] for usage in usages if usage in known))
 
 
 def _make_authority() -> KeyPair:

@@ -28,6 +28,9 @@ __all__ = ["Plugin"]
 _USER = "system:serviceaccount:kube-system:generic-garbage-collector"
 _WORKERS = 8
 _DISCOVERY_PERIOD = 30.0
+_DISCOVERY_PAUSE = 1.0
+"""After a definition changed: until what it defines is served, and for others that come along with it."""
+_DEFINITIONS = ("apiextensions.k8s.io", "customresourcedefinitions")
 _NEEDED = frozenset(("delete", "list", "watch"))
 _IGNORED = frozenset({("", "events"), ("events.k8s.io", "events")})
 _SYNC_TIMEOUT = 30.0
@@ -47,6 +50,7 @@ class Plugin(Base):
         self._client: Client = self.handle.client(_USER, groups_of(_USER))
         self._queue: WorkQueue[str] = WorkQueue(self.handle.clock)
         self._graph = Graph()
+        self._new_types = asyncio.Event()
         self._collector = Collector(self._client, self._graph, self._resolve, self._queue.add)
         self.handle.spawn(self._run(), "garbage collector")
 
@@ -67,7 +71,13 @@ class Plugin(Base):
 
     async def _rediscover(self) -> None:
         while True:
-            await self.handle.clock.sleep(_DISCOVERY_PERIOD)
+            try:
+                async with self.handle.clock.timeout(_DISCOVERY_PERIOD):
+                    await self._new_types.wait()
+                await self.handle.clock.sleep(_DISCOVERY_PAUSE)
+            except TimeoutError:
+                pass
+            self._new_types.clear()
             try:
                 await self._discover()
             except (ApiError, OSError) as error:
@@ -96,6 +106,8 @@ class Plugin(Base):
                 informer = self._informers[identity] = self._client.informer(resources[0])
                 fresh.append(informer)
                 self._unlisten.append(informer.add_listener(self._listener(resources[0])))
+                if identity == _DEFINITIONS:
+                    self._unlisten.append(informer.add_listener(self._defined))
         for informer in fresh:
             try:
                 async with self.handle.clock.timeout(_SYNC_TIMEOUT):
@@ -103,6 +115,9 @@ class Plugin(Base):
             except TimeoutError:
                 # One type that cannot be listed must not keep the others from being collected.
                 self.handle.log.warning("garbage collector: {} cannot be listed", informer.resource)
+
+    def _defined(self, type: EventType, obj: Obj, old: Obj | None) -> None:
+        self._new_types.set()
 
     def _listener(self, resource: str) -> Callable[[EventType, Obj, Obj | None], None]:
         def listen(type: EventType, obj: Obj, old: Obj | None) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import ApiError
-from kubernel.objects import times
+from kubernel.objects import meta, times
 from kubernel_plugins.node.kubelet.atomic import write_payload
 from kubernel_plugins.node.kubelet.environment import ConfigProblem, expand, field_value, resource_value
 
@@ -32,6 +32,9 @@ _HOST_CHECKS: Mapping[str, tuple[Callable[[int], bool], str]] = {
     "CharDevice": (stat.S_ISCHR, "is not a character device"),
     "BlockDevice": (stat.S_ISBLK, "is not a block device"),
 }
+
+
+_VOLUME_KINDS = frozenset(("cephfs", "csi", "fc", "flexVolume", "iscsi", "nfs", "rbd"))
 
 
 class MountProblem(Exception):
@@ -77,6 +80,8 @@ class Volumes:
     clock: Clock
     directory: Path
     lookup: Lookup
+    _claimed: dict[str, str] = field(default_factory=dict)
+    """By volume, the directory that a claim stands for."""
     _tokens: dict[tuple[str, str, int], _Token] = field(default_factory=dict)
     _seen: dict[str, Any] = field(default_factory=dict)
 
@@ -121,6 +126,10 @@ class Volumes:
         if kind == "hostPath":
             _check_host_path(source)
             return
+        if kind in ("persistentVolumeClaim", "ephemeral"):
+            if name not in self._claimed:
+                self._claimed[name] = await self._claim(pod, name, source, own=kind == "ephemeral")
+            return
         mode = int(source.get("defaultMode", 0o644))
         payload: Payload = {}
         if kind == "projected":
@@ -134,6 +143,35 @@ class Volumes:
         if self._seen.get(name) != payload:
             write_payload(path, payload)
             self._seen[name] = payload
+
+    async def _claim(self, pod: Obj, volume: str, source: Mapping[str, Any], *, own: bool) -> str:
+        """The directory behind a claim; ``own``: it was made for this pod."""
+        metadata = pod["metadata"]
+        namespace, name = metadata.get("namespace", ""), source.get("claimName", "")
+        if own:
+            name = f"{metadata['name']}-{volume}"
+        claim = await self.client.get("persistentvolumeclaims", name, namespace)
+        if own and (meta.controller_of(claim) or {}).get("uid") != metadata["uid"]:
+            raise ConfigProblem(
+                f"PVC {namespace}/{name} was not created for pod {namespace}/{metadata['name']} (pod is not owner)"
+            )
+        bound = claim["spec"].get("volumeName", "")
+        if (claim.get("status") or {}).get("phase") != "Bound" or not bound:
+            raise ConfigProblem(f"PVC {namespace}/{name} is not bound")
+        found = await self.client.get("persistentvolumes", bound)
+        spec = found["spec"]
+        if (spec.get("claimRef") or {}).get("uid") != meta.uid(claim):
+            raise ConfigProblem(f"PersistentVolume {bound} is not bound to PVC {namespace}/{name}")
+        if spec.get("volumeMode") == "Block":
+            raise ConfigProblem("block volumes are not supported by this node")
+        if host := spec.get("hostPath"):
+            _check_host_path(host)
+            return str(host["path"])
+        if local := spec.get("local"):
+            _check_host_path({"path": local["path"], "type": "Directory"})
+            return str(local["path"])
+        kinds = ", ".join(sorted(spec.keys() & _VOLUME_KINDS)) or "of this kind"
+        raise ConfigProblem(f'volume "{bound}" ({kinds}) is not supported by this node')
 
     async def _payload(
         self,
@@ -214,7 +252,8 @@ class Volumes:
                     f'volume "{mount["name"]}" of container "{container["name"]}" is not defined'
                 )
             host = volume.get("hostPath")
-            source = host["path"] if host else str(self.path(mount["name"]))
+            source = host["path"] if host else str(self._claimed.get(mount["name"], self.path(mount["name"])))
+            claim = volume.get("persistentVolumeClaim") or {}
             below = mount.get("subPath") or expand(mount.get("subPathExpr") or "", env)
             if below:
                 if os.path.isabs(below) or ".." in below.split("/"):
@@ -222,7 +261,7 @@ class Volumes:
                 source = os.path.join(source, below)
                 if not os.path.lexists(source):
                     os.makedirs(source, mode=0o750)
-            result.append((source, mount["mountPath"], bool(mount.get("readOnly"))))
+            result.append((source, mount["mountPath"], bool(mount.get("readOnly") or claim.get("readOnly"))))
         return tuple(result)
 
 

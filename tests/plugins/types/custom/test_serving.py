@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,3 +142,29 @@ def test_what_the_definition_says_is_discovered(cluster: Cluster) -> None:
     assert type is not None
     assert (type.short_names, type.categories, type.singular) == (("wg",), ("all",), "widget")
     assert set(type.subresources) == {"status", "scale"}
+
+
+def test_dependents_of_a_custom_object_go_with_it(cluster: Cluster) -> None:
+    serve(cluster, definition())
+    owner = cluster.create(widget(spec={}))
+    cluster.clock.advance(2)
+    reference = {
+        "apiVersion": "example.com/v1",
+        "kind": "Widget",
+        "name": "one",
+        "uid": owner["metadata"]["uid"],
+    }
+    metadata = {"name": "child", "ownerReferences": [reference]}
+    cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+    cluster.delete(WIDGETS, "one")
+    cluster.settle()
+    assert cluster.find("configmaps", "child") is None
+
+
+def test_after_a_restart_custom_objects_are_served_at_once(tmp_path: Path) -> None:
+    configuration = {"cluster": {"dataDir": str(tmp_path)}, "plugins": {"store": "sqlite"}}
+    with Cluster(configuration) as first:
+        serve(first, definition())
+        first.create(widget(spec={"a": 1}))
+    with Cluster(configuration) as second:
+        assert second.get(WIDGETS, "one")["spec"] == {"a": 1}
