@@ -6,9 +6,9 @@ import base64
 from typing import TYPE_CHECKING
 
 from kubernel.objects import names
+from kubernel.objects.go_json import object_problem
 from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.strategies.base import Builtin, field
-from kubernel_plugins.api.builtin.validation.go_json import object_problem
 
 if TYPE_CHECKING:
     from kubernel.errors import Cause

@@ -5,6 +5,7 @@ core/v1 is what is kept; events.k8s.io/v1 renames fields (KEP-383).
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from kubernel_plugins.api.builtin.strategies.base import Builtin
@@ -43,6 +44,8 @@ def to_core(event: Obj) -> Obj:
 
 
 class EventStrategy(Builtin):
+    zero = MappingProxyType({"source": {}, "reportingComponent": "", "reportingInstance": ""})
+
     def __init__(self) -> None:
         super().__init__(create_on_update=True, thorough=True)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
-from kubernel_plugins.api.builtin import causes
-from kubernel_plugins.api.builtin.strategies.base import Builtin, immutable
+from kubernel_plugins.api.builtin.strategies.base import Builtin
+from kubernel_plugins.api.builtin.validation import storage
 from kubernel_plugins.api.builtin.validation.claims import (
     claim_spec,
     claim_status,
@@ -24,9 +24,13 @@ if TYPE_CHECKING:
     from kubernel_plugins.api.builtin.context import Context
 
 __all__ = [
+    "CSIDriverStrategy",
+    "CSINodeStrategy",
+    "CSIStorageCapacityStrategy",
     "PersistentVolumeClaimStrategy",
     "PersistentVolumeStrategy",
     "StorageClassStrategy",
+    "VolumeAttachmentStrategy",
     "VolumeAttributesClassStrategy",
 ]
 
@@ -111,29 +115,72 @@ class PersistentVolumeClaimStrategy(_Bindable):
 
 class StorageClassStrategy(Builtin):
     def __init__(self) -> None:
-        super().__init__(create_on_update=False)
+        super().__init__(thorough=True)
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
-        return [] if obj.get("provisioner") else [causes.required("provisioner")]
+        return storage.storage_class(obj)
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
-        found = self.validate_create(request, obj)
-        for key, absent in (("parameters", {}), ("provisioner", ""), ("reclaimPolicy", "Delete")):
-            if (obj.get(key) or absent) != (old.get(key) or absent):
-                found.append(causes.forbidden(key, f"updates to {key} are forbidden."))
-        return found + immutable(obj, old, "volumeBindingMode")
+        return storage.storage_class_update(obj, old)
 
 
 class VolumeAttributesClassStrategy(Builtin):
+    def __init__(self) -> None:
+        super().__init__(thorough=True)
+
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
-        found = [] if obj.get("driverName") else [causes.required("driverName")]
-        if not obj.get("parameters"):
-            found.append(causes.required("parameters", "must contain at least one key/value pair"))
-        return found
+        return storage.attributes_class(obj)
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
-        return self.validate_create(request, obj) + [
-            causes.forbidden(key, f"updates to {key} are forbidden.")
-            for key in ("driverName", "parameters")
-            if obj.get(key) != old.get(key)
-        ]
+        return storage.attributes_class_update(obj, old)
+
+
+class CSIDriverStrategy(Builtin):
+    def __init__(self) -> None:
+        super().__init__(generation=True, thorough=True)
+
+    def default(self, obj: Obj) -> None:
+        if isinstance(obj.get("spec"), dict):
+            obj["spec"].setdefault("preventPodSchedulingIfMissing", False)
+
+    def prepare_for_create(self, request: Request, obj: Obj) -> None:
+        """Its generation is counted from the first change on."""
+
+    def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
+        return storage.csi_driver(obj)
+
+    def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
+        return storage.csi_driver_update(obj, old)
+
+
+class CSINodeStrategy(Builtin):
+    def __init__(self) -> None:
+        super().__init__(thorough=True)
+
+    def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
+        return storage.csi_node(obj)
+
+    def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
+        return storage.csi_node_update(obj, old)
+
+
+class VolumeAttachmentStrategy(Builtin):
+    def __init__(self) -> None:
+        super().__init__(thorough=True)
+
+    def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
+        return storage.attachment(obj)
+
+    def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
+        return storage.attachment_update(obj, old)
+
+
+class CSIStorageCapacityStrategy(Builtin):
+    def __init__(self) -> None:
+        super().__init__(thorough=True)
+
+    def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
+        return storage.capacity(obj)
+
+    def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
+        return storage.capacity_update(obj, old)

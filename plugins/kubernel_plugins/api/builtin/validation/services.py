@@ -400,7 +400,7 @@ def _endpoint(address: Obj, path: str, found: Found) -> None:
         named(address["hostname"], f"{path}.hostname", names.check_dns1123_label, found)
     if address.get("nodeName") is not None:
         named(address["nodeName"], f"{path}.nodeName", names.check_dns1123_subdomain, found)
-    endpoint_address(text, f"{path}.ip", found)
+    endpoint_address(text, f"{path}.ip", found, loopback=True)
 
 
 def _endpoint_port(one: Obj, path: str, needs_name: bool, found: Found) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
-__all__ = ["object_problem"]
+__all__ = ["kind_of", "object_problem", "printed", "syntax_problem"]
 
 _END = "unexpected end of JSON input"
-_KINDS = {list: "array", str: "string", bool: "bool", int: "number", float: "number"}
+_KINDS = {dict: "object", list: "array", str: "string", bool: "bool", int: "number", float: "number"}
 _WHERE = (
     ("Expecting value", "looking for beginning of value"),
     ("Expecting property name", "looking for beginning of object key string"),
@@ -33,6 +34,33 @@ def object_problem(text: str) -> str:
     if value is None or isinstance(value, dict):
         return ""
     return f"json: cannot unmarshal {_KINDS[type(value)]} into Go value of type map[string]interface {{}}"
+
+
+def kind_of(value: Any) -> str:
+    """What Go calls such a JSON value."""
+    return "null" if value is None else _KINDS[type(value)]
+
+
+def printed(value: Any) -> str:
+    """A JSON value as Go's ``%v`` prints it."""
+    if isinstance(value, dict):
+        return f"map[{' '.join(f'{key}:{printed(value[key])}' for key in sorted(value))}]"
+    if isinstance(value, list | tuple):
+        return f"[{' '.join(map(printed, value))}]"
+    if value is None:
+        return "<nil>"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def syntax_problem(text: str) -> str:
+    """Empty where the text is JSON."""
+    try:
+        json.loads(text, parse_constant=_refuse)
+    except json.JSONDecodeError as error:
+        return _syntax(text, error)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _refuse(name: str) -> None:
