@@ -18,11 +18,12 @@ from kubernel.objects import meta, times
 if TYPE_CHECKING:
     from kubernel.store.records import Obj
 
-__all__ = ["NAMESPACE", "TYPE", "expires", "signature", "signing_token"]
+__all__ = ["NAMESPACE", "TYPE", "authenticated_groups", "expires", "signature", "signing_token"]
 
 NAMESPACE = "kube-system"
 TYPE = "bootstrap.kubernetes.io/token"
 _NAME = re.compile(r"bootstrap-token-([a-z0-9]{6})", re.ASCII)
+_EXTRA_GROUP = re.compile(r"system:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]", re.ASCII)
 _SECRET = re.compile(r"[a-z0-9]{16}", re.ASCII)
 
 
@@ -46,6 +47,24 @@ def expires(secret: Obj) -> float | None:
 
 def signing_token(secret: Obj, now: float) -> tuple[str, str] | None:
     """(id, secret) of a token that may sign."""
+    return _usable(secret, now, "signing")
+
+
+def authenticated_groups(secret: Obj, now: float, shown: str) -> tuple[str, ...] | None:
+    """The groups of who shows this secret part of the token; None when it is not good for that."""
+    found = _usable(secret, now, "authentication")
+    if found is None or meta.is_deleting(secret):
+        return None
+    # The comparison's duration says nothing about the secret.
+    if not hmac.compare_digest(found[1].encode(), shown.encode()):
+        return None
+    extra = [group for group in _value(secret, "auth-extra-groups").split(",") if group]
+    if any(_EXTRA_GROUP.fullmatch(group) is None for group in extra):
+        return None
+    return ("system:bootstrappers", *sorted(extra))
+
+
+def _usable(secret: Obj, now: float, usage: str) -> tuple[str, str] | None:
     named = _NAME.fullmatch(meta.name(secret))
     if secret.get("type") != TYPE or named is None or _value(secret, "token-id") != named[1]:
         return None
@@ -54,7 +73,7 @@ def signing_token(secret: Obj, now: float) -> tuple[str, str] | None:
     end = expires(secret)
     if end is not None and end <= now:
         return None
-    if _value(secret, "usage-bootstrap-signing") != "true":
+    if _value(secret, f"usage-bootstrap-{usage}") != "true":
         return None
     return named[1], _value(secret, "token-secret")
 

@@ -29,6 +29,9 @@ from kubernel.store import (
     StaleRevision,
     Write,
 )
+from kubernel_plugins.store.encryption import EncryptedBackend, Encryption
+from kubernel_plugins.store.encryption.ciphers import AesGcm
+from kubernel_plugins.store.encryption.configuration import Providers
 from kubernel_plugins.store.memory import MemoryBackend
 from kubernel_plugins.store.sqlite import SqliteBackend
 
@@ -46,13 +49,17 @@ def pod(name: str, **fields: Any) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, **fields}
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "encrypted"])
 def factory(request: pytest.FixtureRequest, tmp_path: Path) -> Factory:
     """Gives the same storage each time: what a restart sees."""
     if request.param == "memory":
         backend = MemoryBackend(retention=0)
         return lambda: backend
-    return lambda: SqliteBackend(tmp_path / "store" / "kubernel.db", retention=0)
+    path = tmp_path / "store" / "kubernel.db"
+    if request.param == "encrypted":
+        everything = Encryption([(("*.*",), Providers((AesGcm("k", bytes(32)),)))])
+        return lambda: EncryptedBackend(SqliteBackend(path, retention=0), lambda: everything)
+    return lambda: SqliteBackend(path, retention=0)
 
 
 @contextlib.asynccontextmanager

@@ -29,7 +29,7 @@ from .environment import MATCH_BUDGET, PER_CALL_LIMIT, RUNTIME_BUDGET, Environme
 from .errors import CelError, CompileError, CostExceeded, EvaluationError, Issue
 from .estimate import ESTIMATE_LIMIT, TOTAL_ESTIMATE_LIMIT, estimate, largest_size
 from .library.authorizer import Answer, Authorizer, Question, ResourceCheck
-from .schema import Schema, escape, is_identifier, type_from_schema, unescape
+from .schema import Schema, escape, is_identifier, smallest, type_from_schema, unescape
 from .types import (
     BOOL,
     BYTES,
@@ -56,5 +56,5 @@ __all__ = [
     "Authorizer", "CelError", "CompileError", "CostExceeded", "Duration", "Environment", "EvaluationError",
     "Issue", "Message", "Opaque", "Optional", "Program", "Question", "ResourceCheck", "Schema", "Timestamp",
     "Type", "UInt", "escape", "estimate", "is_identifier", "largest_size", "list_of", "map_of", "object_type",
-    "opaque", "optional_of", "runtime_type", "to_text", "type_from_schema", "unescape",
+    "opaque", "optional_of", "runtime_type", "smallest", "to_text", "type_from_schema", "unescape",
 ]  # fmt: skip

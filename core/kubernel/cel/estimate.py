@@ -52,18 +52,16 @@ _TRAVERSALS = frozenset(
         "isURL",
         "jsonpatch.escapeKey",
         "format",
-        "isSorted",
-        "sum",
-        "min",
-        "max",
-        "indexOf",
-        "lastIndexOf",
         "bytes",
     ]
 )
-_TWICE = frozenset(("replace", "split", "join", "ip.isCanonical"))
+_TWICE = frozenset(("replace", "split", "ip.isCanonical"))
 _REGEX = frozenset(("matches", "find", "findAll"))
 _PRODUCTS = frozenset(("sets.contains", "sets.equivalent", "sets.intersects"))
+_COMPARING = frozenset(("isSorted", "sum", "max", "min", "indexOf", "lastIndexOf", "includes"))
+"""Look at every element of a list, with a comparison for each."""
+_CONVERTED = frozenset(("string", "bytes"))
+"""Whose results may be of any size."""
 _COMPARISONS = frozenset(("_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_"))
 _KEEPS_SIZE = frozenset(("lowerAscii", "upperAscii", "substring", "trim", "split", "string", "bytes", "dyn"))
 _CHECK_COST = 350_000
@@ -120,7 +118,14 @@ def _cost(node: Node, sizes: Sizes) -> int:
     raise TypeError(type(node).__name__)
 
 
-_EACH = {"all": 3, "exists": 4, "exists_one": 2, "transformMap": 2, "transformMapEntry": 2}
+_EACH = {
+    "all": 3,
+    "exists": 4,
+    "exists_one": 2,
+    "transformMap": 2,
+    "transformMapEntry": 2,
+    "filter": LIST_COST + 3,
+}
 """What a macro's fold costs for each element, beside its condition; others make a list of one and add it."""
 
 
@@ -155,6 +160,19 @@ def _own_cost(name: str, count: int, size: Callable[[int], int], node: Call) -> 
         return max(1, _tenth(min(size(0), size(1))))
     if name in _TRAVERSALS:
         return _tenth(size(0)) if count else 1
+    if name in _COMPARING and count:
+        target = (node.args[0] if node.target is None else node.target).type
+        if target.kind != "list":
+            return _tenth(size(0))
+        of = target.parameters[0]
+        each = 1 + (_tenth(largest_size(of)) if of.kind in ("string", "bytes") else 0)
+        return min(size(0) * each, UINT_MAX)
+    if name == "join":
+        joined = (node.args[0] if node.target is None else node.target).type
+        length = size(0)
+        element = largest_size(joined.parameters[0]) if joined.kind == "list" else 0
+        separators = size(1) * max(length - 1, 0) if count > 1 else 0
+        return _tenth(min(length * element + separators, UINT_MAX))
     if name in _TWICE:
         return _tenth(2 * size(0))
     if name in _REGEX:
@@ -191,6 +209,8 @@ def _size(node: Node, sizes: Sizes) -> int:
             return _size(nodes[0], sizes) + _size(nodes[1], sizes)
         if node.function == "_?_:_":
             return max(_size(nodes[1], sizes), _size(nodes[2], sizes))
+        if node.function in _CONVERTED and nodes and nodes[0].type.kind != "dyn":
+            return UINT_MAX
         if node.function in _KEEPS_SIZE and nodes:
             return _size(nodes[0], sizes)
     return largest_size(node.type)

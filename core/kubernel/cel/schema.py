@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from .lexer import CONSTANTS, RESERVED
 from .types import BOOL, BYTES, DOUBLE, DURATION, DYN, INT, STRING, TIMESTAMP, Type, list_of, map_of
 
-__all__ = ["Schema", "escape", "is_identifier", "type_from_schema", "unescape"]
+__all__ = ["Schema", "escape", "is_identifier", "smallest", "type_from_schema", "unescape"]
 
 
 class Schema(Protocol):
@@ -27,9 +27,14 @@ class Schema(Protocol):
     list_type: str
     map_keys: tuple[str, ...]
     embedded: bool
+    required: Any
+    default: Any
     extra: Any
 
 
+_REQUEST = 3 * 1024 * 1024
+_SMALLEST = {"boolean": 4, "integer": 1, "number": 1, "array": 2}
+_SMALLEST_TEXTS = {"byte": 2, "duration": 4, "date": 12, "date-time": 22}
 _WORD = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 _RESERVED = RESERVED | CONSTANTS | {"in"}
 _ESCAPES = {"__": "__underscores__", ".": "__dot__", "-": "__dash__", "/": "__slash__"}
@@ -88,7 +93,10 @@ def type_from_schema(schema: Schema, name: str = "selfType", *, resource: bool =
         element = type_from_schema(schema.items, f"{name}.@idx") if schema.items is not None else None
         if element is None:
             return None
-        type_ = _limited(list_of(element), (schema.extra or {}).get("maxItems"))
+        most = (schema.extra or {}).get("maxItems")
+        if most is None:
+            most = (_REQUEST - 2) // (smallest(schema.items) + 1)
+        type_ = _limited(list_of(element), most)
         if schema.list_type in ("set", "map"):
             type_ = _limited(type_, type_.limit, fresh=True)
             type_.list_type = schema.list_type
@@ -98,12 +106,27 @@ def type_from_schema(schema: Schema, name: str = "selfType", *, resource: bool =
         return None
     if schema.additional is not None and not schema.properties:
         value = type_from_schema(schema.additional, f"{name}.@elem")
-        return (
-            None
-            if value is None
-            else _limited(map_of(STRING, value), (schema.extra or {}).get("maxProperties"))
-        )
+        if value is None:
+            return None
+        most = (schema.extra or {}).get("maxProperties")
+        if most is None:
+            most = (_REQUEST - 2) // (smallest(schema.additional) + 6)
+        return _limited(map_of(STRING, value), most)
     return Type("object", name, fields=lambda: _fields(schema, name, resource or schema.embedded))
+
+
+def smallest(schema: Schema) -> int:
+    """The fewest bytes that a value can have in JSON: what says how many there may be in a request."""
+    if schema.type == "string":
+        return _SMALLEST_TEXTS.get(schema.format, 2)
+    if schema.type != "object":
+        return _SMALLEST.get(schema.type, 1)
+    size = 2
+    if schema.additional is None:
+        for name, field in (schema.properties or {}).items():
+            if name in schema.required and field.default is type(field).UNSET:
+                size += len(name) + 4 + smallest(field)
+    return size
 
 
 def _listed(schema: Schema) -> int | None:

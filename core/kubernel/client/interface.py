@@ -124,8 +124,8 @@ class Client(Protocol):
         ...
 
     async def discover(self) -> builtins.list[dict[str, Any]]:
-        """All served resources: dicts with group, version, kind, resource, singular, short_names, namespaced,
-        verbs."""
+        """All served resources, each in its preferred version first: dicts with group, version, kind, resource,
+        singular, short_names, namespaced, verbs."""
         ...
 
     async def close(self) -> None: ...

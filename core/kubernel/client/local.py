@@ -167,8 +167,11 @@ class LocalClient:
                 "namespaced": type.namespaced,
                 "verbs": sorted(type.verbs),
             }
-            for type in self._registry.types()
+            for type in sorted(self._registry.types(), key=self._is_secondary)
         ]
+
+    def _is_secondary(self, type: ResourceType) -> bool:
+        return self._registry.preferred(type.group, type.plural) is not type
 
     # --- writing
 

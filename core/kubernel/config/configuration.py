@@ -44,12 +44,16 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "priority",
         "default_tolerations",
         "storage",
+        "runtime_class",
+        "certificates",
+        "default_ingress_class",
         "mutating_policy",
         "mutating_webhook",
         "validating_policy",
         "validating_webhook",
         "resourcequota",
     ),
+    "audit": ("log",),
     "api": ("http", "metrics"),
     "controller": (
         "bootstrap",
@@ -86,6 +90,12 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "csrcleaner",
         "bootstrapsigner",
         "tokencleaner",
+        "servicecidrs",
+        "serviceips",
+        "loadbalancer",
+        "nodettl",
+        "leasegc",
+        "storageversionmigrator",
         "disruption",
         "resourcequota",
         "validating_policy_status",
@@ -115,7 +125,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "runtime": ("process",),
     "node": ("kubelet",),
     "proxy": ("userspace",),
-    "cli": ("cluster", "history", "schedule"),
+    "cli": ("cluster", "history", "schedule", "why"),
 }
 """What runs when the configuration does not name a role: parts of kubernel's own distribution. The
 order is the one in which plugins start and hooks are called."""

@@ -44,6 +44,7 @@ ROLES: Mapping[str, str] = {
     "types": "plugins",  # register resource types
     "auth": "plugins",  # authenticate, authorize, issue
     "admission": "plugins",
+    "audit": "plugins",  # keep audit events
     "api": "plugins",  # serve the registry to the outside
     "controller": "plugins",
     "scheduler_policy": "plugins",

@@ -3,7 +3,7 @@ returned, what an exception does."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kubernel.plugin.markers import hookspec
@@ -59,6 +59,12 @@ class HookSpecs:
         Called before it for requests from outside, when no plugin before has decided; those who cannot wait
         (expressions, components of this process) call ``kubernel_authorize`` alone. An exception counts as
         having found nothing."""
+
+    @hookspec
+    def kubernel_audit(self, event: Mapping[str, Any]) -> Awaitable[None] | None:
+        """Keep an audit event (audit.k8s.io/v1 Event, plain data that nobody changes any more). Called for each stage
+        of each request that the audit policy does not leave out, on the path of the request: an awaitable holds
+        it up until there is room. An exception is reported and loses the event for that plugin."""
 
     @hookspec(firstresult=True)
     def kubernel_certificate_authority(self) -> CertificateAuthority | None:

@@ -9,7 +9,7 @@ Hook wrappers are refused: the docstring of a hook says who is asked, and in whi
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import pluggy
@@ -164,6 +164,20 @@ class Hooks:
             if decision is not None and (decision.allowed or decision.final):
                 return decision
         return self.authorize(attributes)
+
+    @property
+    def audits(self) -> bool:
+        """Whether any plugin keeps audit events."""
+        return bool(self._methods.get("kubernel_audit"))
+
+    async def audit(self, event: Mapping[str, Any]) -> None:
+        for label, method in self._methods.get("kubernel_audit", ()):
+            try:
+                waiting = method(event)
+                if waiting is not None:
+                    await waiting
+            except Exception as error:
+                self._failed(label, error)
 
     @property
     def authorizes(self) -> bool:

@@ -50,9 +50,9 @@ def any_default_below(node: Node) -> bool:
     while waiting:
         one = waiting.pop()
         children = list((one.properties or {}).values())
+        children += [child for child in (one.additional, one.items) if child is not None]
         if any(child.default is not Node.UNSET for child in children):
             return True
-        children += [child for child in (one.additional, one.items) if child is not None]
         for child in children:
             child = child.shared or child
             if child.type in ("object", "array") and id(child) not in seen:
@@ -63,6 +63,7 @@ def any_default_below(node: Node) -> bool:
 
 def _object(node: Node) -> _Step:
     properties, additional = node.properties or {}, node.additional
+    replaced = additional is not None and _takes_null(additional)
     plain: list[tuple[str, Any]] = []
     fresh: list[tuple[str, Any]] = []
     for name, field in properties.items():
@@ -88,22 +89,38 @@ def _object(node: Node) -> _Step:
             if item is not None:
                 child(item)
         rest = _step(additional) if additional is not None else None
-        if rest is not None:
+        if rest is not None or replaced:
             for name, item in value.items():
-                if name not in properties:
+                if name in properties:
+                    continue
+                if item is None and additional is not None and replaced:
+                    value[name] = _copy(additional.default)
+                elif rest is not None:
                     rest(item)
 
     return step
 
 
+def _takes_null(node: Node) -> bool:
+    """Whether a null in a list or map of such values gives way to their default."""
+    return not node.native and not node.nullable and node.default is not Node.UNSET
+
+
 def _list(items: Node) -> _Step:
     child: _Step | None = None
+    replaced = _takes_null(items)
 
     def step(value: Any) -> None:
         nonlocal child
         if child is None:
             child = _step(items)
-        if child is not None and type(value) is list:
+        if type(value) is not list:
+            return
+        if replaced:
+            for index, item in enumerate(value):
+                if item is None:
+                    value[index] = _copy(items.default)
+        if child is not None:
             for item in value:
                 child(item)
 

@@ -66,6 +66,8 @@ def compile_schema(schema: Mapping[str, Any], metadata: Node | None = None) -> N
     if isinstance(items, Mapping):
         node.items = compile_schema(items, metadata)
     extra = {key: schema[key] for key in (*KEYWORDS, *LOGIC) if schema.get(key) is not None}
+    if additional is False:
+        extra["additionalProperties"] = False
     node.extra = extra or None
     if node.embedded:
         _frame(node, metadata)

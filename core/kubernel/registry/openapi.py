@@ -85,11 +85,9 @@ class OpenAPI:
         """``/openapi/v2`` as the bare protobuf message that kubectl prefers."""
         self._refresh()
         if "v2 protobuf" not in self._documents:
-            from kubernel.registry.gnostic import to_gnostic
+            from kubernel.registry.gnostic import protobuf_document
 
-            document = self.v2()
-            body = to_gnostic(orjson.loads(document.body))
-            self._documents["v2 protobuf"] = Document(body, hashlib.sha256(body).hexdigest().upper())
+            self._documents["v2 protobuf"] = protobuf_document(self.v2())
         return self._documents["v2 protobuf"]
 
     def paths(self) -> list[str]:

@@ -244,6 +244,8 @@ class Definitions:
             schema["items"] = self._field(node.items, "")
         if node.additional is not None:
             schema["additionalProperties"] = _anything(node.additional) or self._field(node.additional, "")
+        elif (node.extra or {}).get("additionalProperties") is False:
+            schema["additionalProperties"] = False
         required = list(node.required)
         if self.openapi == 2 and not node.native:
             # What Swagger knows no type for it cannot demand either.

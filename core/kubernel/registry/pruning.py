@@ -346,7 +346,8 @@ def _kept(value: Any, path: Path, unknown: list[str]) -> Any:
 def _structural_object(node: Node) -> Step:
     properties = node.properties or {}
     additional = node.additional
-    keep_all = node.preserve_unknown
+    # What a schema forbids is told by validation, which must see it.
+    keep_all = node.preserve_unknown or (node.extra or {}).get("additionalProperties") is False
     steps: dict[int, Step] = {}
     embedded = _EMBEDDED if node.embedded else ()
 
@@ -358,7 +359,7 @@ def _structural_object(node: Node) -> Step:
             field = properties.get(key, additional)
             if field is not None:
                 # A null that may not be is as good as absent; a default may take its place.
-                if item is None and not field.nullable:
+                if item is None and not field.nullable and (key in properties or field.default is Node.UNSET):
                     changes.append((key, _ABSENT))
                     continue
                 child = steps.get(id(field)) or steps.setdefault(id(field), _step(field))

@@ -9,7 +9,10 @@ if TYPE_CHECKING:
     from kubernel.registry.types import ResourceType
     from kubernel.store.records import Obj
 
-__all__ = ["ANONYMOUS", "DeleteOptions", "Request", "UserInfo", "WriteOptions"]
+__all__ = ["ANONYMOUS", "AUDIT_NOTES", "DeleteOptions", "Request", "UserInfo", "WriteOptions"]
+
+AUDIT_NOTES = "audit-annotations"
+"""The key in ``Request.notes`` of the annotations for the audit log: a dict of texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class WriteOptions:
     field_manager: str = "unknown"
     field_validation: Literal["Ignore", "Warn", "Strict"] = "Warn"
     force: bool = False
+    notes: dict[str, Any] | None = field(default=None, compare=False)
+    """Becomes ``Request.notes``: for who wants to read them afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ class DeleteOptions:
     uid: str | None = None
     resource_version: str | None = None
     dry_run: bool = False
+    notes: dict[str, Any] | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True)
@@ -83,6 +89,11 @@ class Request:
     asked a second time, once."""
     reinvoking: bool = False
     """This is the second time."""
+
+    def __post_init__(self) -> None:
+        options = self.delete_options or self.options
+        if options.notes is not None:
+            self.notes = options.notes
 
     @property
     def operation(self) -> Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]:

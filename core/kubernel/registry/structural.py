@@ -7,18 +7,19 @@ Texts: kube-openapi/pkg/validation/errors as apiextensions turns them into field
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
 
 from kubernel.errors import Cause
 from kubernel.registry import causes as told
-from kubernel.registry.formats import CHECKS
+from kubernel.registry.formats import find_check
 from kubernel.registry.jsonschema import compile_schema
 from kubernel.registry.schema import Node
+from kubernel.registry.schematypes import effective_format, type_step
 
-__all__ = ["UNKNOWN", "Step", "mark", "structural_step"]
+__all__ = ["UNKNOWN", "Step", "mark", "sorted_keys", "structural_step"]
 
 Step = Callable[..., None]
 """``step(value, path, causes)``; the path is a chain (path of the parent, last part) or None. Steps of structural
@@ -38,11 +39,20 @@ def mark(value: Any) -> bytes:
         return repr(value).encode()
 
 
+def sorted_keys(value: Any) -> Any:
+    """The value as Go prints what has no struct: with the keys of maps in order."""
+    if not isinstance(value, dict | list):
+        return value
+    return orjson.loads(orjson.dumps(value, option=orjson.OPT_SORT_KEYS))
+
+
 def structural_step(node: Node, compile: Compile) -> Step:
     """The walker for values of a structural node; ``compile`` gives those of the nodes below it."""
-    type_ = node.type
+    typed = type_step(node)
     enum = node.enum
     enum_marks = {mark(one) for one in enum}
+    # Go's list of what is supported is one of strings.
+    shown_enum = tuple(one if isinstance(one, str) else told.show(one) for one in enum)
     rules = _rules(node)
     logic = _logic(node, compile)
     properties, additional, items = node.properties or {}, node.additional, node.items
@@ -59,19 +69,19 @@ def structural_step(node: Node, compile: Compile) -> Step:
         return steps[key]
 
     def step(value: Any, path: Any, causes: list[Cause], old: Any = UNKNOWN) -> None:
-        if (value is None and node.nullable) or (old is not UNKNOWN and old == value):
+        if old is not UNKNOWN and old == value:
             return
-        if not _is(type_, value):
-            field, got = told.render(path), _json_schema_type(value)
-            wanted = "integer,string" if type_ == "int-or-string" else _PUBLIC.get(type_, type_)
-            causes.append(
-                told.type_invalid(field or "<nil>", got, f'{field} in body must be of type {wanted}: "{got}"')
-            )
+        if typed is not None:
+            typed(value, path, causes)
+        if value is None:
+            if enum:
+                # Upstream compares Go's types, and null has none.
+                causes.append(told.not_supported(told.render(path), None, shown_enum))
             return
         for check in logic:
             check(value, path, causes)
-        if enum and mark(value) not in enum_marks:
-            causes.append(told.not_supported(told.render(path), value, enum))
+        if enum and mark(value) not in enum_marks and not _converts(value, enum):
+            causes.append(told.not_supported(told.render(path), sorted_keys(value), shown_enum))
         for rule in rules:
             rule(value, path, causes)
         if isinstance(value, dict):
@@ -96,6 +106,11 @@ def structural_step(node: Node, compile: Compile) -> Step:
 
 
 _NOTHING: dict[Any, Any] = {}
+
+
+def _converts(value: Any, enum: tuple[Any, ...]) -> bool:
+    """Upstream compares after a conversion to the other's Go type, which cuts off fractions."""
+    return isinstance(value, float) and any(type(one) is int and int(value) == one for one in enum)
 
 
 def _unratcheted(step: Step) -> Step:
@@ -131,8 +146,8 @@ def _logic(node: Node, compile: Compile) -> list[Step]:
         causes.append(told.invalid("<nil>", "", f'"{told.render(path)}" {text}'))
 
     every = alternatives("allOf")
-    # Of an int-or-string, anyOf only repeats what the type says already.
-    some = [] if node.type == "int-or-string" and _repeats(extra.get("anyOf")) else alternatives("anyOf")
+    repeats = node.type == "int-or-string" and _repeats(extra.get("anyOf"))
+    some = alternatives("anyOf")
     one = alternatives("oneOf")
     never = compile(compile_schema(extra["not"])) or _nothing if "not" in extra else None
 
@@ -148,10 +163,12 @@ def _logic(node: Node, compile: Compile) -> list[Step]:
             )
 
     def any_of(value: Any, path: Any, causes: list[Cause]) -> None:
+        if repeats and isinstance(value, int | str) and not isinstance(value, bool):
+            return
         results = failures(some, value, path)
         if all(results):
             say(path, causes, "must validate at least one schema (anyOf)")
-            causes += _fewest(results)
+            causes += results[0]
 
     def one_of(value: Any, path: Any, causes: list[Cause]) -> None:
         results = failures(one, value, path)
@@ -160,7 +177,7 @@ def _logic(node: Node, compile: Compile) -> list[Step]:
             why = f"Found {valid} valid alternatives" if valid else "Found none valid"
             say(path, causes, f"must validate one and only one schema (oneOf). {why}")
             if not valid:
-                causes += _fewest(results)
+                causes += results[0]
 
     def none_of(value: Any, path: Any, causes: list[Cause]) -> None:
         result: list[Cause] = []
@@ -176,11 +193,6 @@ def _logic(node: Node, compile: Compile) -> list[Step]:
     return found
 
 
-def _fewest(results: list[list[Cause]]) -> list[Cause]:
-    """Of the alternatives, the one that is nearest to what there is."""
-    return min(results, key=lambda result: len(result))
-
-
 def _repeats(alternatives: Any) -> bool:
     return bool(alternatives == [{"type": "integer"}, {"type": "string"}])
 
@@ -189,56 +201,24 @@ def _nothing(value: Any, path: Any, causes: list[Cause]) -> None:
     """A schema that says nothing."""
 
 
-_PUBLIC = {"quantity": "string", "time": "string", "microtime": "string"}
-
-
-def _is(type_: str, value: Any) -> bool:
-    if type_ == "any":
-        return True
-    if type_ == "object":
-        return isinstance(value, dict)
-    if type_ == "array":
-        return isinstance(value, list)
-    if type_ == "boolean":
-        return isinstance(value, bool)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    whole = number and (isinstance(value, int) or value.is_integer())
-    if type_ == "integer":
-        return whole
-    if type_ == "number":
-        return number
-    if type_ == "int-or-string":
-        return whole or isinstance(value, str)
-    return isinstance(value, str)
-
-
-def _json_schema_type(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, int):
-        return "integer"
-    if isinstance(value, float):
-        return "number"
-    if isinstance(value, str):
-        return "string"
-    return "array" if isinstance(value, list) else "object"
-
-
 def _rules(node: Node) -> list[Step]:
     extra = node.extra or {}
     rules: list[Step] = []
+    texts = [
+        make(extra[keyword], extra) for keyword, make in _OF_TEXTS.items() if extra.get(keyword) is not None
+    ]
+    if texts:
+        rules.append(texts[0] if len(texts) == 1 else _first(texts))
     for keyword, make in _MAKERS.items():
         limit = extra.get(keyword)
         if limit is not None and limit is not False:
             rules.append(make(limit, extra))
-    check = CHECKS.get(node.format)
-    if check is not None and node.type == "string":
-        rules.append(_format(node.format, check))
-    bits = {"int32": 32, "int64": 64}.get(node.format)
-    if bits is not None and node.type == "integer":
-        rules.append(_range(bits, node.format))
+    if extra.get("additionalProperties") is False:
+        rules.append(_nothing_else(frozenset(node.properties or ())))
+    format_ = effective_format(node)
+    check = find_check(format_)
+    if check is not None:
+        rules.append(_format(format_, check))
     if node.list_type == "map" and node.map_keys:
         rules.append(_unique_keys(node.map_keys))
     elif node.list_type == "set":
@@ -350,14 +330,41 @@ _MAKERS: dict[str, Callable[[Any, dict[str, Any]], Step]] = {
     "minimum": _minimum,
     "maximum": _maximum,
     "multipleOf": _multiple,
-    "minLength": _min_length,
-    "maxLength": _max_length,
-    "pattern": _pattern,
     "minItems": _min_items,
     "maxItems": _max_items,
     "minProperties": _min_properties,
     "maxProperties": _max_properties,
 }
+
+
+_OF_TEXTS: dict[str, Callable[[Any, dict[str, Any]], Step]] = {
+    "maxLength": _max_length,
+    "minLength": _min_length,
+    "pattern": _pattern,
+}
+
+
+def _nothing_else(known: frozenset[str]) -> Step:
+    def rule(value: Any, path: Any, causes: list[Cause]) -> None:
+        if isinstance(value, dict):
+            for name in value.keys() - known:
+                text = f"{told.render(path)}.{name} in body is a forbidden property"
+                causes.append(told.invalid(told.render(path), name, text))
+
+    return rule
+
+
+def _first(rules: list[Step]) -> Step:
+    """Of a text only the first rule that is broken is told."""
+
+    def rule(value: Any, path: Any, causes: list[Cause]) -> None:
+        before = len(causes)
+        for one in rules:
+            one(value, path, causes)
+            if len(causes) > before:
+                return
+
+    return rule
 
 
 def _format(name: str, check: Callable[[str], bool]) -> Step:
@@ -368,35 +375,37 @@ def _format(name: str, check: Callable[[str], bool]) -> Step:
     return rule
 
 
-def _range(bits: int, name: str) -> Step:
-    high = 1 << (bits - 1)
-
-    def rule(value: Any, path: Any, causes: list[Cause]) -> None:
-        if not -high <= value < high:
-            _say(path, causes, value, f"must be of type {name}: {told.show(str(value))}")
-
-    return rule
-
-
 def _set(value: Any, path: Any, causes: list[Cause]) -> None:
-    seen: set[bytes] = set()
-    for index, item in enumerate(value):
-        key = mark(item)
-        if key in seen:
-            causes.append(told.duplicate(told.render((path, index)), item))
-        seen.add(key)
+    if not isinstance(value, list):
+        return
+    causes += [
+        told.duplicate(told.render((path, index)), sorted_keys(value[index])) for index in _repeated(value)
+    ]
+
+
+def _repeated(values: list[Any]) -> Iterator[int]:
+    """Where a value stands for the second time."""
+    seen: dict[bytes, int] = {}
+    for index, value in enumerate(values):
+        key = mark(value)
+        seen[key] = seen.get(key, 0) + 1
+        if seen[key] == 2:
+            yield index
 
 
 def _unique_keys(keys: tuple[str, ...]) -> Step:
     def rule(value: Any, path: Any, causes: list[Cause]) -> None:
-        seen: set[bytes] = set()
+        if not isinstance(value, list):
+            return
         for index, item in enumerate(value):
-            if not isinstance(item, dict):
-                continue
-            named = {key: item[key] for key in keys if key in item}
-            key = mark(named)
-            if key in seen:
-                causes.append(told.duplicate(told.render((path, index)), named))
-            seen.add(key)
+            if item is not None and not isinstance(item, dict):
+                text = "must be an object for an array of list-type map"
+                causes.append(told.invalid(told.render((path, index)), item, text))
+                return
+        named = [{key: item[key] for key in keys if key in item} if item else {} for item in value]
+        causes += [
+            told.duplicate(told.render((path, index)), sorted_keys(named[index]))
+            for index in _repeated(named)
+        ]
 
     return rule

@@ -49,6 +49,8 @@ def validate(node: Node, obj: Any, old: Any = UNKNOWN, said: Sequence[Cause] = (
         step(obj, None, causes)
     else:
         step(obj, None, causes, old)
+        # Alternatives say the same as the schema around them, which upstream tells once.
+        causes = list(dict.fromkeys(causes))
     known = {(cause.field, cause.reason) for cause in said}
     return [cause for cause in causes if (cause.field, cause.reason) not in known]
 

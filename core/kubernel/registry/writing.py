@@ -47,7 +47,6 @@ from kubernel.store.records import Key, Record
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable
 
     from kubernel.clock import Clock
     from kubernel.registry.operations import Admission

@@ -36,6 +36,7 @@ _MASTERS = ("system:masters",)
 _IN_PROCESS: Mapping[str, Any] = {
     "store": "memory",
     "auth": [],
+    "audit": [],
     "api": [],
     "network": None,
     "runtime": None,

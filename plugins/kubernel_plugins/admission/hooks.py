@@ -15,8 +15,8 @@ import orjson
 
 from kubernel.errors import ApiError, BadRequest, Cause, Forbidden, InternalError
 from kubernel.objects import meta
+from kubernel.registry.request import AUDIT_NOTES
 from kubernel_plugins.admission.matching import (
-    AUDIT_NOTES,
     Equivalents,
     MatchResources,
     exempt,

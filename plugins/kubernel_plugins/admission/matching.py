@@ -18,10 +18,7 @@ if TYPE_CHECKING:
     from kubernel.registry.types import ResourceType
     from kubernel.store.records import Obj
 
-__all__ = ["AUDIT_NOTES", "Equivalents", "MatchResources", "Rule", "exempt", "presented", "stored_namespace"]
-
-AUDIT_NOTES = "audit-annotations"
-"""The key in ``request.notes`` of the annotations for the audit log: a dict of texts."""
+__all__ = ["Equivalents", "MatchResources", "Rule", "exempt", "presented", "stored_namespace"]
 
 _CONFIGURATION = frozenset(
     (

@@ -288,3 +288,25 @@ def test_kubernel_consult_comes_before_its_plugins_answer_and_only_when_nobody_d
     first = registered(ask(Decision(True)), plugin(kubernel_consult=consult, kubernel_authorize=authorize))
     assert asyncio.run(first.decide(ATTRIBUTES)).allowed
     assert told == ["asked"]
+
+
+def test_kubernel_audit_reaches_all_and_a_failure_is_only_its_own() -> None:
+    kept: list[object] = []
+
+    async def waits(self: object, event: object) -> None:
+        kept.append(event)
+
+    def fails(self: object, event: object) -> None:
+        raise ValueError("full")
+
+    failures: list[str] = []
+    hooks = registered(
+        plugin(kubernel_audit=fails),
+        plugin(kubernel_audit=waits),
+        failed=lambda label, error: failures.append(label),
+    )
+    assert hooks.audits
+    assert not registered().audits
+    asyncio.run(hooks.audit({"kind": "Event"}))
+    assert kept == [{"kind": "Event"}]
+    assert failures

@@ -133,6 +133,55 @@ def test_an_evaluation_kept_current_says_the_same_as_a_new_one(
             assert one.explain(each) == evaluation(made).explain(each)
 
 
+STRATEGIES = ("LeastAllocated", "MostAllocated")
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(nodes(), min_size=1, max_size=12),
+    st.sampled_from(("0", "300m", "1")),
+    st.sampled_from(STRATEGIES),
+    st.lists(
+        st.sampled_from(("place", "place", "place", "other", "give up", "node")), min_size=5, max_size=40
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_each_of_many_alike_gets_a_node_that_is_the_best_at_that_moment(
+    given_nodes: list[dict[str, Any]], cpu: str, strategy: str, steps: list[str], rng: Any
+) -> None:
+    made = table(*given_nodes)
+    names = [each["metadata"]["name"] for each in given_nodes]
+    args = {"scoringStrategy": {"type": strategy}}
+
+    def judge() -> Evaluation:
+        filters = [
+            policy(cls, made) for cls in (NodeUnschedulable, TaintToleration, NodePorts, NodeResourcesFit)
+        ]
+        scorers = [
+            Weighed(policy(NodeResourcesFit, made, args), 1),
+            Weighed(policy(BalancedAllocation, made), 1),
+        ]
+        return Evaluation(filters, scorers, made)
+
+    kept = judge()
+    for step in steps:
+        if step == "other":
+            made.place(pod({"cpu": "300m"}), rng.choice(names))
+        elif step == "node":
+            made.set_node(node(rng.choice(names), cpu=rng.choice(("2", "8"))))
+        wanted = pod({"cpu": cpu, "memory": "1Gi"})
+        row = kept.choose(wanted, rng)
+        totals = {
+            name: each["total"] for name, each in judge().explain(wanted).items() if not each["refusals"]
+        }
+        if row is None:
+            assert not totals
+            continue
+        assert totals[made.name(row)] == max(totals.values())
+        if step != "give up":
+            made.place(wanted, made.name(row))
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(nodes(), min_size=1, max_size=6),

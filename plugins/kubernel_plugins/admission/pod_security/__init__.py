@@ -14,7 +14,8 @@ from kubernel.errors import Forbidden, InternalError, Invalid
 from kubernel.objects import meta
 from kubernel.plugin import Plugin as Base
 from kubernel.plugin import hookimpl
-from kubernel_plugins.admission.matching import AUDIT_NOTES, stored_namespace
+from kubernel.registry.request import AUDIT_NOTES
+from kubernel_plugins.admission.matching import stored_namespace
 
 from .policy import (
     LEVELS,

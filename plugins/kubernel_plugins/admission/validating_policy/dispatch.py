@@ -9,7 +9,8 @@ import orjson
 
 from kubernel.errors import ApiError, Cause, Forbidden
 from kubernel.objects import meta
-from kubernel_plugins.admission.matching import AUDIT_NOTES, presented
+from kubernel.registry.request import AUDIT_NOTES
+from kubernel_plugins.admission.matching import presented
 from kubernel_plugins.admission.policies import ConfigurationError
 from kubernel_plugins.expressions import View, authorizer
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kubernel.store.records import Key
+
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterator
@@ -39,6 +41,11 @@ class Context:
     @property
     def cluster(self) -> Any:
         return self._handle.cluster
+
+    def find(self, resource: str, name: str, namespace: str = "") -> Obj | None:
+        """A stored object, as it is kept."""
+        record = self.registry.store.get(Key(resource, namespace, name))
+        return None if record is None else record.obj
 
     def stored(self, resource: str, namespace: str | None = None) -> Iterator[Obj]:
         """All stored objects of a resource (``services``), as they are kept."""

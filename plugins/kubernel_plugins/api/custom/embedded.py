@@ -52,15 +52,19 @@ def _check(obj: dict[str, Any], path: str) -> list[Cause]:
     found: list[Cause] = []
     prefix = f"{path}." if path else ""
     version, kind = obj.get("apiVersion"), obj.get("kind")
-    if "apiVersion" not in obj or version == "":
+    if "apiVersion" not in obj:
         found.append(causes.required(f"{prefix}apiVersion"))
+    elif version == "":
+        found.append(causes.invalid(f"{prefix}apiVersion", "", "must not be empty"))
     elif not isinstance(version, str):
         found.append(causes.invalid(f"{prefix}apiVersion", version, "must be a string"))
     elif version.count("/") > 1:
         text = f"unexpected GroupVersion string: {version}"
         found.append(causes.invalid(f"{prefix}apiVersion", version, text))
-    if "kind" not in obj or kind == "":
+    if "kind" not in obj:
         found.append(causes.required(f"{prefix}kind"))
+    elif kind == "":
+        found.append(causes.invalid(f"{prefix}kind", "", "must not be empty"))
     elif not isinstance(kind, str):
         found.append(causes.invalid(f"{prefix}kind", kind, "must be a string"))
     else:

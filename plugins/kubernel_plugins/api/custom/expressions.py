@@ -218,7 +218,7 @@ class _Run:
                 where = f"{path}{below}" if below[:1] == "[" else f"{path}.{below}".removeprefix(".")
             ratcheted = unchanged and not compiled.uses_old
             detail = self._message(compiled, variables, where, type_, ratcheted)
-            self._tell(_cause(where, type_, detail, compiled.rule.get("reason")), ratcheted)
+            self._tell(_cause(where, value, detail, compiled.rule.get("reason")), ratcheted)
 
     def _holds(
         self, compiled: Compiled, program: cel.Program, variables: Mapping[str, Any], path: str, type_: str
@@ -303,11 +303,19 @@ def _about(rule: Rule) -> str:
     return message or (rule.get("rule") or "").strip()
 
 
-def _cause(path: str, type_: str, detail: str, reason: str | None) -> Cause:
+def _cause(path: str, value: Any, detail: str, reason: str | None) -> Cause:
+    """Objects and lists are not shown: they may be long."""
+    whole = isinstance(value, dict | list)
     if reason == "FieldValueForbidden":
         return causes.forbidden(path, detail)
     if reason == "FieldValueRequired":
         return causes.required(path, detail)
     if reason == "FieldValueDuplicate":
-        return causes.duplicate(path, type_)
-    return causes.invalid(path, type_, detail)
+        return (
+            Cause("FieldValueDuplicate", "Duplicate value", path) if whole else causes.duplicate(path, value)
+        )
+    return (
+        Cause("FieldValueInvalid", f"Invalid value: {detail}", path)
+        if whole
+        else causes.invalid(path, value, detail)
+    )

@@ -27,15 +27,24 @@ _FRONT_PROXY = "front-proxy-client"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Requests in flight beyond the limits get 429. ``drain_timeout`` (seconds) is how long a client may take
-    nothing of a response before it is cut off; ``shutdown_grace`` how long running requests may take at the end."""
+    """With ``priority_and_fairness`` the two limits together are the seats that FlowSchemas and priority levels
+    share out; without it, reading and writing requests in flight beyond their own limit get 429. ``drain_timeout``
+    (seconds) is how long a client may take nothing of a response before it is cut off; ``shutdown_grace`` how long
+    running requests may take at the end. ``audit_policy`` is the path of a Policy of audit.k8s.io/v1; empty is the
+    default."""
 
     max_inflight: int = 400
     max_mutating_inflight: int = 200
+    priority_and_fairness: bool = True
     drain_timeout: float = 30.0
     shutdown_grace: float = 5.0
     compression: Literal["remote", "all", "none"] = "remote"
     kubeconfig: bool = True
+    audit_policy: str = ""
+
+    @property
+    def seats(self) -> int:
+        return self.max_inflight + self.max_mutating_inflight
 
 
 class Plugin(BasePlugin):
@@ -93,6 +102,8 @@ class Plugin(BasePlugin):
             )
         handle.spawn(server.sweep(), "half-open connections")
         aggregator.start()
+        if api.fairness is not None:
+            api.fairness.start()
         api.endpoints.ready = True
 
     @hookimpl
@@ -102,6 +113,8 @@ class Plugin(BasePlugin):
     async def stop(self) -> None:
         if self._api is not None:
             self._api.endpoints.ready = False
+            if self._api.fairness is not None:
+                self._api.fairness.stop()
         if self._server is not None:
             await self._server.close(self.settings.shutdown_grace)
             self._server = None

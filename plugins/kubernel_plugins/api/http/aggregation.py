@@ -24,7 +24,8 @@ from kubernel.registry.request import UserInfo
 from kubernel_plugins.webhooks import CallFailed, dial_words, resolve, tls_words
 
 from .proxying import KEPT_HERE, passed_on
-from .relay import Answer, read_answer
+from .published import Published
+from .relay import Answer, carry, read_answer
 from .responses import TEXT_HEAD
 from .transport import Reply, header_block
 
@@ -41,6 +42,7 @@ SERVICES = "apiservices.v1.apiregistration.k8s.io"
 _BODY_LIMIT = 64 * 1024 * 1024
 _WHOLE = 256 * 1024
 _DISCOVERY_LIMIT = 3 * 1024 * 1024
+_OPENAPI_LIMIT = 32 * 1024 * 1024
 _RECHECK = 30.0
 _RETRY = 2.0
 """Seconds until a server is looked at again: one that answers, one that does not."""
@@ -63,6 +65,7 @@ class Aggregator:
         self._unlisten: Callable[[], None] | None = None
         self.resources: dict[tuple[str, str], Obj] = {}
         """What each remote version says it serves: an APIResourceList."""
+        self.published = Published()
         self.generation = 0
 
     def start(self) -> None:
@@ -94,8 +97,6 @@ class Aggregator:
         """Pass a request on that has been authorized."""
         if not conditions.is_true(service, "Available"):
             return _plain(503, "service unavailable\n")
-        if exchange.wants_upgrade:
-            return _plain(400, "upgrades are not passed on to API services\n")
         body = await exchange.body(_BODY_LIMIT)
         try:
             reader, writer = await self._dial(service["spec"])
@@ -106,9 +107,12 @@ class Aggregator:
             try:
                 writer.write(passed_on(exchange, exchange.path, body, _CLAIMS, added))
                 await writer.drain()
-                answer = await read_answer(reader, exchange.method)
+                answer = await read_answer(reader, exchange.method, switches=exchange.wants_upgrade)
             except (OSError, EOFError, ValueError) as broken:
                 return _plain(503, f"error trying to reach service: {broken or 'EOF'}\n")
+            if answer.status == 101:
+                await carry(await exchange.tunnel(header_block(answer.headers) + stamp), reader, writer)
+                return None
             head = header_block(
                 [(name, value) for name, value in answer.headers if name.lower() not in KEPT_HERE]
             )
@@ -137,13 +141,23 @@ class Aggregator:
             raise OSError(str(error) or "EOF") from error
 
     async def _get(self, spec: Mapping[str, Any], path: str, user: UserInfo, limit: int) -> tuple[int, bytes]:
+        status, _, body = await self._fetch(spec, path, user, limit, "")
+        return status, body
+
+    async def _fetch(
+        self, spec: Mapping[str, Any], path: str, user: UserInfo, limit: int, known: str
+    ) -> tuple[int, str, bytes]:
+        """(status, ETag, body) of a GET by who has the document with the ETag ``known``."""
         reader, writer = await self._dial(spec)
         try:
             head = [("Host", _host(spec)), ("Accept", "application/json"), ("Connection", "close")]
+            if known:
+                head.append(("If-None-Match", known))
             writer.write(f"GET {path} HTTP/1.1\r\n".encode() + header_block(head + _identity(user)) + b"\r\n")
             await writer.drain()
             answer = await read_answer(reader, "GET")
-            return answer.status, await _whole(answer, limit)
+            etag = next((value for name, value in answer.headers if name.lower() == "etag"), "")
+            return answer.status, etag, await _whole(answer, limit)
         finally:
             await _end(writer)
 
@@ -185,8 +199,12 @@ class Aggregator:
 
     def _changed(self, type: str, service: Obj, old: Obj | None) -> None:
         spec = service["spec"]
+        if old is None or old["spec"] != spec:
+            self.generation += 1
         if type == "DELETED" or not spec.get("service"):
-            if self.resources.pop((spec.get("group", ""), spec["version"]), None) is not None:
+            key = (spec.get("group", ""), spec["version"])
+            self.published.forget(key)
+            if self.resources.pop(key, None) is not None:
                 self.generation += 1
             return
         self._mark(meta.name(service))
@@ -255,6 +273,8 @@ class Aggregator:
             problem = f'Get "{url}": context deadline exceeded'
         except (CallFailed, OSError, EOFError, ValueError) as error:
             problem = f'Get "{url}": {error}'
+        if not problem:
+            await self._learn(spec)
         if problem:
             return "FailedDiscoveryCheck", f"failing or missing response from {url}: {problem}"
         return "Passed", "all checks passed"
@@ -278,6 +298,31 @@ class Aggregator:
             self.resources[key] = listed
             self.generation += 1
         return ""
+
+    async def _learn(self, spec: Mapping[str, Any]) -> None:
+        """What the server publishes of its OpenAPI; one that publishes none is as good."""
+        key = (spec["group"], spec["version"])
+
+        async def fetch(path: str, known: str) -> tuple[int, str, bytes]:
+            return await self._fetch(spec, path, _CHECKER, _OPENAPI_LIMIT, known)
+
+        try:
+            async with self._handle.clock.timeout(_READ_TIMEOUT):
+                await self.published.learn(key, fetch)
+        except (CallFailed, OSError, EOFError, ValueError, TimeoutError) as error:
+            self._handle.log.debug("OpenAPI of {}/{}: {}", *key, error)
+
+    def priorities(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """(of the group, of the version) for each APIService."""
+        if self._unlisten is None:
+            return {}
+        found: dict[tuple[str, str], tuple[int, int]] = {}
+        for service in self._services.list():
+            spec = service["spec"]
+            found[spec.get("group", ""), spec["version"]] = (
+                spec.get("groupPriorityMinimum", 0), spec.get("versionPriority", 0),
+            )  # fmt: skip
+        return found
 
     def available(self, group: str, version: str) -> bool:
         service = self.find(group, version)

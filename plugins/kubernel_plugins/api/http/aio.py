@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from kubernel.clock import Clock
     from kubernel.registry.request import UserInfo
 
-    from .transport import Exchange, Headers, SocketChannel
+    from .audit import Trail
+    from .transport import Exchange, Headers, SocketChannel, Tunnel
 
 __all__ = ["HttpServer", "Limits"]
 
@@ -53,6 +54,8 @@ class Limits:
     DRAIN = 30.0
     """A client that takes nothing for so long is cut off."""
     LINGER = 2.0
+    TUNNEL = 256 * 1024
+    """What a client has sent after an upgrade and nobody has taken: more is not read."""
 
 
 class _Request(RequestHandler):
@@ -150,8 +153,8 @@ class AioExchange:
     """``transport.Exchange`` on aiohttp; it takes the place of aiohttp's request object."""
 
     __slots__ = (
-        "_message", "_payload", "_streaming", "_task", "headers", "method", "path", "protocol", "query",
-        "server", "writer",
+        "_message", "_payload", "_streaming", "_task", "headers", "method", "original", "path", "protocol",
+        "query", "server", "trail", "writer",
     )  # fmt: skip
 
     def __init__(
@@ -164,6 +167,8 @@ class AioExchange:
         self.writer = writer
         self._task = task
         self._streaming: asyncio.Task[Any] | None = None
+        self.original: UserInfo | None = None
+        self.trail: Trail | None = None
         self.method: str = message.method
         self.path, _, self.query = message.path.partition("?")
         self.headers: Headers = message.headers
@@ -230,6 +235,8 @@ class AioExchange:
         transport = self.protocol.transport
         if transport is None:
             raise ConnectionResetError("client is gone")
+        if self.trail is not None:
+            await self.trail.tell("ResponseStarted", None, status)
         chunked = self._message.version >= (1, 1)
         framing = b"Transfer-Encoding: chunked\r\n" if chunked else b"Connection: close\r\n"
         transport.write(b"%b%b%b%b\r\n" % (_status_line(status), self.server.date_line(), head, framing))
@@ -237,6 +244,9 @@ class AioExchange:
         stream = _ChunkStream(self, chunked, silent=self.method == "HEAD")
         self.server.streams[self] = self._streaming
         return stream
+
+    def heed_leaving(self, heed: bool) -> None:
+        self._streaming = asyncio.current_task() if heed else None
 
     @property
     def wants_upgrade(self) -> bool:
@@ -260,10 +270,23 @@ class AioExchange:
             await socket.prepare(request)
         except HTTPException as refused:
             raise BadRequest(f"unable to upgrade: {refused.text or refused.reason}") from None
+        if self.trail is not None:
+            await self.trail.tell("ResponseStarted", None, 101)
         self._streaming = asyncio.current_task()
         channel = _WebSocket(socket)
         self.server.streams[self] = self._streaming
         return channel
+
+    async def tunnel(self, head: bytes) -> Tunnel:
+        transport = self.protocol.transport
+        if transport is None:
+            raise ConnectionResetError("client is gone")
+        transport.write(b"HTTP/1.1 101 Switching Protocols\r\n%b\r\n" % head)
+        self._streaming = asyncio.current_task()
+        self.server.streams[self] = self._streaming
+        tunnel = _Tunnel(self)
+        self.protocol.set_parser(cast("Any", tunnel))
+        return tunnel
 
     async def drain(self) -> None:
         """Wait until the client has taken enough; cut it off when it does not."""
@@ -372,6 +395,50 @@ class _WebSocket:
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         await self.socket.close(code=code, message=reason.encode()[:120])
+
+
+class _Tunnel:
+    """``transport.Tunnel``; to aiohttp it is the parser of what comes after an upgrade."""
+
+    __slots__ = ("_arrived", "_ended", "_exchange", "_paused", "_pieces", "_size")
+
+    def __init__(self, exchange: AioExchange) -> None:
+        self._exchange = exchange
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._arrived = asyncio.Event()
+        self._ended = self._paused = False
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self._pieces.append(data)
+        self._size += len(data)
+        self._arrived.set()
+        if self._size > Limits.TUNNEL and not self._paused:
+            self._paused = True
+            self._exchange.protocol.pause_reading()
+        return False, b""
+
+    def feed_eof(self) -> None:
+        self._ended = True
+        self._arrived.set()
+
+    async def read(self) -> bytes:
+        if not self._pieces and not self._ended:
+            self._arrived.clear()
+            await self._arrived.wait()
+        data, self._pieces, self._size = b"".join(self._pieces), [], 0
+        if self._paused:
+            self._paused = False
+            self._exchange.protocol.resume_reading()
+        return data
+
+    async def write(self, data: bytes) -> None:
+        transport = self._exchange.protocol.transport
+        if transport is None:
+            raise ConnectionResetError("client is gone")
+        transport.write(data)
+        if self._exchange.protocol.writing_paused:
+            await self._exchange.drain()
 
 
 class _Server(Server):

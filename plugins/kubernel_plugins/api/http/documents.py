@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kubernel.errors import NotFound
 from kubernel.registry.discovery import Discovery
 from kubernel.registry.gnostic import MEDIA_TYPES as SWAGGER_PROTOBUF
+from kubernel.registry.gnostic import protobuf_document
 
 from .negotiate import first_accepted
 from .protobuf import in_media
@@ -37,6 +38,8 @@ class Documents:
         self._negotiator = negotiator
         self._handle = handle
         self._remote = RemoteGroups(aggregator)
+        self._published = aggregator.published
+        self._swagger: tuple[Document, Document] | None = None
         self._version = handle.cluster.kubernetes_version
         self._openapi: OpenAPI | None = None
 
@@ -78,16 +81,25 @@ class Documents:
         accept = exchange.headers.get("Accept", "")
         if path == "/openapi/v2":
             chosen = first_accepted(accept, (JSON, *SWAGGER_PROTOBUF))
+            own = openapi.v2()
+            document = self._published.swagger(own)
             if chosen in SWAGGER_PROTOBUF:
-                return _reply(exchange, openapi.v2_protobuf(), SWAGGER_PROTOBUF[-1])
-            return _reply(exchange, openapi.v2(), JSON)
+                as_protobuf = openapi.v2_protobuf() if document is own else self._as_protobuf(document)
+                return _reply(exchange, as_protobuf, SWAGGER_PROTOBUF[-1])
+            return _reply(exchange, document, JSON)
         if path == "/openapi/v3":
             # Upstream writes it in JSON whatever is accepted, and clients of protobuf rely on that.
-            return _reply(exchange, openapi.v3_index(), JSON)
+            return _reply(exchange, self._published.index(openapi.v3_index()), JSON)
         if path.startswith("/openapi/v3/"):
             first_accepted(accept, (JSON,))
             return _reply(exchange, openapi.v3(path[len("/openapi/v3/") :]), JSON, "hash=" in exchange.query)
         raise NotFound.for_path()
+
+    def _as_protobuf(self, document: Document) -> Document:
+        """Of the document with other servers' parts in it; kept until that changes."""
+        if self._swagger is None or self._swagger[0] is not document:
+            self._swagger = document, protobuf_document(document)
+        return self._swagger[1]
 
 
 def _reply(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kubernel.registry.request import UserInfo
 
     from .aggregation import Aggregator
+    from .fairness import Fairness
     from .metrics import Metrics
     from .negotiate import Negotiator
     from .transport import Exchange
@@ -27,6 +28,8 @@ __all__ = ["Endpoints"]
 
 _HEALTH = ("healthz", "livez", "readyz")
 _METRICS_HEAD = header_block([("Content-Type", "text/plain; version=0.0.4; charset=utf-8")])
+_V3_APIS = "/openapi/v3/apis/"
+_DEBUG = "/debug/api_priority_and_fairness/"
 _INDEX = (
     "/.well-known/openid-configuration",
     "/healthz",
@@ -50,10 +53,12 @@ class Endpoints:
         self.metrics = metrics
         self.negotiator = negotiator
         self.documents = Documents(handle, negotiator, aggregator)
+        self._aggregator = aggregator
         self.ready = False
+        self.fairness: Fairness | None = None
         self._own = f"{handle.role}/{handle.name}"
 
-    async def serve(self, exchange: Exchange, user: UserInfo, stamp: bytes) -> Reply:
+    async def serve(self, exchange: Exchange, user: UserInfo, stamp: bytes) -> Reply | None:
         path = exchange.path.rstrip("/") or "/"
         if exchange.method not in ("GET", "HEAD"):
             raise MethodNotSupported(f"{exchange.method} is not supported on {path}")
@@ -63,11 +68,28 @@ class Endpoints:
             return self._health(first, "/".join(parts[2:]), q.parse(exchange.query))
         if path == "/version":
             return json_reply(200, self._version())
+        if path.startswith(_V3_APIS):
+            remote = self._aggregator.find(*path.removeprefix(_V3_APIS).partition("/")[::2])
+            if remote is not None:
+                return await self._aggregator.serve(exchange, user, remote, stamp)
         if first in ("api", "apis", "openapi"):
             return self.documents.serve(exchange, path)
         if path == "/metrics":
-            text = self.metrics.render((self.handle.hooks.metrics(),))
+            others = [self.handle.hooks.metrics()]
+            if self.fairness is not None:
+                from .fairness.metrics import render
+
+                others.append(render(self.fairness))
+            text = self.metrics.render(others)
             return Reply(200, text.encode(), _METRICS_HEAD)
+        if path.startswith(_DEBUG) and self.fairness is not None:
+            from .fairness.dumps import dump
+
+            details = bool(q.one(q.parse(exchange.query), "includeRequestDetails"))
+            table = dump(self.fairness, path.removeprefix(_DEBUG), details=details)
+            if table is None:
+                raise NotFound.for_path()
+            return Reply(200, table.encode(), TEXT_HEAD)
         if path == "/":
             return json_reply(
                 200, {"paths": sorted({*_INDEX, *self.documents.paths(), *self._health_paths()})}

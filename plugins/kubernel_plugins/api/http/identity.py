@@ -15,6 +15,7 @@ from kubernel.registry.request import UserInfo
 if TYPE_CHECKING:
     from kubernel.plugin.manager import Hooks
 
+    from .audit import Trail
     from .transport import Exchange, Headers
 
 __all__ = ["Gate"]
@@ -89,6 +90,7 @@ class Gate:
                 connection.user = user
         for name in headers.keys():  # noqa: SIM118 - a multi-valued mapping
             if name[0] in "iI" and name.lower().startswith("impersonate-"):
+                exchange.original = user
                 return await self._impersonate(user, headers)
         return user
 
@@ -143,9 +145,11 @@ class Gate:
             groups = (*groups, _AUTHENTICATED)
         return UserInfo(name, groups, uid, extra)
 
-    async def authorize(self, attributes: Attributes) -> None:
+    async def authorize(self, attributes: Attributes, trail: Trail | None = None) -> None:
         """Forbidden, in upstream's words, unless the auth plugins allow it."""
         decision = await self._hooks.decide(attributes)
+        if trail is not None:
+            trail.decided(decision)
         if not decision.allowed:
             raise forbidden(attributes, decision.reason)
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from kubernel.errors import ApiError, BadRequest, ServiceUnavailable
 
-from .relay import Answer, read_answer
+from .relay import Answer, carry, read_answer
 from .transport import Reply, header_block
 
 if TYPE_CHECKING:
@@ -79,8 +79,6 @@ class Proxy:
         path = _rest(exchange.path)
         options: Obj = {"kind": f"{type.kind}ProxyOptions", "apiVersion": "v1", "path": path}
         obj = (await self._registry.connect(user, type, target.namespace, name, "proxy", options)).obj
-        if exchange.wants_upgrade:
-            raise BadRequest("unable to upgrade: only plain HTTP requests pass through this server's proxy")
         if not path and exchange.method in ("GET", "HEAD"):
             query = f"?{exchange.query}" if exchange.query else ""
             return Reply(301, b"", header_block([("Location", f"{exchange.path}/{query}")]))
@@ -150,9 +148,12 @@ class Proxy:
                     await writer.start_tls(_trusting())
                 writer.write(_request(exchange, path, body, port))
                 await writer.drain()
-                answer = await read_answer(reader, exchange.method)
+                answer = await read_answer(reader, exchange.method, switches=exchange.wants_upgrade)
             except (OSError, EOFError, ValueError) as broken:
                 raise _unreachable(str(broken) or type(broken).__name__) from None
+            if answer.status == 101:
+                await carry(await exchange.tunnel(header_block(answer.headers) + stamp), reader, writer)
+                return None
             head = _answer_head(answer, exchange, path)
             length = answer.length
             if length is not None and length <= _WHOLE:
@@ -240,8 +241,11 @@ def passed_on(
         ("X-Forwarded-Host", exchange.headers.get("Host", "")),
         ("X-Forwarded-Proto", "https"),
         ("X-Forwarded-For", exchange.connection.remote),
-        ("Connection", "close"),
     ]
+    if exchange.wants_upgrade:
+        sent += [("Connection", "Upgrade"), ("Upgrade", exchange.headers.get("Upgrade", ""))]
+    else:
+        sent.append(("Connection", "close"))
     if body or exchange.method in ("POST", "PUT", "PATCH"):
         sent.append(("Content-Length", str(len(body))))
     return f"{exchange.method} {wanted} HTTP/1.1\r\n".encode("latin-1") + header_block(sent) + b"\r\n" + body

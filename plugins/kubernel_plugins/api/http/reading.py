@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import ApiError
@@ -96,7 +96,9 @@ class Watcher:
         query: q.Query,
         shape: Shape,
         head: bytes,
+        begun: Callable[[], None] | None = None,
     ) -> None:
+        """``begun`` is called when the client has been sent what was there."""
         options = q.watch_options(query)
         seconds = q.integer(query, "timeoutSeconds") or 0
         lasting = float(seconds) if seconds > 0 else _MIN_WATCH * (1.0 + self.rng.random())
@@ -114,7 +116,7 @@ class Watcher:
             stream = await exchange.stream(200, shape.stream_head + head)
             try:
                 async with self.clock.timeout(lasting):
-                    await self._run(stream, watch, type, shape, options, unfiltered)
+                    await self._run(stream, watch, type, shape, options, unfiltered, begun)
             except TimeoutError:
                 pass
             except ApiError as error:
@@ -132,11 +134,14 @@ class Watcher:
         shape: Shape,
         options: WatchOptions,
         unfiltered: bool,
+        begun: Callable[[], None] | None,
     ) -> None:
         first = True
         for piece in joined(_initial(watch.initial, shape), b""):
             await stream.write(piece)
             first = False
+        if begun is not None:
+            begun()
         state = _Bookmarks(self.clock, stream, watch, shape, first)
         if options.bookmarks:
             if options.initial_events:

@@ -1,11 +1,16 @@
-"""Reading an HTTP/1.1 answer from a pod: its head, then its body in whatever framing it has."""
+"""Reading an HTTP/1.1 answer from a pod: its head, then its body in whatever framing it has, or whatever it speaks
+after an upgrade."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
-__all__ = ["Answer", "read_answer"]
+if TYPE_CHECKING:
+    from .transport import Tunnel
+
+__all__ = ["Answer", "carry", "read_answer"]
 
 _HEAD_LINES = 256
 _PIECE = 64 * 1024
@@ -61,8 +66,9 @@ async def _line(reader: asyncio.StreamReader) -> str:
     return line.decode("latin-1").rstrip("\r\n")
 
 
-async def read_answer(reader: asyncio.StreamReader, method: str) -> Answer:
-    """The answer to a request with ``method``. ValueError for what is no HTTP, ConnectionError for its end."""
+async def read_answer(reader: asyncio.StreamReader, method: str, *, switches: bool = False) -> Answer:
+    """The answer to a request with ``method``; 101 is one where the client ``switches`` protocols. ValueError for
+    what is no HTTP, ConnectionError for its end."""
     while True:
         line = await _line(reader)
         version, _, rest = line.partition(" ")
@@ -76,5 +82,26 @@ async def read_answer(reader: asyncio.StreamReader, method: str) -> Answer:
             if len(headers) > _HEAD_LINES:
                 raise ValueError("malformed HTTP response: too many headers")
         status = int(code)
-        if status >= 200:
-            return Answer(reader, status, headers, method == "HEAD" or status in (204, 304))
+        if status >= 200 or (status == 101 and switches):
+            return Answer(reader, status, headers, method == "HEAD" or status in (101, 204, 304))
+
+
+async def carry(tunnel: Tunnel, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Bytes both ways until one side has no more."""
+
+    async def up() -> None:
+        while data := await tunnel.read():
+            writer.write(data)
+            await writer.drain()
+
+    async def down() -> None:
+        while data := await reader.read(_PIECE):
+            await tunnel.write(data)
+
+    tasks = [asyncio.ensure_future(up()), asyncio.ensure_future(down())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

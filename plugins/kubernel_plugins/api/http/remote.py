@@ -50,19 +50,21 @@ class RemoteGroups:
             field = "items" if form else "groups"
             entry: Callable[[str, list[str]], Obj] = self._discovered if form else _group
             there = {one["metadata"]["name"] if form else one["name"]: one for one in own[field]}
+            priorities = self._aggregator.priorities()
             for group, versions in groups.items():
                 made = entry(group, versions)
                 if group in there:
-                    _extend(there[group], made)
+                    _extend(there[group], made, group, priorities)
                 else:
                     own[field].append(made)
+            _sort(own[field], priorities)
             return own
         group = path.removeprefix("/apis/")
         if group not in groups:
             return None
         made = {"kind": "APIGroup", "apiVersion": "v1", **_group(group, groups[group])}
         if own is not None:
-            _extend(own, made)
+            _extend(own, made, group, self._aggregator.priorities())
             return own
         return made
 
@@ -80,9 +82,30 @@ class RemoteGroups:
         }
 
 
-def _extend(there: Obj, made: Obj) -> None:
+_Priorities = dict[tuple[str, str], tuple[int, int]]
+
+
+def _extend(there: Obj, made: Obj, group: str, priorities: _Priorities) -> None:
+    """Put the versions that only ``made`` has among the others, by their priority."""
     known = {one["version"] for one in there["versions"]}
     there["versions"] += [one for one in made["versions"] if one["version"] not in known]
+    there["versions"].sort(key=lambda one: -priorities.get((group, one["version"]), (0, 0))[1])
+    if "preferredVersion" in there:
+        there["preferredVersion"] = there["versions"][0]
+
+
+def _sort(groups: list[Obj], priorities: _Priorities) -> None:
+    """By their priority, which is the highest that any of their versions asks for. A group without an APIService
+    stays behind the one before it."""
+    highest: dict[str, int] = {}
+    for (group, _), (priority, _) in priorities.items():
+        highest[group] = max(priority, highest.get(group, 0))
+    last = max(highest.values(), default=0)
+    ranks: dict[int, int] = {}
+    for one in groups:
+        name = one["metadata"]["name"] if "metadata" in one else one["name"]
+        last = ranks[id(one)] = highest.get(name, last)
+    groups.sort(key=lambda one: -ranks[id(one)])
 
 
 def _group(group: str, versions: list[str]) -> Obj:

@@ -14,10 +14,14 @@ from kubernel.errors import (
     TooManyRequests,
 )
 from kubernel.registry.attributes import Attributes, demanded
+from kubernel.registry.request import UserInfo
 
 from . import query as q
+from .audit import Auditor
+from .audit_policy import read as read_policy
 from .connect import Connector
 from .endpoints import Endpoints
+from .fairness import Asked, Fairness, Rejected
 from .identity import Gate
 from .metrics import Metrics
 from .negotiate import Form, Negotiator
@@ -25,13 +29,13 @@ from .paths import Target, parse
 from .protobuf import in_media
 from .reading import ListWriter, Watcher
 from .responses import GZIP_FROM, error_reply, gzip_reply, warning_head, yaml_reply
+from .seating import Seat, turned_away
 from .shapes import Shape, shape_for
 from .transport import Reply
 from .writing import Changer
 
 if TYPE_CHECKING:
     from kubernel.plugin import Handle
-    from kubernel.registry.request import UserInfo
     from kubernel.registry.types import ResourceType
     from kubernel.store.records import Obj
 
@@ -65,6 +69,10 @@ class Api:
         self.connector = Connector(handle.registry, handle.hooks, self.gate, handle.rng.choice)
         self.aggregator = aggregator
         self.endpoints = Endpoints(handle, self.metrics, self.negotiator, aggregator)
+        # Without a plugin that keeps events nothing is made of them.
+        self.auditor = Auditor(handle, read_policy(settings.audit_policy)) if handle.hooks.audits else None
+        self.fairness = Fairness(handle, settings.seats) if settings.priority_and_fairness else None
+        self.endpoints.fairness = self.fairness
         self._targets: dict[str, Target | None] = {}
         self._random = handle.rng.getrandbits
 
@@ -83,7 +91,8 @@ class Api:
             or "get" not in type.verbs
         ):
             return None
-        if self.metrics.inflight["readOnly"] >= self.settings.max_inflight:
+        fairness = self.fairness
+        if fairness is None and self.metrics.inflight["readOnly"] >= self.settings.max_inflight:
             return None
         user = self.gate.known(exchange)
         if user is None:
@@ -97,10 +106,19 @@ class Api:
             )
             if not self.gate.allows(asked):
                 return None
+            if self.auditor is not None and self.auditor.policy.verdict(asked).level:
+                return None
             if type.converter is not None:
                 return None
             shape = shape_for(form, self.registry, type, {})
             body = shape.one(self.registry.get(type, target.namespace, target.name))
+            head = shape.head
+            if fairness is not None:
+                about = Asked("get", target.group, target.resource, "", target.namespace)
+                classified = fairness.classify(user, about)
+                if not fairness.at_once(classified):
+                    return None
+                head += classified.head
         except Exception:  # whatever it is, it happens again where it is reported
             return None
         if len(body) >= GZIP_FROM:
@@ -108,7 +126,7 @@ class Api:
         self.metrics.count(
             ("get", target.group, target.version, target.resource), 200, self.clock.monotonic() - started
         )
-        return Reply(200, body, shape.head + self._stamp())
+        return Reply(200, body, head + self._stamp())
 
     def _stamp(self) -> bytes:
         number = b"%032x" % self._random(128)
@@ -130,12 +148,14 @@ class Api:
         kind = "readOnly" if reading else "mutating"
         inflight = self.metrics.inflight
         reply: Reply | None = None
+        user: UserInfo | None = None
+        seat: Seat | None = None
         if lasting:
             self.metrics.longrunning += 1
         else:
             inflight[kind] += 1
         try:
-            if not lasting:
+            if not lasting and self.fairness is None:
                 limit = self.settings.max_inflight if reading else self.settings.max_mutating_inflight
                 if inflight[kind] > limit:
                     self.metrics.rejected += 1
@@ -143,15 +163,26 @@ class Api:
                         "too many requests, please try again later", retry_after=_RETRY_AFTER
                     )
             user = await self.gate.user(exchange)
+            if self.auditor is not None:
+                asked = _told(exchange, user, target, verb)
+                exchange.trail = await self.auditor.begin(exchange, asked, stamp)
+            if self.fairness is not None and verb != "connect":
+                seat = Seat(self.fairness, self.registry)
+                stamp += await seat.take(exchange, user, target, verb)
             if target is None or not target.resource:
-                await self.gate.authorize(Attributes(user, exchange.method.lower(), path=_plain(path)))
+                asked = Attributes(user, exchange.method.lower(), path=_plain(path))
+                await self.gate.authorize(asked, exchange.trail)
                 remote = self._remote(target)
                 if remote is not None:
                     reply = await self.aggregator.serve(exchange, user, remote, stamp)
                 else:
                     reply = await self.endpoints.serve(exchange, user, stamp)
             else:
-                reply = await self._resource(exchange, user, target, verb, stamp)
+                reply = await self._resource(exchange, user, target, verb, stamp, seat)
+        except Rejected as full:
+            self.metrics.rejected += 1
+            reply = turned_away(full)
+            stamp += full.head
         except ApiError as error:
             reply = self._refusal(exchange, error)
         except asyncio.CancelledError:
@@ -165,6 +196,8 @@ class Api:
             wrong = InternalError(f"Internal error occurred: {type(error).__name__}")
             reply = self._refusal(exchange, wrong)
         finally:
+            if seat is not None:
+                seat.leave()
             if lasting:
                 self.metrics.longrunning -= 1
             else:
@@ -177,6 +210,12 @@ class Api:
                     key = (verb, "", "", "unknown")
             elapsed = None if lasting else self.clock.monotonic() - started
             self.metrics.count(key, reply.status if reply is not None else 200, elapsed)
+            if self.auditor is not None:
+                if user is None:
+                    asked = _told(exchange, UserInfo(""), target, verb)
+                    exchange.trail = await self.auditor.begin(exchange, asked, stamp)
+                if exchange.trail is not None:
+                    await exchange.trail.tell("ResponseComplete", reply)
         if reply is not None:
             reply.head += stamp
             if len(reply.body) >= GZIP_FROM and self._compresses(exchange):
@@ -229,7 +268,13 @@ class Api:
     # --- resources
 
     async def _resource(
-        self, exchange: Exchange, user: UserInfo, target: Target, verb: str, stamp: bytes
+        self,
+        exchange: Exchange,
+        user: UserInfo,
+        target: Target,
+        verb: str,
+        stamp: bytes,
+        seat: Seat | None,
     ) -> Reply | None:
         type = self.registry.lookup(target.group, target.version, target.resource)
         query = q.parse(exchange.query)
@@ -257,7 +302,7 @@ class Api:
         else:
             shape = shape_for(form, self.registry, type, query)
             whole = form.media == "yaml"
-            reply = await self._whole(exchange, user, type, target, verb, query, shape, stamp, whole)
+            reply = await self._whole(exchange, user, type, target, verb, query, shape, stamp, seat, whole)
         if reply is not None and form.media == "yaml":
             reply = yaml_reply(reply)
         return reply
@@ -272,6 +317,7 @@ class Api:
         query: q.Query,
         shape: Shape,
         stamp: bytes,
+        seat: Seat | None,
         whole: bool,
     ) -> Reply | None:
         """``whole``: the reply is still to be rewritten, so that it cannot be streamed."""
@@ -300,7 +346,8 @@ class Api:
             if target.name:
                 selector = f"metadata.name={target.name}"
                 query = {**query, "fieldSelector": [selector]}
-            await self.watcher.serve(exchange, type, namespace, query, shape, extra + stamp)
+            begun = seat.begun if seat is not None else None
+            await self.watcher.serve(exchange, type, namespace, query, shape, extra + stamp, begun)
             return None
         if verb == "create":
             return await self.changer.create(exchange, user, type, target, query, shape)
@@ -361,7 +408,8 @@ class Api:
             Attributes(
                 user, verb, target.group, target.version, target.resource, target.subresource,
                 target.namespace, name, "", labels, fields,
-            )
+            ),
+            exchange.trail,
         )  # fmt: skip
         if verb == "get" and target.subresource in _CREATE_TO_CONNECT and exchange.wants_upgrade:
             # Since v1.35 a WebSocket needs what a POST needs.
@@ -382,6 +430,23 @@ _METHODS = {
     "HEAD": "get",
 }
 _STREAMED = frozenset({"exec", "attach", "portforward", "proxy", "log"})
+
+
+def _told(exchange: Exchange, user: UserInfo, target: Target | None, verb: str) -> Attributes:
+    """The request as an audit policy looks at it."""
+    if target is None or not target.resource:
+        return Attributes(user, exchange.method.lower(), path=_plain(exchange.path))
+    told = _asked(exchange.method) if verb == "connect" or not verb else verb
+    return Attributes(
+        user,
+        told,
+        target.group,
+        target.version,
+        target.resource,
+        target.subresource,
+        target.namespace,
+        target.name,
+    )
 
 
 def _asked(method: str) -> str:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from kubernel.registry.request import UserInfo
 
+    from .audit import Trail
+
 __all__ = [
     "AtOnce",
     "Connection",
@@ -21,6 +23,7 @@ __all__ = [
     "Shared",
     "SocketChannel",
     "Stream",
+    "Tunnel",
     "header_block",
 ]
 
@@ -101,6 +104,17 @@ class SocketChannel(Protocol):
     async def close(self, code: int = 1000, reason: str = "") -> None: ...
 
 
+class Tunnel(Protocol):
+    """A connection that has left HTTP: bytes, both ways. The task that opened it is cancelled when the client
+    leaves."""
+
+    async def read(self) -> bytes:
+        """What came; empty at the end."""
+        ...
+
+    async def write(self, data: bytes) -> None: ...
+
+
 class Reply:
     """A complete answer. ``head`` is a header block from ``header_block``, without Content-Length.
 
@@ -125,12 +139,21 @@ class Exchange(Protocol):
     query: str
     headers: Headers
     connection: Connection
+    original: UserInfo | None
+    """Who asked, where that user acts as another."""
+    trail: Trail | None
+    """What is told of it to the audit plugins."""
 
     async def body(self, limit: int) -> bytes:
         """The whole body; RequestEntityTooLarge beyond ``limit`` bytes, BadRequest when broken off."""
         ...
 
     async def stream(self, status: int, head: bytes) -> Stream: ...
+
+    def heed_leaving(self, heed: bool) -> None:
+        """Whether this task is cancelled when the client leaves. It is not unless it streams: what is being
+        written is written."""
+        ...
 
     @property
     def wants_upgrade(self) -> bool:
@@ -139,6 +162,10 @@ class Exchange(Protocol):
 
     async def upgrade(self, protocols: Sequence[str]) -> SocketChannel:
         """Accept a WebSocket with the first of the client's subprotocols that is in ``protocols``."""
+        ...
+
+    async def tunnel(self, head: bytes) -> Tunnel:
+        """Switch protocols as the header lines ``head`` say, to whatever somebody else speaks."""
         ...
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
 from kubernel.errors import BadRequest, MethodNotSupported
 from kubernel.objects.go_json import kind_of
 from kubernel.registry.operations import Page, Result
+from kubernel.registry.request import AUDIT_NOTES, DeleteOptions, WriteOptions
 
 from . import query as q
 from .bodies import MAX_BODY, Body, decode_json, decode_yaml
@@ -18,7 +20,7 @@ from .transport import Reply
 
 if TYPE_CHECKING:
     from kubernel.registry.registry import Registry
-    from kubernel.registry.request import UserInfo, WriteOptions
+    from kubernel.registry.request import UserInfo
     from kubernel.registry.types import ResourceType
     from kubernel.store.records import Obj
 
@@ -89,8 +91,9 @@ class Changer:
         shape: Shape,
     ) -> Reply:
         kind = patch_type(exchange.headers.get("Content-Type", ""), custom=type.custom)
-        data = await exchange.body(MAX_BODY)
+        data = await _body(exchange)
         options = q.write_options(query, "PatchOptions", exchange.headers.get("User-Agent", ""), patch=kind)
+        options = _noted(exchange, options)
         try:
             body = decode_yaml(data) if kind == "apply" else decode_json(data)
         except BadRequest as wrong:
@@ -125,7 +128,7 @@ class Changer:
     ) -> Reply:
         if target.subresource:
             raise MethodNotSupported.for_path()
-        options = q.delete_options(query, await self._delete_body(exchange))
+        options = _noted(exchange, q.delete_options(query, await self._delete_body(exchange)))
         namespace = target.namespace if type.namespaced else ""
         result = await self.registry.delete(user, type, namespace, target.name, options)
         if result.status is not None:
@@ -141,7 +144,7 @@ class Changer:
         query: q.Query,
         shape: Shape,
     ) -> Reply:
-        options = q.delete_options(query, await self._delete_body(exchange))
+        options = _noted(exchange, q.delete_options(query, await self._delete_body(exchange)))
         records = await self.registry.delete_collection(
             user, type, target.namespace if type.namespaced else "", q.list_options(query), options
         )
@@ -161,13 +164,17 @@ class Changer:
     ) -> tuple[Obj, bytes, WriteOptions, tuple[str, ...]]:
         """(object, its JSON, options of this ``kind``, warnings) of a create or an update."""
         body = await self._read(exchange, type)
-        options = q.write_options(query, kind, exchange.headers.get("User-Agent", ""))
+        options = _noted(exchange, q.write_options(query, kind, exchange.headers.get("User-Agent", "")))
         warnings = _repeated(body, type, options)
-        return _object(body, type), body.raw, options, warnings
+        obj = _object(body, type)
+        if exchange.trail is not None:
+            exchange.trail.body = body.raw
+            exchange.trail.named(obj)
+        return obj, body.raw, options, warnings
 
     async def _read(self, exchange: Exchange, type: ResourceType) -> Body:
         kind = self._format(exchange, custom=type.custom)
-        data = await exchange.body(MAX_BODY)
+        data = await _body(exchange)
         try:
             return self._decode(kind, data)
         except BadRequest as wrong:
@@ -177,7 +184,7 @@ class Changer:
             ) from None
 
     async def _delete_body(self, exchange: Exchange) -> Any:
-        data = await exchange.body(MAX_BODY)
+        data = await _body(exchange)
         if not data:
             return None
         try:
@@ -239,6 +246,23 @@ def _named(value: Any) -> str:
     if isinstance(value, list):
         return "an array"
     return "an object" if isinstance(value, dict) else "a number"
+
+
+async def _body(exchange: Exchange) -> bytes:
+    data = await exchange.body(MAX_BODY)
+    if exchange.trail is not None:
+        exchange.trail.body = data
+    return data
+
+
+_Options = TypeVar("_Options", WriteOptions, DeleteOptions)
+
+
+def _noted(exchange: Exchange, options: _Options) -> _Options:
+    """With a place for the audit annotations of policies and webhooks."""
+    if exchange.trail is None:
+        return options
+    return replace(options, notes={AUDIT_NOTES: exchange.trail.notes})
 
 
 def _repeated(body: Body, type: ResourceType, options: WriteOptions) -> tuple[str, ...]:

@@ -319,6 +319,23 @@ _CONTROLLERS: dict[str, tuple[str, ...]] = {
     "resourcequota-controller": ("list watch | *: *", "update | : resourcequotas/status"),
     "root-ca-cert-publisher": ("create update | : configmaps",),
     "service-account-controller": ("create | : serviceaccounts",),
+    "service-cidrs-controller": (
+        f"patch update {_R} | networking.k8s.io: servicecidrs",
+        "patch update | networking.k8s.io: servicecidrs/finalizers servicecidrs/status",
+        f"{_R} | networking.k8s.io: ipaddresses",
+    ),
+    "service-controller": (
+        f"patch {_R} | : services",
+        "patch update | : services/status",
+        f"{_LW} | : nodes",
+    ),
+    "storage-version-migrator-controller": (
+        f"{_R} | storagemigration.k8s.io: storageversionmigrations",
+        "update | storagemigration.k8s.io: storageversionmigrations/status",
+        "get list patch | *: *",
+        "patch | apiextensions.k8s.io: customresourcedefinitions/status",
+    ),
+    "ttl-controller": (f"patch update {_R} | : nodes",),
     "statefulset-controller": (
         f"create delete patch update {_R} | : pods",
         f"{_R} | apps: statefulsets",

@@ -8,10 +8,11 @@ import sys
 from typing import TYPE_CHECKING
 
 from kubernel.errors import KubernelError, NotFound, qualified_resource
+from kubernel_plugins.cli.kinds import Kind, kinds, resolve
 
 from .blame import annotate
 from .changes import Change, describe, text_difference
-from .past import Kind, kinds, last_of_deleted, parse_since, resolve, revision_at, versions
+from .past import last_of_deleted, parse_since, revision_at, versions
 
 if TYPE_CHECKING:
     import argparse

@@ -7,31 +7,20 @@ from typing import TYPE_CHECKING
 
 from kubernel.clock import rfc3339
 from kubernel.config import parse_duration
-from kubernel.errors import Expired, KubernelError, NotFound, qualified_resource
+from kubernel.errors import Expired, KubernelError, NotFound
 from kubernel.objects import times
 
 if TYPE_CHECKING:
     from kubernel.client import Client
     from kubernel.clock import Clock
     from kubernel.store.records import Obj
+    from kubernel_plugins.cli.kinds import Kind
 
-__all__ = ["Kind", "Past", "kinds", "last_of_deleted", "parse_since", "resolve", "revision_at", "versions"]
+__all__ = ["Past", "last_of_deleted", "parse_since", "revision_at", "versions"]
 
 LEASES = "leases.v1.coordination.k8s.io"
 _SETTLED = 0.5
 """Seconds after which a watch of what is long past has said it all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A served type; ``resource`` is what a client calls it."""
-
-    resource: str
-    plural: str
-    group: str
-    kind: str
-    namespaced: bool
-    verbs: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,32 +29,6 @@ class Past:
 
     versions: list[Obj]
     complete: bool
-
-
-async def kinds(client: Client) -> list[tuple[Kind, frozenset[str]]]:
-    """Each served type, once, with the lower-case words that mean it."""
-    found: dict[tuple[str, str], tuple[Kind, frozenset[str]]] = {}
-    for each in await client.discover():
-        plural, group = each["resource"], each["group"]
-        resource = f"{plural}.{each['version']}.{group}" if group else plural
-        words = {
-            plural,
-            qualified_resource(plural, group),
-            each["singular"],
-            each["kind"].lower(),
-            *each["short_names"],
-        }
-        kind = Kind(resource, plural, group, each["kind"], each["namespaced"], frozenset(each["verbs"]))
-        # Versions come in the order of preference.
-        found.setdefault((group, plural), (kind, frozenset(words | set(each["short_names"]))))
-    return list(found.values())
-
-
-async def resolve(client: Client, word: str) -> Kind:
-    for kind, words in await kinds(client):
-        if word.lower() in words:
-            return kind
-    raise KubernelError(f'the cluster has no kind "{word}"; `kubectl api-resources` lists them')
 
 
 async def versions(client: Client, kind: Kind, namespace: str, newest: Obj, limit: int) -> Past:

@@ -12,7 +12,7 @@ from kubernel.client.reconciler import Reconciler
 from kubernel.clock import rfc3339
 from kubernel.errors import AlreadyExists
 from kubernel.objects import conditions, meta
-from kubernel_plugins.controller.flowcontrol.objects import LEVELS, MANDATORY, SCHEMAS
+from kubernel_plugins.flowcontrol import LEVELS, MANDATORY, SCHEMAS
 
 if TYPE_CHECKING:
     from kubernel.client.reconciler import ObjectKey

@@ -160,6 +160,9 @@ class Plugin(Base):
             rules = Rules(tuple(self._backends(service, port.get("name", ""))), affinity)
             if address not in ("", "None"):
                 wanted[address, port["port"]] = rules
+            for point in meta.get(service, "status", "loadBalancer", "ingress", default=()):
+                if point.get("ip") and point.get("ipMode", "VIP") == "VIP":
+                    wanted[point["ip"], port["port"]] = rules
             if port.get("nodePort"):
                 node = self.settings.node_port_address or self.handle.cluster.bind_address
                 wanted[node, port["nodePort"]] = rules

@@ -1,8 +1,9 @@
 """One pod against all nodes: what every policy of a profile says, and which node is best.
 
 What was computed for a pod serves all pods of the same signature: after a placement only the rows that changed are
-looked at again, by the policies whose answers can have changed. A run of pods from one template thus
-costs a few array elements each.
+looked at again, by the policies whose answers can have changed. A run of pods from one template is placed in
+batches: of the nodes that are equally good some are judged at once as they will be with one more of these
+pods, and as long as nothing else happens each pod just takes the next of them.
 
 Source of the order of things: k8s.io/kubernetes/pkg/scheduler/schedule_one.go (v1.37). All nodes are always
 evaluated: there is no sampling (``percentageOfNodesToScore``).
@@ -14,7 +15,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Diagnosis", "Evaluation", "Weighed"]
 
+_BATCH = 64
+"""Pods that are placed at most before the nodes are compared again."""
 _ONE_BY_ONE = 8
 """Up to so many changed rows are looked at as slices, which cost less than index arrays."""
 
@@ -74,6 +77,22 @@ class _Scorer:
     uniform: bool = False
 
 
+class _Next(NamedTuple):
+    """A node for one more pod of a batch, and how it will be judged with that pod."""
+
+    row: int
+    fits: bool
+    total: int
+
+
+class _Chosen(NamedTuple):
+    """A pod that is about to be placed, and where; ``judged`` when it is known what that changes."""
+
+    uid: str
+    row: int
+    judged: _Next | None
+
+
 @contextmanager
 def _on_node(table: NodeTable, row: int, pods: Collection[PodState]) -> Iterator[None]:
     name, position = table.name(row), table.position
@@ -99,6 +118,10 @@ class Evaluation:
         self._refusal: tuple[Policy, Refusal] | None = None
         self._filters: list[_Filter] = []
         self._scorers: list[_Scorer] = []
+        self._run = 0
+        """Pods placed one after the other, with nothing else in between."""
+        self._batch: list[_Next] = []
+        self._chosen: _Chosen | None = None
 
     # --- bringing it up to date
 
@@ -109,9 +132,15 @@ class Evaluation:
         if changes is None:
             self._begin(pod)
             return
+        chosen, self._chosen = self._chosen, None
         self._position = table.position
         if not changes:
             return
+        if chosen is not None and changes == [chosen.row] and table.is_on(chosen.uid, chosen.row):
+            self._run += 1
+            self._settle(pod, chosen)
+            return
+        self._forget_batch()
         nodes = {~entry for entry in changes if entry < 0}
         rows = nodes.union(entry for entry in changes if entry >= 0)
         if nodes and self._narrowed:
@@ -123,8 +152,22 @@ class Evaluation:
             for row in rows:
                 self._refresh(pod, slice(row, row + 1), objects=row in nodes)
 
+    def _settle(self, pod: PodState, chosen: _Chosen) -> None:
+        """The pod that was to be placed is, and nothing else happened."""
+        row, judged = chosen.row, chosen.judged
+        if judged is None:
+            self._refresh(pod, slice(row, row + 1), objects=False)
+        else:
+            self._fits[row], self._total[row] = judged.fits, judged.total
+            self._ranked[row] = judged.total if judged.fits else -1
+
+    def _forget_batch(self) -> None:
+        self._run, self._chosen = 0, None
+        self._batch.clear()
+
     def _begin(self, pod: PodState) -> None:
         table = self._table
+        self._forget_batch()
         self._epoch, self._position = table.epoch, table.position
         self._refusal = None
         self._filters, self._scorers = [], []
@@ -152,6 +195,7 @@ class Evaluation:
             for each in self._scorers
             if each.policy.scope == "cluster" or overrides(each.policy, "normalize")
         ]
+        self._late_moving = [each for each in self._late if each.policy.scope == "node"]
         self._static = numpy.zeros(size, dtype=bool)
         self._fits = numpy.zeros(size, dtype=bool)
         self._total = numpy.zeros(size, dtype=numpy.int64)
@@ -172,24 +216,28 @@ class Evaluation:
                 if each.policy.scope == "node object" and each.state is not SKIP:
                     static = static & each.policy.filter(pod, each.state, table, rows)
             self._static[rows] = static
+        for scorer in self._late:
+            if scorer.raw is not None and (scorer.policy.scope == "node" or objects):
+                scorer.raw[rows] = scorer.policy.score(pod, scorer.state, table, rows)
+                raw = scorer.raw[table.live]
+                scorer.uniform = not raw.size or bool(raw.min() == raw.max())
+        fits, total = self._judge(pod, rows)
+        self._fits[rows] = fits
+        self._total[rows] = total
+        self._ranked[rows] = numpy.where(fits, total, -1)
+
+    def _judge(self, pod: PodState, rows: Rows) -> tuple[Mask, Any]:
+        """Whether and how well the nodes suit, but for what depends on the whole cluster."""
+        table = self._table
         fits = self._static[rows]
         for each in self._filters:
             if each.policy.scope == "node" and each.state is not SKIP:
                 fits = fits & each.policy.filter(pod, each.state, table, rows)
-        self._fits[rows] = fits
         total: Any = 0
         for scorer in self._scorers:
-            policy = scorer.policy
-            if policy.scope == "cluster":
-                continue
-            if scorer.raw is None:
-                total = total + scorer.weight * policy.score(pod, scorer.state, table, rows)
-            elif policy.scope == "node" or objects:
-                scorer.raw[rows] = policy.score(pod, scorer.state, table, rows)
-                raw = scorer.raw[table.live]
-                scorer.uniform = not raw.size or bool(raw.min() == raw.max())
-        self._total[rows] = total
-        self._ranked[rows] = numpy.where(fits, total, -1)
+            if scorer.raw is None and scorer.policy.scope != "cluster":
+                total = total + scorer.weight * scorer.policy.score(pod, scorer.state, table, rows)
+        return fits, total
 
     # --- deciding
 
@@ -198,22 +246,57 @@ class Evaluation:
         self.update(pod)
         if self._refusal is not None:
             return None
-        ranked = self._ranked
         wide = self._asked(pod, self._wide)
-        if wide or nominations:
+        late = [each for each in self._late if not each.uniform]
+        scores = list(self._late_scores(pod, self._fits, late)) if not (wide or nominations) else None
+        if scores == []:
+            return self._next(pod, rng)
+        self._forget_batch()
+        ranked = self._ranked
+        if scores is None:
             fits = self._fitting(pod, wide, nominations)
             if not fits.any():
                 return None
             ranked = numpy.where(fits, self._total, -1)
+            scores = list(self._late_scores(pod, fits, late))
         else:
             fits = self._fits
-        for scores in self._late_scores(pod, fits):
-            ranked = ranked + numpy.where(fits, scores, 0)
+        for each in scores:
+            ranked = ranked + numpy.where(fits, each, 0)
         best = ranked.max()
         if best < 0:
             return None
         equals = numpy.flatnonzero(ranked == best)
         return int(equals[0] if len(equals) == 1 else equals[int(rng.random() * len(equals))])
+
+    def _next(self, pod: PodState, rng: random.Random) -> int | None:
+        """The best node where nothing but the nodes themselves decides."""
+        if not self._batch:
+            best = self._ranked.max()
+            if best < 0:
+                return None
+            equals = numpy.flatnonzero(self._ranked == best)
+            if len(equals) == 1 or not self._run or self._late_moving:
+                row = int(equals[0] if len(equals) == 1 else equals[int(rng.random() * len(equals))])
+                self._chosen = _Chosen(pod.uid, row, None)
+                return row
+            self._plan(pod, equals, int(best), rng)
+        following = self._batch.pop()
+        self._chosen = _Chosen(pod.uid, following.row, following)
+        return following.row
+
+    def _plan(self, pod: PodState, equals: Any, best: int, rng: random.Random) -> None:
+        """Choose nodes for the next pods by lot, as long as each is no longer among the best with its pod."""
+        count = min(self._run, _BATCH, len(equals))
+        rows = equals[rng.sample(range(len(equals)), count)]
+        with self._table.supposed(pod, rows):
+            fits, total = self._judge(pod, rows)
+        total = numpy.broadcast_to(total, fits.shape)
+        for row, fit, its in zip(rows.tolist(), fits.tolist(), total.tolist(), strict=True):
+            self._batch.append(_Next(row, fit, its))
+            if fit and its >= best:
+                break
+        self._batch.reverse()
 
     def fitting(self, pod: PodState, nominations: Nominations | None = None) -> Mask:
         """Where the pod may go. Nodes promised to pods of its priority or a higher one must have room for
@@ -264,10 +347,12 @@ class Evaluation:
             _passes(policy, pod, state, self._table, rows)[0] for policy, state in self._asked(pod, moving)
         )
 
-    def _late_scores(self, pod: PodState, fits: Mask) -> Iterator[Amounts]:
-        """Weighted scores that are found by comparing the nodes that fit, but for those that are all equal."""
-        for scorer in self._late:
-            if not scorer.uniform and (scores := self._late_score(pod, scorer, fits)) is not None:
+    def _late_scores(self, pod: PodState, fits: Mask, late: Iterable[_Scorer]) -> Iterator[Amounts]:
+        """Weighted scores that are found by comparing the nodes that fit."""
+        if not fits.any():
+            return
+        for scorer in late:
+            if (scores := self._late_score(pod, scorer, fits)) is not None:
                 yield scorer.weight * scores
 
     def _late_score(self, pod: PodState, scorer: _Scorer, fits: Mask) -> Amounts | None:

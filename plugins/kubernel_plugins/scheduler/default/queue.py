@@ -36,6 +36,8 @@ class _Waiting:
     missed: list[Change] = field(default_factory=list)
     """What happened while it was out."""
     timer: Timer | None = None
+    turn: int = -1
+    """Its entry among the active ones; older entries of the same pod are void."""
 
 
 @dataclass(slots=True)
@@ -125,9 +127,9 @@ class SchedulingQueue:
 
     def pop_now(self) -> PodState | None:
         while self._active:
-            _, _, uid = heapq.heappop(self._active)
+            _, turn, uid = heapq.heappop(self._active)
             waiting = self._pods.get(uid)
-            if waiting is not None and waiting.place == "active":
+            if waiting is not None and waiting.place == "active" and waiting.turn == turn:
                 self._take_out(waiting)
                 return waiting.pod
         return None
@@ -233,7 +235,8 @@ class SchedulingQueue:
             self._stick(waiting, "gated")
             return
         waiting.place = "active"
-        heapq.heappush(self._active, (waiting.order, next(self._sequence), waiting.pod.uid))
+        waiting.turn = next(self._sequence)
+        heapq.heappush(self._active, (waiting.order, waiting.turn, waiting.pod.uid))
         self._wakeup.set()
 
     def _stick(self, waiting: _Waiting, place: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -165,6 +166,9 @@ class NodeTable:
         row = self._rows.get(name)
         there = self._aside[name] if row is None else self._on[row]
         return there[uid], name
+
+    def is_on(self, uid: str, row: int) -> bool:
+        return uid in self._on[row]
 
     # --- what changed
 
@@ -326,6 +330,32 @@ class NodeTable:
             self._count(row, pod, 1)
             self._changed(row)
 
+    @contextmanager
+    def supposed(self, pod: PodState, rows: Any) -> Iterator[None]:
+        """Inside, one more pod like this counts on each of these rows (an index array, none twice); nothing is
+        logged."""
+        self._count_all(rows, pod, 1)
+        try:
+            yield
+        finally:
+            self._count_all(rows, pod, -1)
+
+    def _count_all(self, rows: Any, pod: PodState, sign: int) -> None:
+        if pod.ports or pod.terms or self._matchers:
+            for row in rows.tolist():
+                self._count(row, pod, sign)
+            return
+        for row in rows.tolist():
+            if sign > 0:
+                self._on[row][pod.uid] = pod
+            else:
+                del self._on[row][pod.uid]
+        self.pods[rows] += sign
+        for resource, value in pod.requests.items():
+            self._sums(resource)[rows] += sign * value
+        self.nonzero[0, rows] += sign * pod.nonzero[0]
+        self.nonzero[1, rows] += sign * pod.nonzero[1]
+
     def take_off(self, uid: str) -> bool:
         """Whether it was counted anywhere."""
         name = self._where.pop(uid, None)
@@ -349,10 +379,7 @@ class NodeTable:
             del self._on[row][pod.uid]
         self.pods[row] += sign
         for resource, value in pod.requests.items():
-            sums = self._requested.get(resource)
-            if sums is None:
-                sums = self._requested[resource] = numpy.zeros(self._size, dtype=numpy.int64)
-            sums[row] += sign * value
+            self._sums(resource)[row] += sign * value
         self.nonzero[0, row] += sign * pod.nonzero[0]
         self.nonzero[1, row] += sign * pod.nonzero[1]
         for ip, protocol, port in pod.ports:
@@ -362,6 +389,12 @@ class NodeTable:
                 counts[row] += sign
         for entry in pod.terms:
             self._count_term(row, entry, sign)
+
+    def _sums(self, resource: str) -> Amounts:
+        sums = self._requested.get(resource)
+        if sums is None:
+            sums = self._requested[resource] = numpy.zeros(self._size, dtype=numpy.int64)
+        return sums
 
     def _matched(self, pod: PodState) -> list[Amounts]:
         kind = (pod.namespace, frozenset(pod.labels.items()), pod.leaving)

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kubernel.plugin import Plugin as _Plugin
+from kubernel_plugins.store.encryption import EncryptedBackend, Encryption, generate
 from kubernel_plugins.store.sqlite.backend import SqliteBackend
 
 if TYPE_CHECKING:
     from kubernel.plugin import Handle
+    from kubernel.store import Backend
 
 __all__ = ["Plugin", "Settings", "SqliteBackend"]
 
@@ -19,11 +21,14 @@ __all__ = ["Plugin", "Settings", "SqliteBackend"]
 class Settings:
     """``path``: the database file, relative to the cluster's data directory. ``retention``: seconds for
     which old versions stay readable, 0 keeps them all. ``checkpoint_pages``: pages (16 KiB) the
-    write-ahead log may reach before it is copied into the database."""
+    write-ahead log may reach before it is copied into the database. ``encryption``: the file with the
+    EncryptionConfiguration, relative to the data directory; one that is not there is made, with a key for Secrets.
+    Empty: nothing is encrypted."""
 
     path: str = "store/kubernel.db"
     retention: float = 300.0
     checkpoint_pages: int = 500
+    encryption: str = "pki/encryption.yaml"
 
 
 class Plugin(_Plugin):
@@ -33,11 +38,17 @@ class Plugin(_Plugin):
 
     def __init__(self, settings: Any, handle: Handle) -> None:
         super().__init__(settings, handle)
-        self.backend = SqliteBackend(
+        inner = SqliteBackend(
             Path(handle.data_dir) / settings.path,
             retention=settings.retention,
             checkpoint_pages=settings.checkpoint_pages,
         )
+        self.backend: Backend = EncryptedBackend(inner, self._keys) if settings.encryption else inner
+
+    def _keys(self) -> Encryption:
+        path = Path(self.handle.data_dir) / self.settings.encryption
+        generate(path)
+        return Encryption.read(path)
 
     async def stop(self) -> None:
         await self.backend.close()

@@ -31,6 +31,7 @@ from kubernel_plugins.auth import anonymous, rbac, serviceaccount, token, x509
 from kubernel_plugins.store.memory import MemoryBackend
 
 RBAC = "rbac.authorization.k8s.io"
+FLOW = "flowcontrol.apiserver.k8s.io"
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
@@ -69,6 +70,7 @@ def simple_types() -> list[ResourceType]:
                 "exec": Subresource("exec", pod, streaming, connect=True),
                 "attach": Subresource("attach", pod, streaming, connect=True),
                 "portforward": Subresource("portforward", pod, streaming, connect=True),
+                "proxy": Subresource("proxy", GroupVersionKind("", "v1", "PodProxyOptions"), streaming, connect=True),
             },
         ),
         simple("", "ConfigMap", "configmaps"),
@@ -80,6 +82,8 @@ def simple_types() -> list[ResourceType]:
             subresources={"token": Subresource("token", token_request, ("create",))},
         ),
         simple("apps", "Deployment", "deployments"),
+        simple(FLOW, "FlowSchema", "flowschemas", namespaced=False),
+        simple(FLOW, "PriorityLevelConfiguration", "prioritylevelconfigurations", namespaced=False),
         simple(RBAC, "ClusterRole", "clusterroles", namespaced=False, check_name=check_path_segment),
         simple(RBAC, "ClusterRoleBinding", "clusterrolebindings", namespaced=False, check_name=check_path_segment),
         simple(RBAC, "Role", "roles", check_name=check_path_segment),

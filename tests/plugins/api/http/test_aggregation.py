@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -50,11 +51,17 @@ class Remote:
         context.load_verify_locations(cadata=trusted.decode())
         context.verify_mode = ssl.CERT_REQUIRED
         self.healthy = True
+        self.published: dict[str, Any] = {}
         kit = self
 
         class Handler(BaseHTTPRequestHandler):
             def answer(self) -> None:
-                if self.path == "/apis/remote.example.com/v1":
+                if self.headers.get("Upgrade"):
+                    self.talk()
+                    return
+                if self.path.startswith("/openapi/"):
+                    code, body = (200, kit.published[self.path]) if self.path in kit.published else (404, {})
+                elif self.path == "/apis/remote.example.com/v1":
                     code, body = (200, LISTED) if kit.healthy else (500, {})
                 else:
                     length = int(self.headers.get("Content-Length", 0))
@@ -75,6 +82,17 @@ class Remote:
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
+
+            def talk(self) -> None:
+                """Says who it is told asks, then repeats in capitals until there is no more."""
+                self.send_response(101)
+                self.send_header("Connection", "Upgrade")
+                self.send_header("Upgrade", self.headers["Upgrade"])
+                self.end_headers()
+                self.wfile.write(self.headers["X-Remote-User"].encode())
+                while data := self.rfile.readline():
+                    self.wfile.write(data.upper())
+                self.close_connection = True
 
             do_GET = do_POST = answer  # noqa: N815 - the base class's names
 
@@ -204,14 +222,126 @@ def test_a_remote_version_is_reached_once_its_service_answers(cluster: Cluster, 
     group = json.loads(ask(cluster, "GET", "/apis/remote.example.com")[1])
     assert group["preferredVersion"] == {"groupVersion": "remote.example.com/v1", "version": "v1"}
     names = [one["name"] for one in json.loads(ask(cluster, "GET", "/apis")[1])["groups"]]
-    assert names[-1] == "remote.example.com"
-    item = json.loads(ask(cluster, "GET", "/apis", Accept=AGGREGATED)[1])["items"][-1]
-    assert item["metadata"]["name"] == "remote.example.com"
+    assert "remote.example.com" in names
+    items = json.loads(ask(cluster, "GET", "/apis", Accept=AGGREGATED)[1])["items"]
+    (item,) = [one for one in items if one["metadata"]["name"] == "remote.example.com"]
     (version,) = item["versions"]
     assert version["freshness"] == "Current"
     (moons,) = version["resources"]
     assert (moons["resource"], moons["scope"]) == ("moons", "Namespaced")
     assert [sub["subresource"] for sub in moons["subresources"]] == ["status"]
+
+
+def test_an_upgrade_goes_through_to_the_other_server(cluster: Cluster, remote: Remote) -> None:
+    access = load_kubeconfig(cluster.kubeconfig)
+    host, _, port = access.url.removeprefix("https://").rpartition(":")
+    raw = socket.create_connection((host, int(port)))
+    with access.ssl_context().wrap_socket(raw, server_hostname=host) as connection:
+        path = "/apis/remote.example.com/v1/namespaces/default/moons/one/exec"
+        connection.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n".encode()
+        )
+        reader = connection.makefile("rb")
+        assert reader.readline() == b"HTTP/1.1 101 Switching Protocols\r\n"
+        head = dict(iter(lambda: reader.readline().rstrip().partition(b": ")[::2], (b"", b"")))
+        assert (head[b"Upgrade"], head[b"Connection"]) == (b"websocket", b"Upgrade")
+        assert reader.read(len("kubernetes-admin")) == b"kubernetes-admin"
+        for text in (b"hello\n", b"x" * 300_000 + b"\n"):
+            connection.sendall(text)
+            assert reader.readline() == text.upper()
+
+
+def test_groups_are_listed_by_their_priority(cluster: Cluster, remote: Remote) -> None:
+    def order() -> list[str]:
+        return [one["name"] for one in json.loads(ask(cluster, "GET", "/apis")[1])["groups"]]
+
+    change = {"spec": {"groupPriorityMinimum": 17750}}
+    cluster.patch(SERVICES, "v1.remote.example.com", change)
+    cluster.wait(lambda: order().index("remote.example.com") < order().index("authentication.k8s.io"))
+    assert order().index("apps") < order().index("remote.example.com")
+    items = json.loads(ask(cluster, "GET", "/apis", Accept=AGGREGATED)[1])["items"]
+    assert [one["metadata"]["name"] for one in items] == order()
+    cluster.patch(SERVICES, "v1.remote.example.com", {"spec": {"groupPriorityMinimum": 1000}})
+    cluster.wait(lambda: order().index("remote.example.com") > order().index("authentication.k8s.io"))
+
+
+def test_openapi_of_the_other_server_is_part_of_this_ones(cluster: Cluster, remote: Remote) -> None:
+    path = "/apis/remote.example.com/v1/namespaces/{namespace}/moons"
+    taken = "io.k8s.api.core.v1.Pod"
+    answers = {"200": {"description": "OK", "schema": {"$ref": f"#/definitions/{taken}"}}}
+    remote.published = {
+        "/openapi/v2": {
+            "swagger": "2.0",
+            "paths": {path: {"get": {"responses": answers}}, "/apis/other.example.com/v1/x": {}},
+            "definitions": {
+                taken: {"type": "object", "properties": {"moon": {"$ref": "#/definitions/com.example.Moon"}}},
+                "com.example.Moon": {"type": "object", "description": "a moon"},
+                "com.example.Unused": {"type": "object"},
+            },
+        },
+        "/openapi/v3": {
+            "paths": {
+                "apis/remote.example.com/v1": {
+                    "serverRelativeURL": "/openapi/v3/apis/remote.example.com/v1?hash=A1"
+                }
+            }
+        },
+        "/openapi/v3/apis/remote.example.com/v1?hash=A1": {"openapi": "3.0.0", "info": {"title": "moons"}},
+    }
+    # The server is looked at again when its APIService changes.
+    cluster.patch(SERVICES, "v1.remote.example.com", {"spec": {"versionPriority": 16}})
+
+    def index() -> Any:
+        return json.loads(ask(cluster, "GET", "/openapi/v3")[1])["paths"]
+
+    cluster.wait(lambda: "apis/remote.example.com/v1" in index())
+    assert "apis/apps/v1" in index()
+    where = index()["apis/remote.example.com/v1"]["serverRelativeURL"]
+    assert json.loads(ask(cluster, "GET", where)[1])["info"] == {"title": "moons"}
+
+    cluster.wait(lambda: path in json.loads(ask(cluster, "GET", "/openapi/v2")[1])["paths"])
+    document = json.loads(ask(cluster, "GET", "/openapi/v2")[1])
+    definitions = document["definitions"]
+    assert "/api/v1/namespaces/{namespace}/pods" in document["paths"]
+    assert "/apis/other.example.com/v1/x" not in document["paths"]
+    assert "com.example.Unused" not in definitions
+    assert definitions["com.example.Moon"] == {"type": "object", "description": "a moon"}
+    # A name that is taken by something else is given away under another.
+    assert "spec" in definitions[taken]["properties"]
+    assert set(definitions[f"{taken}_v2"]["properties"]) == {"moon"}
+    schema = document["paths"][path]["get"]["responses"]["200"]["schema"]
+    assert schema == {"$ref": f"#/definitions/{taken}_v2"}
+    media = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+    assert b"com.example.Moon" in ask(cluster, "GET", "/openapi/v2", Accept=media)[1]
+
+
+def test_a_server_that_fails_is_stale_in_discovery_and_not_asked(cluster: Cluster, remote: Remote) -> None:
+    def freshness() -> str:
+        items = json.loads(ask(cluster, "GET", "/apis", Accept=AGGREGATED)[1])["items"]
+        (found,) = [one for one in items if one["metadata"]["name"] == "remote.example.com"]
+        return str(found["versions"][0]["freshness"])
+
+    assert freshness() == "Current"
+    remote.healthy = False
+    cluster.patch(SERVICES, "v1.remote.example.com", {"spec": {"versionPriority": 17}})
+    cluster.wait(lambda: freshness() == "Stale")
+    assert condition(cluster)[:2] == ("False", "FailedDiscoveryCheck")
+    path = "/apis/remote.example.com/v1/namespaces/default/moons"
+    assert ask(cluster, "GET", path) == (503, b"service unavailable\n")
+    remote.healthy = True
+    cluster.patch(SERVICES, "v1.remote.example.com", {"spec": {"versionPriority": 15}})
+    cluster.wait(lambda: freshness() == "Current")
+
+
+def test_certificates_are_checked_unless_the_service_says_not_to(cluster: Cluster, remote: Remote) -> None:
+    cluster.patch(SERVICES, "v1.remote.example.com", {"spec": {"caBundle": None}})
+    cluster.wait(lambda: condition(cluster)[0] == "False")
+    assert "x509: certificate signed by unknown authority" in condition(cluster)[2]
+    cluster.patch(SERVICES, "v1.remote.example.com", {"spec": {"insecureSkipTLSVerify": True}})
+    cluster.wait(lambda: condition(cluster)[0] == "True")
+    change = {"spec": {"caBundle": remote.ca, "insecureSkipTLSVerify": None}}
+    cluster.patch(SERVICES, "v1.remote.example.com", change)
+    cluster.wait(lambda: condition(cluster)[0] == "True")
 
 
 def test_nobody_without_rights_reaches_the_other_server(cluster: Cluster, remote: Remote) -> None:

@@ -245,7 +245,8 @@ def test_too_many_requests_are_told_to_come_back(tmp_path: Any) -> None:
         world.plugin("api/http")._api.metrics.inflight["readOnly"] = 0
         assert (await raw.request("GET", PODS)).status == 200
 
-    check(main, tmp_path, settings=http.Settings(max_inflight=5, shutdown_grace=0.1))
+    settings = http.Settings(max_inflight=5, shutdown_grace=0.1, priority_and_fairness=False)
+    check(main, tmp_path, settings=settings)
 
 
 def test_taken_port_is_a_clear_error(tmp_path: Any) -> None:

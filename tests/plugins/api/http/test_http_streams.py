@@ -314,6 +314,46 @@ def test_ports_are_forwarded_over_channels(tmp_path: Any) -> None:
     check(body, tmp_path, extra=[("node/fake", node)])
 
 
+@pytest.mark.parametrize("switches", [True, False])
+def test_an_upgrade_goes_through_the_proxy_to_a_pod(tmp_path: Any, switches: bool) -> None:
+    node = NodePlugin()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        assert head.startswith("get /ws?a=b ")
+        assert "\r\nupgrade: websocket\r\n" in head
+        assert "\r\nsec-websocket-key: k\r\n" in head
+        if not switches:
+            writer.write(b"HTTP/1.1 426 Upgrade Required\r\nContent-Length: 2\r\n\r\nno")
+            writer.close()
+            return
+        writer.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello"
+        )
+        writer.write((await reader.readexactly(5)).upper())
+        writer.close()
+
+    async def body(world: World, raw: Raw) -> None:
+        await placed(raw)
+        server = await asyncio.start_server(talk, "127.0.0.1", 0)
+        node.streams.port = server.sockets[0].getsockname()[1]
+        async with server:
+            await raw.send(
+                f"GET {PODS}/a:80/proxy/ws?a=b HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\n"
+                "Upgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n".encode()
+            )
+            if not switches:
+                answer = await raw.answer()
+                assert (answer.status, answer.body) == (426, b"no")
+                return
+            status, headers, _ = await raw.head()
+            assert (status, headers["upgrade"]) == (101, "websocket")
+            await raw.send(b"world")
+            assert await raw.closed() == b"helloWORLD"
+
+    check(body, tmp_path, extra=[("node/fake", node)])
+
+
 def test_spdy_is_refused_readably(tmp_path: Any) -> None:
     async def body(world: World, raw: Raw) -> None:
         await placed(raw)

@@ -13,7 +13,8 @@ from kubernel.errors import Expired, KubernelError, NotFound
 from kubernel.testing import Cluster
 from kubernel_plugins.cli.history.blame import annotate
 from kubernel_plugins.cli.history.changes import changed_paths, describe, text_difference
-from kubernel_plugins.cli.history.past import parse_since, resolve, revision_at, versions
+from kubernel_plugins.cli.history.past import parse_since, revision_at, versions
+from kubernel_plugins.cli.kinds import resolve
 
 Obj = dict[str, Any]
 

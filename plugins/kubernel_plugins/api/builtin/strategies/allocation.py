@@ -7,9 +7,10 @@ asked for by number are likely to be free (KEP-3070, KEP-3668).
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
-__all__ = ["NODE_PORTS", "AddressPool", "Full", "NumberPool", "PortPool"]
+__all__ = ["NODE_PORTS", "AddressPool", "AddressPools", "Full", "NumberPool", "PortPool"]
 
 NODE_PORTS = range(30000, 32768)
 
@@ -81,6 +82,70 @@ class AddressPool:
         except ValueError:
             return None
         return number if 0 <= number < self._numbers.size else None
+
+
+class AddressPools:
+    """The addresses of all service CIDRs of the cluster; ranges may overlap and come and go.
+
+    ``elsewhere(address)`` is whether somebody has an address though no service does.
+    """
+
+    def __init__(self, taken: Iterable[str], elsewhere: Callable[[str], bool]) -> None:
+        self._pools: dict[str, AddressPool] = {}
+        self._held = set(taken)
+        self._elsewhere = elsewhere
+
+    def use(self, cidrs: Iterable[str]) -> None:
+        """These are the ranges now, in order of preference."""
+        known = self._pools
+        self._pools = {}
+        for cidr in cidrs:
+            pool = known.get(cidr)
+            if pool is None:
+                pool = AddressPool(cidr)
+                for address in self._held:
+                    pool.take(address)
+            self._pools[cidr] = pool
+
+    @property
+    def families(self) -> list[int]:
+        return [pool.network.version for pool in self._pools.values()]
+
+    def __contains__(self, address: str) -> bool:
+        return any(address in pool for pool in self._pools.values())
+
+    def __str__(self) -> str:
+        return ",".join(self._pools)
+
+    def take(self, address: str) -> bool:
+        """Whether it was free; then it is taken."""
+        if address in self._held or address not in self or self._elsewhere(address):
+            return False
+        self._hold(address)
+        return True
+
+    def take_any(self, rng: random.Random) -> str:
+        """Full when no range has a free one."""
+        for pool in self._pools.values():
+            try:
+                while True:
+                    address = pool.take_any(rng)
+                    if address not in self._held and not self._elsewhere(address):
+                        self._hold(address)
+                        return address
+            except Full:
+                continue
+        raise Full
+
+    def release(self, address: str) -> None:
+        self._held.discard(address)
+        for pool in self._pools.values():
+            pool.release(address)
+
+    def _hold(self, address: str) -> None:
+        self._held.add(address)
+        for pool in self._pools.values():
+            pool.take(address)
 
 
 class PortPool:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import field as member
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import Cause, InternalError, Invalid
 from kubernel_plugins.api.builtin import causes
-from kubernel_plugins.api.builtin.strategies.allocation import AddressPool, Full, PortPool
+from kubernel_plugins.api.builtin.strategies.allocation import AddressPools, Full, PortPool
 from kubernel_plugins.api.builtin.strategies.base import Builtin, field
 from kubernel_plugins.api.builtin.validation.services import (
     cluster_addresses,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["ServiceStrategy"]
 
 _NOTE = "builtin/services"
+_MANAGED_BY, _ALLOCATOR = "ipaddress.kubernetes.io/managed-by", "ipallocator.k8s.io"
 _WITH_NODE_PORTS = ("NodePort", "LoadBalancer")
 
 
@@ -70,7 +72,7 @@ class ServiceStrategy(Builtin):
     def __init__(self, context: Context) -> None:
         super().__init__(returns=True, create_on_update=True, thorough=True)
         self.context = context
-        self._pools: tuple[AddressPool, PortPool] | None = None
+        self._pools: tuple[AddressPools, PortPool] | None = None
 
     def default(self, obj: Obj) -> None:
         spec = obj.get("spec")
@@ -210,11 +212,11 @@ class ServiceStrategy(Builtin):
         taken.old_ports = [port for port in had_ports if port not in now_ports]
 
     @staticmethod
-    def _families(spec: dict[str, Any], old: dict[str, Any], pool: AddressPool) -> list[Cause]:
+    def _families(spec: dict[str, Any], old: dict[str, Any], pool: AddressPools) -> list[Cause]:
         """The policy and the families, which follow from the addresses and the cluster's own family
         (initIPFamilyFields)."""
         own, headless = (
-            f"IPv{pool.network.version}",
+            f"IPv{pool.families[0]}",
             spec.get("clusterIP") == "None" and not spec.get("selector"),
         )
         if not spec.get("ipFamilyPolicy"):
@@ -268,7 +270,7 @@ class ServiceStrategy(Builtin):
         return found
 
     def _reserve_address(
-        self, spec: dict[str, Any], had: list[str], pool: AddressPool, taken: _Taken
+        self, spec: dict[str, Any], had: list[str], pool: AddressPools, taken: _Taken
     ) -> list[Cause]:
         wanted = spec.get("clusterIP") or ""
         if wanted == "None":
@@ -368,17 +370,33 @@ class ServiceStrategy(Builtin):
         for port in ports:
             pools[1].release(port)
 
-    def _loaded(self) -> tuple[AddressPool, PortPool]:
+    def _loaded(self) -> tuple[AddressPools, PortPool]:
         """The pools, filled from the stored services when first needed."""
         if self._pools is None:
-            pools = AddressPool(self.context.cluster.service_cidr), PortPool()
-            for service in self.context.stored("services"):
-                for address in _addresses(service):
-                    pools[0].take(address)
+            services = list(self.context.stored("services"))
+            held = [address for service in services for address in _addresses(service)]
+            pools = AddressPools(held, self._is_held_elsewhere), PortPool()
+            for service in services:
                 for port in _ports(service):
                     pools[1].take(port)
             self._pools = pools
+        self._pools[0].use(self._cidrs())
         return self._pools
+
+    def _cidrs(self) -> list[str]:
+        """The cluster's own range first, then those of ServiceCIDRs that are not on their way out."""
+        found = [str(self.context.cluster.service_cidr)]
+        for one in self.context.stored("servicecidrs.networking.k8s.io"):
+            if "deletionTimestamp" not in one["metadata"]:
+                found += [cidr for cidr in one["spec"].get("cidrs") or () if cidr not in found]
+        family = ip_network(found[0]).version
+        return [cidr for cidr in found if ip_network(cidr).version == family]
+
+    def _is_held_elsewhere(self, address: str) -> bool:
+        """Whether an IPAddress of somebody else says so; those of services follow the services."""
+        found = self.context.find("ipaddresses.networking.k8s.io", address)
+        labels = field(found, "metadata", "labels") or {}
+        return found is not None and labels.get(_MANAGED_BY) != _ALLOCATOR
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return service(obj)

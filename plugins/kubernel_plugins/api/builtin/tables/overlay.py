@@ -245,7 +245,11 @@ _STORAGE: _Kinds = {
 _DEVICE = {"allocationMode": {"default": "ExactCount", "enum": ("All", "ExactCount")}}
 
 _API = "io.k8s.api"
+# The core group is the empty text.
+_META: _Kinds = {"GroupResource": {"": {"required": ("resource",)}}}
+
 _TABLES: Mapping[str, _Kinds] = {
+    "io.k8s.apimachinery.pkg.apis.meta.v1": _META,
     f"{_API}.admissionregistration.v1": _ADMISSION,
     f"{_API}.apps.v1": _APPS,
     f"{_API}.autoscaling.v2": {

@@ -14,6 +14,7 @@ from kubernel.errors import ApiError, Cause
 from kubernel.registry import causes
 from kubernel.registry.jsonschema import compile_schema
 from kubernel.registry.pruning import decode_check
+from kubernel.registry.structural import sorted_keys
 from kubernel.registry.validation import validate
 from kubernel_plugins.api.custom.embedded import check_embedded
 
@@ -51,7 +52,7 @@ def _check(schema: Schema, path: str, metadata: Node) -> list[Cause]:
         return [causes.invalid(path, default, error.message)]
     found: list[Cause] = []
     if unknown:
-        found.append(causes.invalid(path, default, "must not have unknown fields"))
+        found.append(causes.invalid(path, sorted_keys(default), "must not have unknown fields"))
     embedded = check_embedded(node, default, path)
     if embedded:
         return found + embedded

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from kubernel.errors import Cause
 from kubernel.registry import causes
 from kubernel.registry.jsonschema import compile_schema
 from kubernel_plugins.api.custom.rules.paths import SchemaPathError, find_path
-
-if TYPE_CHECKING:
-    from kubernel.errors import Cause
-    from kubernel.registry.schema import Node
 
 __all__ = ["Costs", "Scope", "check_rules", "check_texts"]
 
@@ -27,8 +24,6 @@ _NEWLINES = re.compile(r"[\n\r]+")
 _REQUEST = 3 * 1024 * 1024
 _MOST = 2**64 - 1
 _TOLD = 4
-_SIZES = {"boolean": 4, "integer": 1, "number": 1, "string": 2, "array": 2}
-_STRINGS = {"byte": 2, "duration": 4, "date": 12, "date-time": 22}
 
 
 class Scope:
@@ -98,11 +93,9 @@ def check_texts(schema: Schema, path: str) -> list[Cause]:
         if not expression.strip():
             found.append(causes.required(f"{where}.rule", "rule is not specified"))
         elif message and not message.strip():
-            found.append(
-                causes.invalid(f"{where}.message", message, "message must be non-empty if specified")
-            )
+            found.append(causes.invalid(f"{where}.message", message, "must be non-empty if specified"))
         elif _NEWLINES.search(message.strip()):
-            found.append(causes.invalid(f"{where}.message", message, "message must not contain line breaks"))
+            found.append(causes.invalid(f"{where}.message", message, "must not contain line breaks"))
         elif _NEWLINES.search(expression.strip()) and not message.strip():
             text = "message must be specified if rule contains line breaks"
             found.append(causes.required(f"{where}.message", text))
@@ -122,13 +115,13 @@ def check_texts(schema: Schema, path: str) -> list[Cause]:
 def _check_field_path(field: str, schema: Schema, path: str) -> list[Cause]:
     found: list[Cause] = []
     if not field.strip():
-        found.append(causes.invalid(path, field, "fieldPath must be non-empty if specified"))
+        found.append(causes.invalid(path, field, "must be non-empty if specified"))
     if _NEWLINES.search(field):
-        found.append(causes.invalid(path, field, "fieldPath must not contain line breaks"))
+        found.append(causes.invalid(path, field, "must not contain line breaks"))
     try:
         find_path(field, schema)
     except SchemaPathError:
-        found.append(causes.invalid(path, field, "fieldPath must be a valid path"))
+        found.append(causes.invalid(path, field, "must be a valid path"))
     return found
 
 
@@ -146,7 +139,7 @@ def check_rules(schema: Schema, path: str, scope: Scope, costs: Costs, *, uncorr
             "convert structural schema to CEL declarations"
         )
         return [causes.internal(where, text)]
-    times = scope.cardinality if scope.cardinality is not None else _REQUEST // (_smallest(node) + 1)
+    times = scope.cardinality if scope.cardinality is not None else _REQUEST // (cel.smallest(node) + 1)
     found: list[Cause] = []
     for index, rule in enumerate(schema.get("x-kubernetes-validations") or ()):
         at = f"{where}[{index}]"
@@ -159,9 +152,9 @@ def check_rules(schema: Schema, path: str, scope: Scope, costs: Costs, *, uncorr
             found.append(causes.forbidden(f"{at}.rule", text))
         costs.observe(f"{at}.rule", cost)
         if compiled.error:
-            found.append(causes.invalid(f"{at}.rule", _shown(rule), compiled.error))
+            found.append(_wrong(f"{at}.rule", rule, compiled.error))
         if compiled.message_error:
-            found.append(causes.invalid(f"{at}.messageExpression", _shown(rule), compiled.message_error))
+            found.append(_wrong(f"{at}.messageExpression", rule, compiled.message_error))
         elif compiled.message is not None:
             cost = cel.estimate(compiled.message.node)
             if costs.enforced and cost > cel.ESTIMATE_LIMIT:
@@ -178,9 +171,9 @@ def check_rules(schema: Schema, path: str, scope: Scope, costs: Costs, *, uncorr
     return found
 
 
-def _shown(rule: Schema) -> dict[str, Any]:
-    """A rule as Go prints it."""
-    return {
+def _wrong(path: str, rule: Schema, detail: str) -> Cause:
+    """What is wrong with a rule, which is told as Go prints it."""
+    shown = {
         "Rule": rule.get("rule") or "",
         "Message": rule.get("message") or "",
         "MessageExpression": rule.get("messageExpression") or "",
@@ -188,6 +181,7 @@ def _shown(rule: Schema) -> dict[str, Any]:
         "FieldPath": rule.get("fieldPath") or "",
         "OptionalOldSelf": rule.get("optionalOldSelf"),
     }
+    return Cause("FieldValueInvalid", f"Invalid value: {causes.show(shown)}: {detail}", path)
 
 
 def _too_much(what: str, cost: int, limit: int) -> str:
@@ -197,18 +191,3 @@ def _too_much(what: str, cost: int, limit: int) -> str:
         f"{what} exceeds budget by factor of {told} (try simplifying the rule, or adding maxItems, maxProperties, and "
         "maxLength where arrays, maps, and strings are declared)"
     )
-
-
-def _smallest(node: Node) -> int:
-    """The fewest bytes that a value can have in JSON."""
-    if node.type == "string":
-        return _STRINGS.get(node.format, 2)
-    if node.type != "object":
-        return _SIZES.get(node.type, 1)
-    if node.additional is not None:
-        return 2
-    size = 2
-    for name, field in (node.properties or {}).items():
-        if name in node.required and field.default is type(field).UNSET:
-            size += len(name) + 4 + _smallest(field)
-    return size

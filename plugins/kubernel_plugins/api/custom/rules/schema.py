@@ -13,6 +13,7 @@ from kubernel.registry import causes
 from kubernel_plugins.api.custom.rules.defaults import check_defaults
 from kubernel_plugins.api.custom.rules.expressions import Costs, Scope, check_rules, check_texts
 from kubernel_plugins.api.custom.rules.structural import check_structural
+from kubernel_plugins.api.custom.rules.traversal import everything
 
 if TYPE_CHECKING:
     from kubernel.errors import Cause
@@ -54,16 +55,25 @@ def check_version_schema(
     if schema.get("nullable"):
         found.append(causes.forbidden(f"{where}.nullable", "nullable cannot be true at the root"))
     costs: Costs | None = None
-    structural = check_structural(schema, where)
-    structural = structural or check_defaults(schema, where, metadata)
-    if not structural:
-        costs = Costs(enforced=not unchanged)
-    found += structural
+    # What is no structural schema at all is told by the rules below.
+    if all(_convertible(one) for one in everything(schema)):
+        structural = check_structural(schema, where) or check_defaults(schema, where, metadata)
+        if not structural:
+            costs = Costs(enforced=not unchanged)
+        found += structural
     wrong, wrong_rules = _Walk(costs).check(schema, where, _Place(root=True), _scope(schema, costs))
     found += wrong + wrong_rules
     if costs is not None:
         found += costs.total_causes(where)
     return found
+
+
+def _convertible(schema: Schema) -> bool:
+    return (
+        schema.get("x-kubernetes-preserve-unknown-fields") is not False
+        and not any(schema.get(keyword) for keyword, _ in _UNSUPPORTED)
+        and not isinstance(schema.get("items"), list)
+    )
 
 
 def _scope(schema: Schema, costs: Costs | None) -> Scope | None:

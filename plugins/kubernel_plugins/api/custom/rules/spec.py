@@ -70,7 +70,7 @@ def _check_spec(spec: Obj, old: Obj | None, metadata: Node) -> list[Cause]:
         found.append(causes.not_supported("spec.scope", scope, _SCOPES))
     versions: list[Obj] = spec.get("versions") or []
     found += [
-        causes.required(f"spec.versions[{index}].schema.openAPIV3Schema", "schemas are required")
+        causes.required(f"spec.versions[{index}].schema.openAPIV3Schema")
         for index, version in enumerate(versions)
         if (version.get("schema") or {}).get("openAPIV3Schema") is None
     ]

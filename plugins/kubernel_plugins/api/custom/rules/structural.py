@@ -170,8 +170,22 @@ def _pattern_error(pattern: str) -> str:
         re2.compile(pattern, options)
     except re2.error as error:
         said = error.args[0] if error.args else ""
-        return f"error parsing regexp: {said.decode() if isinstance(said, bytes) else said}"
+        text, _, where = (said.decode() if isinstance(said, bytes) else str(said)).partition(": ")
+        return f"error parsing regexp: {_GO_WORDS.get(text, text)}: `{where}`"
     return ""
+
+
+_GO_WORDS = {
+    "missing ]": "missing closing ]",
+    "missing )": "missing closing )",
+    "no argument for repetition operator": "missing argument to repetition operator",
+    "bad repetition operator": "invalid nested repetition operator",
+    "invalid repetition size": "invalid repeat count",
+    "invalid perl operator": "invalid or unsupported Perl syntax",
+    "invalid named capture group": "invalid named capture",
+    "trailing \\": "trailing backslash at end of expression",
+}
+"""Where Go's regexp/syntax says it otherwise than RE2."""
 
 
 def _nested(schema: Schema, path: str, *, skip_any: bool = False) -> list[Cause]:

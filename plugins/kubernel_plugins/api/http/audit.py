@@ -1,0 +1,143 @@
+"""Audit events of requests: audit.k8s.io/v1 Event, told to the audit plugins stage by stage.
+
+Source: k8s.io/apiserver/pkg/endpoints/filters/audit.go, pkg/audit/request.go (v1.37).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from kubernel.clock import micro_time
+
+from .audit_policy import LEVELS, Policy, Verdict
+
+if TYPE_CHECKING:
+    from kubernel.plugin import Handle
+    from kubernel.registry.attributes import Attributes, Decision
+
+    from .transport import Exchange, Reply
+
+__all__ = ["Auditor", "Trail"]
+
+_REQUEST, _RESPONSE = 2, 3
+
+
+class Trail:
+    """What is told of one request. ``notes`` are its annotations; ``body`` what the client sent."""
+
+    __slots__ = ("_handle", "_spec", "body", "notes", "verdict")
+
+    def __init__(self, handle: Handle, verdict: Verdict, spec: dict[str, Any]) -> None:
+        self._handle = handle
+        self._spec = spec
+        self.verdict = verdict
+        self.notes: dict[str, str] = {}
+        self.body = b""
+
+    async def tell(self, stage: str, reply: Reply | None = None, status: int = 200) -> None:
+        if stage in self.verdict.omitted:
+            return
+        event = {
+            **self._spec,
+            "stage": stage,
+            "stageTimestamp": micro_time(self._handle.clock.time()),
+        }
+        if stage != "RequestReceived":
+            event["responseStatus"] = _status(reply, status)
+        if stage == "ResponseComplete":
+            if self.verdict.level >= _REQUEST and self.body:
+                event["requestObject"] = self._object(self.body)
+            if self.verdict.level >= _RESPONSE and reply is not None and reply.body:
+                event["responseObject"] = self._object(reply.body)
+        if self.notes:
+            event["annotations"] = dict(self.notes)
+        await self._handle.hooks.audit(event)
+
+    def named(self, obj: Mapping[str, Any]) -> None:
+        """The object of a request whose path does not name it."""
+        reference, name = self._spec.get("objectRef"), (obj.get("metadata") or {}).get("name")
+        if reference is not None and "name" not in reference and isinstance(name, str):
+            self._spec["objectRef"] = {**reference, "name": name}
+
+    def decided(self, decision: Decision) -> None:
+        """What the authorizers said."""
+        self.notes["authorization.k8s.io/decision"] = "allow" if decision.allowed else "forbid"
+        self.notes["authorization.k8s.io/reason"] = decision.reason
+
+    def _object(self, data: bytes) -> Any:
+        """The JSON object; what is no JSON (YAML, protobuf) is left out."""
+        try:
+            obj = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            return None
+        if self.verdict.omit_managed_fields and isinstance(obj, dict):
+            for one in (obj, *(obj.get("items") or ())):
+                if isinstance(one, dict) and isinstance(one.get("metadata"), dict):
+                    one["metadata"].pop("managedFields", None)
+        return obj
+
+
+class Auditor:
+    """Decides by the policy what is told of a request."""
+
+    def __init__(self, handle: Handle, policy: Policy) -> None:
+        self._handle = handle
+        self.policy = policy
+
+    async def begin(self, exchange: Exchange, asked: Attributes, stamp: bytes) -> Trail | None:
+        """None when nothing is told. ``stamp`` begins with the header line of the request's id."""
+        verdict = self.policy.verdict(asked)
+        if not verdict.level:
+            return None
+        query = f"?{exchange.query}" if exchange.query else ""
+        original = exchange.original
+        spec: dict[str, Any] = {
+            "kind": "Event",
+            "apiVersion": "audit.k8s.io/v1",
+            "level": LEVELS[verdict.level],
+            "auditID": stamp[10:46].decode(),
+            "stage": "",
+            "requestURI": f"{exchange.path}{query}",
+            "verb": asked.verb,
+            "user": (original or asked.user).as_dict(),
+        }
+        if original is not None:
+            spec["impersonatedUser"] = asked.user.as_dict()
+        spec["sourceIPs"] = [exchange.connection.remote]
+        spec["userAgent"] = exchange.headers.get("User-Agent", "")
+        if asked.resource:
+            spec["objectRef"] = _reference(asked)
+        spec["requestReceivedTimestamp"] = micro_time(self._handle.clock.time())
+        trail = Trail(self._handle, verdict, spec)
+        await trail.tell("RequestReceived")
+        return trail
+
+
+def _reference(asked: Attributes) -> Mapping[str, str]:
+    told = {
+        "resource": asked.resource,
+        "namespace": asked.namespace,
+        "name": asked.name,
+        "apiGroup": asked.group,
+        "apiVersion": asked.version,
+        "subresource": asked.subresource,
+    }
+    return {key: value for key, value in told.items() if value}
+
+
+def _status(reply: Reply | None, status: int) -> dict[str, Any]:
+    code = status if reply is None else reply.status
+    told: dict[str, Any] = {"metadata": {}, "code": code}
+    if reply is not None and code >= 400:
+        try:
+            document = orjson.loads(reply.body)
+        except orjson.JSONDecodeError:
+            return told
+        if isinstance(document, dict):
+            told.update(
+                {key: document[key] for key in ("status", "message", "reason", "details") if key in document}
+            )
+    return told
