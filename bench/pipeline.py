@@ -1,15 +1,19 @@
-"""The write pipeline in-process, a 5 KB pod: ``python bench/pipeline.py [count]``.
+"""Requests about a 5 KB pod, in-process and over HTTPS: ``python bench/pipeline.py [count]``.
 
-The default admission plugins, the built-in types and the memory store, no server and no controllers.
-Each line is the median of single requests and its ratio to one decode and encode of the same pod by orjson,
-which no pipeline can be without.
+The default admission plugins, the built-in types and the memory store, no controllers. In-process each line is the
+median of single requests and its ratio to one decode and encode of the same pod by orjson, which no pipeline can be
+without. Over HTTPS the server is a process of its own, with client certificates, RBAC, and priority and fairness; one
+client sends one request after the other on one connection, and the ratio is to a round trip that does nothing
+(``/livez``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import ssl
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -18,10 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import uvloop
 
+from kubernel.client.kubeconfig import load_kubeconfig
 from kubernel.config import parse
 from kubernel.kernel import Kernel
 from kubernel.registry.request import UserInfo, WriteOptions
+from kubernel_plugins.api.builtin import protobuf_codec
 
 AIM_MS = 1.0
 ADMIN = UserInfo("kubernetes-admin", ("system:masters", "system:authenticated"))
@@ -82,27 +89,30 @@ async def median(count: int, one: Callable[[int], Awaitable[Any]]) -> float:
     return statistics.median(times[count // 10 :]) * 1000
 
 
-async def run(directory: str, count: int) -> None:
-    kernel = Kernel(
-        parse(
-            {
-                "cluster": {"dataDir": directory},
-                "plugins": {
-                    "store": "memory",
-                    "api": [],
-                    "auth": [],
-                    "admission": ["namespace_lifecycle", "priority", "default_tolerations"],
-                    "network": None,
-                    "runtime": None,
-                    "proxy": None,
-                    "node": [],
-                    "controller": ["bootstrap"],
-                    "scheduler": [],
-                    "scheduler_policy": [],
-                },
-            }
-        )
+def settings(directory: str, **plugins: Any) -> Any:
+    return parse(
+        {
+            "cluster": {"dataDir": directory, "port": 0},
+            "plugins": {
+                "store": "memory",
+                "api": [],
+                "auth": [],
+                "admission": ["namespace_lifecycle", "priority", "default_tolerations"],
+                "network": None,
+                "runtime": None,
+                "proxy": None,
+                "node": [],
+                "controller": ["bootstrap"],
+                "scheduler": [],
+                "scheduler_policy": [],
+                **plugins,
+            },
+        }
     )
+
+
+async def run(directory: str, count: int) -> None:
+    kernel = Kernel(settings(directory))
     await kernel.start()
     registry = kernel.registry
     type = registry.lookup("", "v1", "pods")
@@ -169,10 +179,123 @@ async def run(directory: str, count: int) -> None:
     await kernel.stop()
 
 
+# --- over HTTPS
+
+PODS = "/api/v1/namespaces/default/pods"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+
+
+async def serve(directory: str) -> None:
+    """The server's process: until its input ends."""
+    kernel = Kernel(settings(directory, api=["http"], auth=["x509", "rbac"]))
+    await kernel.start()
+    print("ready", flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    await kernel.stop()
+
+
+class Client:
+    """One connection that asks one thing after the other."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def open(cls, directory: str) -> Client:
+        access = load_kubeconfig(Path(directory) / "kubeconfig")
+        host, _, port = access.url.removeprefix("https://").rpartition(":")
+        context: ssl.SSLContext = access.ssl_context()
+        return cls(*await asyncio.open_connection(host, int(port), ssl=context, limit=1 << 20))
+
+    async def ask(
+        self, method: str, path: str, body: bytes = b"", media: str = "", accept: str = ""
+    ) -> bytes:
+        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept or 'application/json'}\r\n"
+        if body:
+            head += f"Content-Type: {media or 'application/json'}\r\nContent-Length: {len(body)}\r\n"
+        self.writer.write(head.encode() + b"\r\n" + body)
+        answer = await self.reader.readuntil(b"\r\n\r\n")
+        length = int(answer.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        content = await self.reader.readexactly(length)
+        assert answer[9:10] == b"2", answer + content
+        return content
+
+
+async def remote(directory: str, count: int) -> None:
+    client = await Client.open(directory)
+    bodies = [orjson.dumps(pod(f"pod-{number}")) for number in range(count * 2)]
+    codec = protobuf_codec()
+    packed = []
+    for number in range(count * 2):
+        obj = pod(f"packed-{number}")
+        packed.append(codec.envelope("v1", "Pod", codec.message("v1", "Pod", obj)))
+
+    async def nothing(number: int) -> None:
+        await client.ask("GET", "/livez")
+
+    async def create(number: int) -> None:
+        await client.ask("POST", PODS, bodies[number])
+
+    async def create_packed(number: int) -> None:
+        await client.ask("POST", PODS, packed[number], PROTOBUF, PROTOBUF)
+
+    async def get(number: int) -> None:
+        await client.ask("GET", f"{PODS}/pod-{number}")
+
+    async def get_packed(number: int) -> None:
+        await client.ask("GET", f"{PODS}/packed-{number}", accept=PROTOBUF)
+
+    async def update(number: int) -> None:
+        await client.ask("PUT", f"{PODS}/pod-{number}", changed[number])
+
+    async def patch(number: int) -> None:
+        body = b'{"metadata":{"labels":{"patched":"%d"}}}' % number
+        await client.ask("PATCH", f"{PODS}/pod-{number}", body, "application/strategic-merge-patch+json")
+
+    async def apply(number: int) -> None:
+        meta = {"name": f"pod-{number}", "labels": {"applied": str(number)}}
+        body = orjson.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": meta})
+        path = f"{PODS}/pod-{number}?fieldManager=applier&force=true"
+        await client.ask("PATCH", path, body, "application/apply-patch+yaml")
+
+    least = await median(count, nothing)
+    print(f"GET of /livez      p50 over HTTPS           {least:7.3f} ms")
+    changed: list[bytes] = []
+    for name, one in (
+        ("create", create),
+        ("create, protobuf", create_packed),
+        ("get", get),
+        ("get, protobuf", get_packed),
+        ("update (PUT)", update),
+        ("strategic patch", patch),
+        ("server-side apply", apply),
+    ):
+        if one is update:
+            for number in range(count + count // 10):
+                obj = orjson.loads(await client.ask("GET", f"{PODS}/pod-{number}"))
+                obj["metadata"]["labels"]["changed"] = str(number)
+                changed.append(orjson.dumps(obj))
+        took = await median(count, one)
+        print(f"{name:<18} p50 over HTTPS           {took:7.3f} ms   {took / least:5.1f} x")
+    client.writer.close()
+
+
 def main(count: int = 1000) -> None:
     with tempfile.TemporaryDirectory(prefix="kubernel-bench-") as directory:
         asyncio.run(run(str(Path(directory)), count))
+    with tempfile.TemporaryDirectory(prefix="kubernel-bench-") as directory:
+        command = [sys.executable, __file__, "--serve", directory]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+            assert server.stdout is not None
+            assert server.stdout.readline() == b"ready\n"
+            asyncio.run(remote(directory, count))
+            assert server.stdin is not None
+            server.stdin.close()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)
+    if sys.argv[1:2] == ["--serve"]:
+        uvloop.run(serve(sys.argv[2]))
+    else:
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)

@@ -274,6 +274,8 @@ def test_scaling_with_preconditions_and_pausing(web: Any) -> None:
 def test_patches_of_subresources_and_what_changes_nothing(web: Any) -> None:
     scale = ("--subresource=scale", "--type=merge", "-p", '{"spec":{"replicas":2}}')
     assert "scale.autoscaling/web patched" in web("patch", "deploy", "web", *scale)
+    # kubectl calls a write of the controller between its read and its patch a change.
+    web("rollout", "status", "deploy/web", "--timeout=60s")
     assert "(no change)" in web("patch", "deploy", "web", "-p", '{"spec":{"replicas":2}}')
     done = web.run("patch", "deploy", "web", "-p", '{"spec":{"bogus":1}}')
     assert 'Warning: unknown field "spec.bogus"' in done.stderr
@@ -283,7 +285,7 @@ def test_patches_of_subresources_and_what_changes_nothing(web: Any) -> None:
     assert "--overwrite is false" in web.refused("label", "deploy", "web", "tier=b")
     web("label", "deploy", "web", "tier=b", "--overwrite")
     assert "name part must consist of" in web.refused("label", "deploy", "web", "a b=c")
-    edit = {"KUBE_EDITOR": "sed -i s/readyReplicas:.*/readyReplicas:\\ 9/"}
+    edit = {"KUBE_EDITOR": "sed -i s/observedGeneration:.*/observedGeneration:\\ 99/"}
     assert "edited" in web("edit", "deploy", "web", "--subresource=status", **edit)
 
 

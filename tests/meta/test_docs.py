@@ -27,6 +27,7 @@ from kubernel.config.configuration import load
 from kubernel.plugin.catalogue import GROUP_PREFIX, Catalogue
 from kubernel_plugins.cli.history import Plugin as LookingBack
 from kubernel_plugins.cli.schedule import Plugin as Scheduling
+from kubernel_plugins.cli.security import Plugin as Security
 from kubernel_plugins.cli.why import Plugin as Why
 
 ROOT = Path(__file__).parents[2]
@@ -115,7 +116,7 @@ def test_commands_exist(page: Path) -> None:
     parser = argparse.ArgumentParser("kubernel")
     words_of_plugins = parser.add_subparsers(dest="command")
     add_commands(words_of_plugins)
-    for plugin in (LookingBack, Scheduling, Why):
+    for plugin in (LookingBack, Scheduling, Security, Why):
         cast("Any", plugin)({}, None).kubernel_cli(words_of_plugins)
     for command in commands(page):
         words = shlex.split(command)[1:]

@@ -18,6 +18,14 @@ from kubernel.plugin.contract import ROLES
 
 ROOT = Path(__file__).parents[2]
 OPTIONAL = {
+    ("admission", "deny_service_external_ips"),
+    ("admission", "event_rate_limit"),
+    ("admission", "always_pull_images"),
+    ("admission", "owner_references"),
+    ("admission", "pod_node_selector"),
+    ("admission", "extended_resource_toleration"),
+    ("admission", "taint_nodes"),
+    ("admission", "image_policy"),
     ("audit", "webhook"),
     ("auth", "request_header"),
     ("auth", "oidc"),

@@ -44,6 +44,9 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "priority",
         "default_tolerations",
         "storage",
+        "runtime_class",
+        "certificates",
+        "default_ingress_class",
         "mutating_policy",
         "mutating_webhook",
         "validating_policy",
@@ -122,7 +125,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "runtime": ("process",),
     "node": ("kubelet",),
     "proxy": ("userspace",),
-    "cli": ("cluster", "history", "schedule", "why"),
+    "cli": ("cluster", "history", "security", "schedule", "why"),
 }
 """What runs when the configuration does not name a role: parts of kubernel's own distribution. The
 order is the one in which plugins start and hooks are called."""

@@ -176,6 +176,8 @@ class PodState:
     terms: tuple[tuple[TermKind, Term, int], ...] = ()
     """(kind, term, weight) of its pod affinity; the weight of a required term is 0."""
     leaving: bool = False
+    claims: tuple[tuple[str, bool], ...] = ()
+    """Names of the PersistentVolumeClaims of its volumes; True for one that is made for the pod (ephemeral)."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -306,6 +308,11 @@ class Cycle(Protocol):
     @property
     def lasting(self) -> Mask:
         """Nodes that were refused for good."""
+        ...
+
+    def stamp(self, row: int) -> object | None:
+        """Equal to an earlier one, of this cycle or of another, when everything is as it was then that decides about
+        such a pod on the node. None: that cannot be told."""
         ...
 
     def suppose(self, row: int) -> AbstractContextManager[Supposition]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kubernel.errors import BadRequest
-from kubernel.registry.protobuf_decoding import decode_message, read_fields
+from kubernel.registry.protobuf_decoding import MessageDecoder, read_fields
 from kubernel.registry.protobuf_encoding import MessageEncoder
 from kubernel.registry.protobuf_table import FieldTable
 from kubernel.registry.wire import DELIMITED, delimited, tag, varint
@@ -63,6 +63,7 @@ class ProtobufCodec:
     ) -> None:
         self._load = table
         self._encoder: MessageEncoder | None = None
+        self._decoder: MessageDecoder | None = None
         self._definition = definition
         self._names: dict[tuple[str, str], str | None] = {}
         self._heads: dict[tuple[str, str], bytes] = {}
@@ -102,7 +103,9 @@ class ProtobufCodec:
         name = self._name(api_version, kind)
         if name is None:
             raise BadRequest(f'no kind "{kind}" is registered for version "{api_version}" in protobuf')
-        content = decode_message(self.encoder.table, name, raw, 0)
+        if self._decoder is None:
+            self._decoder = MessageDecoder(self.encoder.table)
+        content = self._decoder.decode(name, raw)
         if not isinstance(content, dict):
             raise BadRequest(f"{kind} is no object")
         return {"apiVersion": api_version, "kind": kind, **content}

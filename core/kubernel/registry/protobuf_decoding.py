@@ -16,17 +16,19 @@ import orjson
 from kubernel.clock import micro_time, rfc3339
 from kubernel.errors import BadRequest
 from kubernel.registry.protobuf_table import EXTENSIONS, META
+from kubernel.registry.wire import DELIMITED, FIXED64, VARINT
 
 if TYPE_CHECKING:
-    from kubernel.registry.protobuf_table import FieldTable
+    from kubernel.registry.protobuf_table import Field, FieldTable
     from kubernel.store.records import Obj
 
-__all__ = ["MAX_DEPTH", "decode_message", "read_fields"]
+__all__ = ["MAX_DEPTH", "MessageDecoder", "read_fields"]
 
 MAX_DEPTH = 100
 """Messages within messages; more is refused."""
 
 _DROP: Any = object()
+_SCHEMA = f"{EXTENSIONS}v1.JSONSchemaProps"
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
@@ -43,24 +45,34 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def read_fields(data: bytes, at: int, end: int) -> list[tuple[int, Any]]:
-    """(number, int or bytes) of one message."""
+    """(number, int or bytes) of one message. IndexError and ValueError for what is none."""
     found: list[tuple[int, Any]] = []
     while at < end:
-        tag, at = _varint(data, at)
+        # Most numbers are one byte long.
+        tag = data[at]
+        at += 1
+        if tag >= 0x80:
+            tag, at = _varint(data, at - 1)
         wire, number = tag & 7, tag >> 3
-        if number == 0:
+        if not number:
             raise ValueError("field number 0")
         value: int | bytes
-        if wire == 0:
-            value, at = _varint(data, at)
-        elif wire == 2:
-            size, at = _varint(data, at)
+        if wire == DELIMITED:
+            size = data[at]
+            at += 1
+            if size >= 0x80:
+                size, at = _varint(data, at - 1)
             if size > end - at:
                 raise ValueError("unexpected EOF")
             value = data[at : at + size]
             at += size
-        elif wire in (1, 5):
-            size = 8 if wire == 1 else 4
+        elif wire == VARINT:
+            value = data[at]
+            at += 1
+            if value >= 0x80:
+                value, at = _varint(data, at - 1)
+        elif wire in (FIXED64, 5):
+            size = 8 if wire == FIXED64 else 4
             if size > end - at:
                 raise ValueError("unexpected EOF")
             value = data[at : at + size]
@@ -90,89 +102,118 @@ def _signed(value: Any) -> int:
 # --- messages as JSON values
 
 
-def decode_message(table: FieldTable, name: str, data: bytes, depth: int) -> Any:
-    special = _SPECIAL.get(name)
-    if special is not None:
-        return special(table, data, depth)
-    if table.is_strings(name):
-        return [_text(value) for number, value in read_fields(data, 0, len(data)) if number == 1]
-    if depth > MAX_DEPTH:
-        raise BadRequest(f"the body is nested more than {MAX_DEPTH} levels deep")
-    known = table.message(name)
-    result: Obj = {}
-    for number, value in read_fields(data, 0, len(data)):
-        field = known.get(number)
-        if field is None:
-            continue
-        if field.shape == "*":
-            item = _value(table, field.kind, value, depth + 1)
-            result.setdefault(field.name, []).append(None if item is _DROP else item)
-        elif field.shape == "%":
-            entry = dict(read_fields(_bytes(value), 0, len(value)))
+_Read = Callable[[Any, int], Any]
+"""A field's value on the wire, and how deep it stands, to a JSON value."""
+_Take = Callable[["Obj", Any, int], None]
+"""Puts a field's value into its message's object."""
+
+
+class MessageDecoder:
+    """Decodes by ``table``; what it makes of a message's fields is kept."""
+
+    def __init__(self, table: FieldTable) -> None:
+        self._table = table
+        self._plans: dict[str, dict[int, _Take]] = {}
+
+    def decode(self, name: str, data: bytes, depth: int = 0) -> Any:
+        """The message ``name``; KeyError for one that the table has not, ValueError, IndexError and BadRequest for
+        what is none."""
+        special = _SPECIAL.get(name)
+        if special is not None:
+            return special(self, data, depth)
+        plan = self._plans.get(name)
+        if plan is None:
+            if self._table.is_strings(name):
+                return [_text(value) for number, value in read_fields(data, 0, len(data)) if number == 1]
+            plan = self._plans[name] = {
+                number: self._taker(field) for number, field in self._table.message(name).items()
+            }
+        if depth > MAX_DEPTH:
+            raise BadRequest(f"the body is nested more than {MAX_DEPTH} levels deep")
+        result: Obj = {}
+        depth += 1
+        for number, value in read_fields(data, 0, len(data)):
+            take = plan.get(number)
+            if take is not None:
+                take(result, value, depth)
+        return result
+
+    def _taker(self, field: Field) -> _Take:
+        name, read, shape = field.name, self._reader(field.kind), field.shape
+        keeps = bool(field.mark)
+
+        def repeated(result: Obj, value: Any, depth: int) -> None:
+            item = read(value, depth)
+            result.setdefault(name, []).append(None if item is _DROP else item)
+
+        def entry(result: Obj, value: Any, depth: int) -> None:
+            parts = dict(read_fields(_bytes(value), 0, len(value)))
             empty: Any = b"" if field.kind not in ("b", "i") else 0
-            item = _value(table, field.kind, entry.get(2, empty), depth + 1)
-            result.setdefault(field.name, {})[_text(entry.get(1, b""))] = None if item is _DROP else item
-        elif field.shape == "^":
-            inlined = _value(table, field.kind, value, depth + 1)
-            if isinstance(inlined, dict):
-                result.update(inlined)
-        else:
-            item = _value(table, field.kind, value, depth + 1)
-            if item is not _DROP and (field.mark or item not in _ZEROS):
-                result[field.name] = item
-    return result
+            item = read(parts.get(2, empty), depth)
+            result.setdefault(name, {})[_text(parts.get(1, b""))] = None if item is _DROP else item
+
+        def inlined(result: Obj, value: Any, depth: int) -> None:
+            item = read(value, depth)
+            if isinstance(item, dict):
+                result.update(item)
+
+        def single(result: Obj, value: Any, depth: int) -> None:
+            item = read(value, depth)
+            if item is not _DROP and (item or keeps or item is None):
+                result[name] = item
+
+        return {"*": repeated, "%": entry, "^": inlined}.get(shape, single)
+
+    def _reader(self, kind: str) -> _Read:
+        scalar = _SCALARS.get(kind)
+        if scalar is not None:
+            return scalar
+        decode = self.decode
+        return lambda value, depth: decode(kind, _bytes(value), depth)
 
 
-_ZEROS: tuple[Any, ...] = ("", 0, 0.0, False, {}, [])
-
-
-def _value(table: FieldTable, kind: str, value: Any, depth: int) -> Any:
-    if kind == "s":
-        return _text(value)
-    if kind == "i":
-        return _signed(value)
-    if kind == "b":
-        return bool(_signed(value))
-    if kind == "d":
-        return struct.unpack("<d", _bytes(value))[0]
-    if kind == "y":
-        return base64.b64encode(_bytes(value)).decode()
-    return decode_message(table, kind, _bytes(value), depth)
+_SCALARS: dict[str, _Read] = {
+    "s": lambda value, depth: _text(value),
+    "i": lambda value, depth: _signed(value),
+    "b": lambda value, depth: bool(_signed(value)),
+    "d": lambda value, depth: struct.unpack("<d", _bytes(value))[0],
+    "y": lambda value, depth: base64.b64encode(_bytes(value)).decode(),
+}
 
 
 def _parts(data: bytes) -> dict[int, Any]:
     return dict(read_fields(data, 0, len(data)))
 
 
-def _time(table: FieldTable, data: bytes, depth: int) -> Any:
+def _time(decoder: MessageDecoder, data: bytes, depth: int) -> Any:
     parts = _parts(data)
     return rfc3339(_signed(parts.get(1, 0))) if parts else _DROP
 
 
-def _micro_time(table: FieldTable, data: bytes, depth: int) -> Any:
+def _micro_time(decoder: MessageDecoder, data: bytes, depth: int) -> Any:
     parts = _parts(data)
     if not parts:
         return _DROP
     return micro_time(_signed(parts.get(1, 0)))[:-7] + f"{_signed(parts.get(2, 0)) // 1000:06d}Z"
 
 
-def _quantity(table: FieldTable, data: bytes, depth: int) -> Any:
+def _quantity(decoder: MessageDecoder, data: bytes, depth: int) -> Any:
     return _text(_parts(data).get(1, b"")) or "0"
 
 
-def _int_or_string(table: FieldTable, data: bytes, depth: int) -> Any:
+def _int_or_string(decoder: MessageDecoder, data: bytes, depth: int) -> Any:
     parts = _parts(data)
     if _signed(parts.get(1, 0)) == 1:
         return _text(parts.get(3, b""))
     return _signed(parts.get(2, 0))
 
 
-def _raw(table: FieldTable, data: bytes, depth: int) -> Any:
+def _raw(decoder: MessageDecoder, data: bytes, depth: int) -> Any:
     raw = _bytes(_parts(data).get(1, b""))
     return orjson.loads(raw) if raw else _DROP
 
 
-def _duration(table: FieldTable, data: bytes, depth: int) -> Any:
+def _duration(decoder: MessageDecoder, data: bytes, depth: int) -> Any:
     """Nanoseconds as Go prints a duration, in its largest exact form."""
     nanos = _signed(_parts(data).get(1, 0))
     seconds, rest = divmod(abs(nanos), 1_000_000_000)
@@ -187,33 +228,33 @@ def _duration(table: FieldTable, data: bytes, depth: int) -> Any:
     return f"{sign}{seconds}{fraction}s"
 
 
-def _schema_or(table: FieldTable, data: bytes, depth: int) -> Any:
+def _schema_or(decoder: MessageDecoder, data: bytes, depth: int) -> Any:
     """JSONSchemaPropsOrArray and …OrStringArray: the schema (1), else the list (2)."""
     several: list[Any] = []
     for number, value in read_fields(data, 0, len(data)):
         if number == 1:
-            return decode_message(table, f"{EXTENSIONS}v1.JSONSchemaProps", _bytes(value), depth + 1)
-        several.append(decode_message(table, f"{EXTENSIONS}v1.JSONSchemaProps", _bytes(value), depth + 1))
+            return decoder.decode(_SCHEMA, _bytes(value), depth + 1)
+        several.append(decoder.decode(_SCHEMA, _bytes(value), depth + 1))
     return several
 
 
-def _schema_or_strings(table: FieldTable, data: bytes, depth: int) -> Any:
+def _schema_or_strings(decoder: MessageDecoder, data: bytes, depth: int) -> Any:
     several: list[str] = []
     for number, value in read_fields(data, 0, len(data)):
         if number == 1:
-            return decode_message(table, f"{EXTENSIONS}v1.JSONSchemaProps", _bytes(value), depth + 1)
+            return decoder.decode(_SCHEMA, _bytes(value), depth + 1)
         several.append(_text(value))
     return several
 
 
-def _schema_or_bool(table: FieldTable, data: bytes, depth: int) -> Any:
+def _schema_or_bool(decoder: MessageDecoder, data: bytes, depth: int) -> Any:
     parts = _parts(data)
     if 2 in parts:
-        return decode_message(table, f"{EXTENSIONS}v1.JSONSchemaProps", _bytes(parts[2]), depth + 1)
+        return decoder.decode(_SCHEMA, _bytes(parts[2]), depth + 1)
     return bool(_signed(parts.get(1, 0)))
 
 
-_SPECIAL: dict[str, Callable[[FieldTable, bytes, int], Any]] = {
+_SPECIAL: dict[str, Callable[[MessageDecoder, bytes, int], Any]] = {
     f"{META}Time": _time,
     f"{META}MicroTime": _micro_time,
     f"{META}Duration": _duration,

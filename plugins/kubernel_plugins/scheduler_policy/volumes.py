@@ -31,6 +31,7 @@ __all__ = [
     "names_of",
     "not_owned",
     "reachable",
+    "sign",
     "size",
     "uses_claim",
 ]
@@ -47,22 +48,25 @@ def names_of(pod: Obj) -> Iterator[tuple[str, bool]]:
 
 def claims_of(pod: PodState, claims: Informer) -> Iterator[tuple[str, bool, Obj | None]]:
     """As ``names_of``, with the claims themselves where they exist."""
-    for name, ephemeral in names_of(pod.pod):
+    for name, ephemeral in pod.claims:
         yield name, ephemeral, claims.get(name, pod.namespace)
 
 
 def claim_index(pod: Obj) -> Iterable[str]:
     """For an informer of pods: by ``namespace/name`` of their claims."""
     namespace = pod["metadata"].get("namespace", "")
-    return [f"{namespace}/{name}" for name, _ in names_of(pod)]
+    return [f"{namespace}/{name}" for name, _ in names_of(pod)] if pod["spec"].get("volumes") else ()
+
+
+def sign(pod: PodState) -> Any:
+    """All of a pod's claims that decides where it may go."""
+    return (pod.namespace, pod.claims) if pod.claims else ()
 
 
 def uses_claim(pod: PodState, change: Change) -> bool:
     """Whether a change is one of a claim that the pod uses."""
     found = change.obj["metadata"]
-    return found.get("namespace") == pod.namespace and any(
-        name == found["name"] for name, _ in names_of(pod.pod)
-    )
+    return found.get("namespace") == pod.namespace and any(name == found["name"] for name, _ in pod.claims)
 
 
 def not_owned(pod: PodState, claim: Obj) -> str:

@@ -71,7 +71,7 @@ _ID = "11111111-2222-4333-8444-555555555555"
 WHAT: dict[str, Obj] = {
     "APIService": {
         "spec": {
-            "group": "minimal.example.com",
+            "group": "local.example.com",
             "version": "v1",
             "groupPriorityMinimum": 10,
             "versionPriority": 10,
@@ -207,7 +207,7 @@ WHAT: dict[str, Obj] = {
 NAMES = {
     "CustomResourceDefinition": "minimals.minimal.example.com",
     "IPAddress": "10.251.0.1",
-    "APIService": "v1.minimal.example.com",
+    "APIService": "v1.local.example.com",
 }
 """Kinds whose names mean something."""
 

@@ -138,12 +138,12 @@ STRATEGIES = ("LeastAllocated", "MostAllocated")
 
 @settings(max_examples=80, deadline=None)
 @given(
-    st.lists(nodes(), min_size=1, max_size=12),
-    st.sampled_from(("0", "300m", "1")),
-    st.sampled_from(STRATEGIES),
-    st.lists(
-        st.sampled_from(("place", "place", "place", "other", "give up", "node")), min_size=5, max_size=40
+    st.lists(st.sampled_from(("2", "2", "2", "4")), min_size=1, max_size=8).map(
+        lambda sizes: [node(NAMES[number], cpu=size) for number, size in enumerate(sizes)]
     ),
+    st.sampled_from(("300m", "1")),
+    st.sampled_from(STRATEGIES),
+    st.lists(st.sampled_from((*["place"] * 12, "other", "give up", "node")), min_size=5, max_size=40),
     st.randoms(use_true_random=False),
 )
 def test_each_of_many_alike_gets_a_node_that_is_the_best_at_that_moment(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from workload_kit import events, pod
 
-from kubernel.errors import ServiceUnavailable
+from kubernel.errors import Conflict, ServiceUnavailable
 from kubernel.testing import Cluster
 from kubernel_plugins.scheduler.default import Plugin, Settings
 
@@ -22,6 +22,8 @@ class Line:
         self._client = client
         self.cut = False
         self.keeps_bindings = False
+        self.kept: list[Any] = []
+        """Bindings on the way: functions that deliver them."""
 
     def __getattr__(self, name: str) -> Any:
         call = getattr(self._client, name)
@@ -30,6 +32,7 @@ class Line:
 
         async def through(*args: Any, **options: Any) -> Any:
             if self.keeps_bindings and options.get("subresource") == "binding":
+                self.kept.append(lambda: call(*args, **options))
                 await asyncio.Event().wait()
             if self.cut:
                 raise ServiceUnavailable("the network is away")
@@ -137,6 +140,40 @@ def test_a_leader_that_is_cut_off_stops_before_the_other_begins(pair: Any) -> No
     cluster.clock.advance("1m")
     assert bound(cluster, "after")
     assert len(events(cluster, "Scheduled")) == 2
+
+
+def test_a_leader_that_is_killed_hands_over_within_the_lease_and_no_pod_is_bound_twice(pair: Any) -> None:
+    cluster, first, _ = pair
+    places: dict[str, list[str]] = {}
+
+    def look(kind: str, obj: Any, old: Any) -> None:
+        node = obj["spec"].get("nodeName")
+        if node and (old is None or old["spec"].get("nodeName") != node):
+            places.setdefault(obj["metadata"]["name"], []).append(node)
+
+    remove = cluster.client().informer("pods").add_listener(look)
+    names = [f"p{number}" for number in range(30)]
+    for name in names[:10]:
+        cluster.create(pod(name))
+    cluster.settle()
+    # It dies with bindings on the way, of which some arrive when another leads already.
+    first.line.keeps_bindings = True
+    for name in names[10:]:
+        cluster.create(pod(name))
+    cluster.settle()
+    assert len(first.line.kept) == 20
+    first.line.cut = True
+    early, late = first.line.kept[:5], first.line.kept[5:]
+    for deliver in early:
+        cluster.run(deliver())
+    cluster.clock.advance(16 + 5)
+    assert all(bound(cluster, name) for name in names)
+    for deliver in late:
+        with pytest.raises(Conflict, match="is already assigned to node"):
+            cluster.run(deliver())
+    cluster.clock.advance("1m")
+    assert {name: len(nodes) for name, nodes in places.items()} == dict.fromkeys(names, 1)
+    remove()
 
 
 def test_a_leader_that_comes_back_knows_what_it_had_not_bound(pair: Any) -> None:

@@ -10,7 +10,8 @@ from kubernel.plugin import Plugin as BasePlugin
 from kubernel.plugin import hookimpl
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from kubernel.plugin import Handle
     from kubernel.registry.request import UserInfo
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Plugin", "Settings"]
 
 _ADMIN, _ADMIN_GROUP = "kubernetes-admin", "system:masters"
+_LOOK = 60.0
 _FRONT_PROXY = "front-proxy-client"
 """Under this name extension servers trust this one: the ConfigMap extension-apiserver-authentication has it."""
 
@@ -59,15 +61,19 @@ class Plugin(BasePlugin):
         self._aggregator: Aggregator | None = None
         self.url = ""
         """Where it listens, once started."""
+        self.look: Callable[[], None] = lambda: None
+        """Issues certificates again before they end; connections made from then on get what is in the files now."""
 
     async def start(self) -> None:
         from . import lean
 
         lean.install()
+        from kubernel_plugins.keyfiles import KeyFiles
+
         from .aggregation import Aggregator
         from .aio import HttpServer
         from .server import Api
-        from .tls import KeyFiles, server_context, serving_names, write_kubeconfig
+        from .tls import server_context, serving_names, write_kubeconfig
 
         handle, cluster = self.handle, self.handle.cluster
         authority = handle.hooks.certificate_authority()
@@ -79,8 +85,17 @@ class Plugin(BasePlugin):
         names = serving_names(
             cluster.bind_address, cluster.node_name, cluster.cluster_domain, cluster.service_cidr
         )
-        certificate, key = files.pair("apiserver", "kube-apiserver", names=names, usage="server")
-        context = server_context(authority, certificate, key)
+
+        def serving() -> tuple[Path, Path]:
+            return files.pair("apiserver", "kube-apiserver", names=names, usage="server")
+
+        def administration() -> None:
+            admin = files.pair("admin", _ADMIN, organizations=(_ADMIN_GROUP,), usage="client")
+            write_kubeconfig(
+                handle.data_dir / "kubeconfig", cluster.name, self.url, authority.ca_certificate, *admin
+            )
+
+        context = server_context(authority, *serving())
         aggregator = self._aggregator = Aggregator(
             handle, lambda: files.pair(_FRONT_PROXY, _FRONT_PROXY, usage="client")
         )
@@ -96,15 +111,36 @@ class Plugin(BasePlugin):
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(cluster.bind_address, cluster.bind_address)  # noqa: S104
         self.url = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
         if self.settings.kubeconfig:
-            admin = files.pair("admin", _ADMIN, organizations=(_ADMIN_GROUP,), usage="client")
-            write_kubeconfig(
-                handle.data_dir / "kubeconfig", cluster.name, self.url, authority.ca_certificate, *admin
-            )
+            administration()
+        loaded = serving()[0].read_bytes()
+
+        def look() -> None:
+            nonlocal loaded
+            certificate, key = serving()
+            current = certificate.read_bytes()
+            if current != loaded:
+                context.load_cert_chain(certificate, key)
+                loaded = current
+                handle.log.info("the server's certificate was renewed")
+            if self.settings.kubeconfig:
+                administration()
+
+        self.look = look
+        handle.spawn(self._renew(), "renewal of certificates")
         handle.spawn(server.sweep(), "half-open connections")
         aggregator.start()
         if api.fairness is not None:
             api.fairness.start()
         api.endpoints.ready = True
+
+    async def _renew(self) -> None:
+        while True:
+            await self.handle.clock.sleep(_LOOK)
+            try:
+                self.look()
+            except OSError as error:  # an SSLError is one
+                # Files that are being replaced do not fit each other for a moment.
+                self.handle.log.warning("certificates could not be renewed, they will be later: {}", error)
 
     @hookimpl
     def kubernel_remote_api(self, path: str, user: UserInfo) -> Awaitable[tuple[int, bytes]] | None:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
-import os
 import ssl
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kubernel.clock import RealClock
+from kubernel_plugins.keyfiles import write_private
 
 if TYPE_CHECKING:
     from kubernel.plugin.contract import CertificateAuthority
 
-__all__ = ["KeyFiles", "server_context", "serving_names", "write_kubeconfig"]
-
-_RENEW_BEFORE = 30 * 86400
-_DAYS = 365
+__all__ = ["server_context", "serving_names", "write_kubeconfig"]
 
 
 def serving_names(bind_address: str, node_name: str, domain: str, service_cidr: str) -> tuple[str, ...]:
@@ -41,71 +34,6 @@ def serving_names(bind_address: str, node_name: str, domain: str, service_cidr: 
     if bind_address not in ("0.0.0.0", "::", ""):  # noqa: S104 - compared, not bound
         names.append(bind_address)
     return tuple(dict.fromkeys(name for name in names if name))
-
-
-class KeyFiles:
-    """Issued certificates in files, used again as long as they are good.
-
-    Beside ``NAME.crt`` and ``NAME.key`` lies ``NAME.json`` with what they were issued for, so that a
-    restart neither parses nor makes certificates. Expiry is judged by the machine's clock, as TLS does.
-    """
-
-    def __init__(self, directory: Path, authority: CertificateAuthority) -> None:
-        self.directory = directory
-        self.authority = authority
-        self._fingerprint = hashlib.sha256(authority.ca_certificate).hexdigest()
-
-    def pair(
-        self,
-        name: str,
-        common_name: str,
-        *,
-        organizations: Sequence[str] = (),
-        names: Sequence[str] = (),
-        usage: str,
-    ) -> tuple[Path, Path]:
-        """Paths of the certificate and the key."""
-        certificate, key, note = (self.directory / f"{name}.{suffix}" for suffix in ("crt", "key", "json"))
-        wanted = {
-            "authority": self._fingerprint,
-            "commonName": common_name,
-            "organizations": list(organizations),
-            "names": list(names),
-            "usage": usage,
-        }
-        now = RealClock().time()
-        try:
-            known = json.loads(note.read_text())
-            good = (
-                known["issuedFor"] == wanted
-                and known["expires"] - _RENEW_BEFORE > now
-                and certificate.is_file()
-                and key.is_file()
-            )
-        except (OSError, ValueError, KeyError, TypeError):
-            good = False
-        if not good:
-            note.unlink(missing_ok=True)
-            pair = self.authority.issue(
-                common_name, organizations=organizations, names=names, usage=usage, days=_DAYS
-            )
-            write_private(key, pair.key)
-            write_private(certificate, pair.certificate)
-            expires = int(now) + _DAYS * 86400
-            write_private(note, json.dumps({"issuedFor": wanted, "expires": expires}).encode())
-        return certificate, key
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Replace ``path`` at once, readable by its owner only."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    try:
-        os.write(descriptor, data)
-    finally:
-        os.close(descriptor)
-    temporary.replace(path)
 
 
 def server_context(authority: CertificateAuthority, certificate: Path, key: Path) -> ssl.SSLContext:

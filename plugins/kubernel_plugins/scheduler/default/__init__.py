@@ -88,8 +88,24 @@ class Plugin(Base):
         if not getattr(self.handle.cluster, "leader_election", False):
             await self._work()
             return
-        elector = LeaderElector(self._client, self.handle.clock, self.handle.rng, "kube-scheduler")
-        await elector.run(self._work)
+        await self._elector().run(self._work)
+
+    def _elector(self) -> LeaderElector:
+        """The lease and times of the configuration where there is one: then the scheduler is there already."""
+        handle, scheduler = self.handle, self.scheduler
+        if scheduler is None:
+            return LeaderElector(self._client, handle.clock, handle.rng, "kube-scheduler")
+        election = scheduler.election
+        return LeaderElector(
+            self._client,
+            handle.clock,
+            handle.rng,
+            election.name,
+            namespace=election.namespace,
+            lease_duration=election.lease_duration,
+            renew_deadline=election.renew_deadline,
+            retry_period=election.retry_period,
+        )
 
     async def _work(self) -> None:
         # A cluster without pods does without the arrays and the policies.

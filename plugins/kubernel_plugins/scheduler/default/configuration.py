@@ -1,8 +1,9 @@
 """KubeSchedulerConfiguration: which policies each profile has, with which weights and arguments.
 
 Source: k8s.io/kube-scheduler/config/v1 and k8s.io/kubernetes/pkg/scheduler/apis/config/validation (v1.37). What
-concerns only the upstream process (client connection, ports, leader election) is accepted and has no effect, and so is
-``percentageOfNodesToScore``: all nodes are always evaluated.
+concerns only the upstream process (client connection, profiling, parallelism) is checked and has no effect, and so is
+``percentageOfNodesToScore``: all nodes are always evaluated. Whether there is an election is the cluster's setting
+``leaderElection``; its lease and times are those of the configuration.
 """
 
 from __future__ import annotations
@@ -12,31 +13,42 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kubernel.config.convert import suggest
+from kubernel.objects import times
 
 if TYPE_CHECKING:
     from kubernel.plugin.scheduling import PolicyFactory
 
-__all__ = ["POINTS", "Chosen", "ProfileSettings", "SchedulerSettings", "parse"]
+__all__ = ["POINTS", "Chosen", "Election", "ProfileSettings", "SchedulerSettings", "parse"]
 
+_JITTER = 1.2
 _GROUP = "kubescheduler.config.k8s.io"
 _KNOWN = {
     "apiVersion",
     "clientConnection",
-    "contentProfiling",
     "delayCacheUntilActive",
     "enableContentionProfiling",
     "enableProfiling",
     "extenders",
-    "healthzBindAddress",
     "kind",
     "leaderElection",
-    "metricsBindAddress",
     "parallelism",
     "percentageOfNodesToScore",
     "podInitialBackoffSeconds",
     "podMaxBackoffSeconds",
     "profiles",
 }
+_CONNECTION = {"acceptContentTypes", "burst", "contentType", "kubeconfig", "qps"}
+_ELECTION = {
+    "leaderElect",
+    "leaseDuration",
+    "renewDeadline",
+    "resourceLock",
+    "resourceName",
+    "resourceNamespace",
+    "retryPeriod",
+}
+_NOT_HERE = frozenset(("DynamicResources", "GangScheduling", "NodeDeclaredFeatures"))
+"""Policies of upstream that may be configured where they are not installed."""
 POINTS: Mapping[str, str] = {
     "preEnqueue": "pre_enqueue",
     "queueSort": "sort_key",
@@ -72,10 +84,22 @@ class ProfileSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Election:
+    """The lease that schedulers compete for; times in seconds."""
+
+    name: str = "kube-scheduler"
+    namespace: str = "kube-system"
+    lease_duration: float = 15.0
+    renew_deadline: float = 10.0
+    retry_period: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
 class SchedulerSettings:
     profiles: Sequence[ProfileSettings]
     first_backoff: float = 1.0
     last_backoff: float = 10.0
+    election: Election = Election()
 
 
 def parse(
@@ -95,6 +119,18 @@ def parse(
         raise ValueError(f"{version} {kind} is not {_GROUP}/v1 KubeSchedulerConfiguration")
     if given.get("extenders"):
         raise ValueError("extenders: HTTP extenders are not supported; write a scheduling policy instead")
+    _check_range("percentageOfNodesToScore", given)
+    parallelism = given.get("parallelism", 16)
+    if parallelism <= 0:
+        raise ValueError(
+            f"parallelism: Invalid value: {parallelism}: should be an integer value greater than zero"
+        )
+    connection = given.get("clientConnection") or {}
+    _check_keys("clientConnection", connection, _CONNECTION)
+    if connection.get("burst", 0) < 0:
+        raise ValueError(
+            f"clientConnection.burst: Invalid value: {connection['burst']}: must be non-negative"
+        )
     first = given.get("podInitialBackoffSeconds", 1)
     last = given.get("podMaxBackoffSeconds", 10)
     if first <= 0:
@@ -107,11 +143,61 @@ def parse(
         _profile(f"profiles[{position}]", each, scheduler_name, factories, takes_part)
         for position, each in enumerate(given.get("profiles") or [{}])
     ]
+    if len(profiles) > 1:
+        for position, each in enumerate(given["profiles"]):
+            if not each.get("schedulerName"):
+                raise ValueError(f"profiles[{position}].schedulerName: Required value")
+            if profiles[position].points["sort_key"] != profiles[0].points["sort_key"]:
+                raise ValueError(f"profiles[{position}].plugins.queueSort: has to match for all profiles")
     names = [profile.scheduler_name for profile in profiles]
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f'profiles: Duplicate value: "{name}"')
-    return SchedulerSettings(profiles, float(first), float(last))
+    election = _election(given.get("leaderElection") or {})
+    return SchedulerSettings(profiles, float(first), float(last), election)
+
+
+def _check_range(path: str, given: Mapping[str, Any]) -> None:
+    percentage = given.get(path.rpartition(".")[2])
+    if percentage is not None and not 0 <= percentage <= 100:
+        raise ValueError(f"{path}: Invalid value: {percentage}: not in valid range [0-100]")
+
+
+def _election(given: Mapping[str, Any]) -> Election:
+    _check_keys("leaderElection", given, _ELECTION)
+    lock = given.get("resourceLock") or "leases"
+    if lock != "leases":
+        raise ValueError(
+            f'leaderElection.resourceLock: Invalid value: "{lock}": resourceLock value must be "leases"'
+        )
+    default = Election()
+    seconds = {}
+    for key, fallback in (
+        ("leaseDuration", default.lease_duration),
+        ("renewDeadline", default.renew_deadline),
+        ("retryPeriod", default.retry_period),
+    ):
+        try:
+            seconds[key] = times.duration(given[key]) if given.get(key) else fallback
+        except ValueError:
+            raise ValueError(f'leaderElection.{key}: Invalid value: "{given[key]}": no duration') from None
+        if seconds[key] <= 0:
+            raise ValueError(f"leaderElection.{key}: Invalid value: {given[key]}: must be greater than zero")
+    if seconds["leaseDuration"] <= seconds["renewDeadline"]:
+        raise ValueError(
+            "leaderElection.leaseDuration: Invalid value: LeaseDuration must be greater than RenewDeadline"
+        )
+    if seconds["renewDeadline"] <= seconds["retryPeriod"] * _JITTER:
+        raise ValueError(
+            "leaderElection.renewDeadline: Invalid value: RenewDeadline must be greater than RetryPeriod*JitterFactor"
+        )
+    return Election(
+        given.get("resourceName") or default.name,
+        given.get("resourceNamespace") or default.namespace,
+        seconds["leaseDuration"],
+        seconds["renewDeadline"],
+        seconds["retryPeriod"],
+    )
 
 
 def _check_keys(path: str, given: Mapping[str, Any], known: set[str]) -> None:
@@ -128,6 +214,7 @@ def _profile(
     takes_part: Callable[[str, str], bool],
 ) -> ProfileSettings:
     _check_keys(path, given, {"schedulerName", "percentageOfNodesToScore", "plugins", "pluginConfig"})
+    _check_range(f"{path}.percentageOfNodesToScore", given)
     known = {factory.name: factory for factory in factories}
     plugins = given.get("plugins") or {}
     _check_keys(f"{path}.plugins", plugins, {"multiPoint", *POINTS})
@@ -150,6 +237,8 @@ def _profile(
         where = f"{path}.pluginConfig[{position}]"
         _check_keys(where, entry, {"name", "args"})
         name = entry.get("name", "")
+        if name not in known and name in _NOT_HERE:
+            continue
         if name not in known:
             raise ValueError(f'{where}.name: no scheduling policy is called "{name}"{suggest(name, known)}')
         if name in arguments:
@@ -167,7 +256,8 @@ def _check_sets(path: str, sets: Mapping[str, Any], known: Mapping[str, PolicyFa
             where = f"{path}.{part}[{position}]"
             _check_keys(where, entry, {"name", "weight"})
             name = entry.get("name", "")
-            if name not in known and not (part == "disabled" and name == "*"):
+            # What is not there may be disabled.
+            if name not in known and part == "enabled":
                 raise ValueError(
                     f'{where}.name: no scheduling policy is called "{name}"{suggest(name, known)}'
                 )

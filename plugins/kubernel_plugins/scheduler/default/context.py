@@ -80,6 +80,14 @@ class Supposed:
         self._evaluation = evaluation
         self.pod = pod
         self.lasting = lasting
+        self._kind = scheduler.queue.signature(pod.uid) if evaluation.is_local(pod) else None
+
+    def stamp(self, row: int) -> object | None:
+        if self._kind is None:
+            return None
+        table = self._scheduler.table
+        promised = self._scheduler.nominations.for_row(self.pod, table.name(row), table)
+        return self._kind, table.version(row), tuple(each.uid for each in promised)
 
     @contextmanager
     def suppose(self, row: int) -> Iterator[_Node]:

@@ -332,6 +332,11 @@ class Evaluation:
                     fits[row] = self.fits_at(pod, row, promised)
         return fits
 
+    def is_local(self, pod: PodState) -> bool:
+        """Whether nothing but a node and its pods decides if the pod may go there."""
+        self.update(pod)
+        return self._refusal is None and not self._asked(pod, self._wide)
+
     def fits_at(self, pod: PodState, row: int, promised: Collection[PodState] = ()) -> bool:
         """Whether the pod may go to one node as the table is now, also with the ``promised`` pods there.
         Pods may have come and gone since ``update``, nodes may not have changed."""

@@ -85,7 +85,16 @@ def pod_state(pod: Obj) -> PodState:
         ports=tuple(_host_ports(spec)),
         terms=tuple(_terms(metadata.get("namespace", ""), affinity)) if affinity else (),
         leaving=meta.is_deleting(pod),
+        claims=tuple(_claims(metadata["name"], spec)) if spec.get("volumes") else (),
     )
+
+
+def _claims(pod: str, spec: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    for volume in spec["volumes"]:
+        if claim := volume.get("persistentVolumeClaim"):
+            yield claim.get("claimName", ""), False
+        elif volume.get("ephemeral"):
+            yield f"{pod}-{volume['name']}", True
 
 
 def _host_ports(spec: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:

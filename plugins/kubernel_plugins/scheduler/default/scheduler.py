@@ -57,6 +57,7 @@ class Scheduler:
         self._clock, self.rng, self._log = handle.clock, handle.rng, handle.log
         self._client = client
         self._parallel_binds = parallel_binds
+        self.election = settings.election
         self.table = NodeTable()
         self.nominations = Nominations()
         self.held = WaitingPods(self._clock)

@@ -76,6 +76,7 @@ class NodeTable:
         self._term_pods: dict[tuple[TermKind, Term, int], int] = {}
         self.epoch = 0
         """Grows when arrays are replaced."""
+        self._versions = [0] * self._size
         self._log: list[int] = []
         self._log_start = 0
 
@@ -186,9 +187,16 @@ class NodeTable:
     def rewind(self, position: int) -> None:
         """All is again as it was at ``position``: nothing changed."""
         if position >= self._log_start:
+            for entry in self._log[position - self._log_start :]:
+                self._versions[entry if entry >= 0 else ~entry] -= 1
             del self._log[position - self._log_start :]
 
+    def version(self, row: int) -> int:
+        """Another one after each change of the node or its pods."""
+        return self._versions[row]
+
     def _changed(self, entry: int) -> None:
+        self._versions[entry if entry >= 0 else ~entry] += 1
         self._log.append(entry)
         if len(self._log) > 2 * _LOGGED:
             del self._log[:_LOGGED]
@@ -257,6 +265,7 @@ class NodeTable:
         self._free = list(range(2 * more - 1, more - 1, -1))
         self._size *= 2
         self._nodes += [None] * more
+        self._versions += [0] * more
         self._on += [{} for _ in range(more)]
 
         def longer(array: Any, fill: int = 0) -> Any:

@@ -5,7 +5,7 @@ Source: k8s.io/kubernetes/pkg/scheduler/framework/plugins/defaultpreemption and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -24,6 +24,7 @@ from kubernel_plugins.scheduler_policy.default_preemption.victims import (
 if TYPE_CHECKING:
     from kubernel.client.informer import Informer
     from kubernel.plugin.scheduling import Context, Cycle, PodState
+    from kubernel.store.records import EventType, Obj
 
 __all__ = ["DefaultPreemption"]
 
@@ -55,10 +56,21 @@ class DefaultPreemption(Policy):
         if not self._percentage and not self._absolute:
             raise ValueError("minCandidateNodesPercentage and minCandidateNodesAbsolute cannot both be zero")
         self._budgets: Informer | None = None
+        self._budget_changes = 0
+        self._known: dict[int, tuple[object, Candidate | None]] = {}
+        """By row, what was found when the node had a stamp, for pods alike that come one after the other."""
+        self._unlisten: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
         self._budgets = self.context.client.informer("poddisruptionbudgets.v1.policy")
         await self._budgets.synced()
+        self._unlisten = self._budgets.add_listener(self._on_budget)
+
+    async def stop(self) -> None:
+        self._unlisten()
+
+    def _on_budget(self, type: EventType, budget: Obj, old: Obj | None) -> None:
+        self._budget_changes += 1
 
     def sign(self, pod: PodState) -> Any:
         return ()
@@ -113,7 +125,7 @@ class DefaultPreemption(Policy):
         offset = int(self.context.rng.random() * len(rows))
         found = harmless = 0
         for row in numpy.roll(rows, -offset):
-            candidate = self._victims(cycle, int(row))
+            candidate = self._candidate(cycle, int(row))
             if candidate is None:
                 continue
             yield candidate
@@ -121,6 +133,16 @@ class DefaultPreemption(Policy):
             harmless += not candidate.violations
             if harmless and found >= enough:
                 return
+
+    def _candidate(self, cycle: Cycle, row: int) -> Candidate | None:
+        stamp = cycle.stamp(row)
+        if stamp is None:
+            return self._victims(cycle, row)
+        now = stamp, self._budget_changes
+        known = self._known.get(row)
+        if known is None or known[0] != now:
+            known = self._known[row] = now, self._victims(cycle, row)
+        return known[1]
 
     def _victims(self, cycle: Cycle, row: int) -> Candidate | None:
         """The fewest pods that have to go: all of lower priority are taken off, then, the important ones first,

@@ -7,7 +7,7 @@ pkg/scheduler/util/utils.go (v1.37).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kubernel.objects import meta, selectors, times
@@ -29,6 +29,15 @@ class Candidate:
     node: str
     victims: tuple[PodState, ...]
     violations: int
+    cost: tuple[Any, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        highest = self.victims[0].priority
+        earliest = min(_started(each) for each in self.victims if each.priority == highest)
+        # Priorities are brought above zero, so that two low ones count for more than one of them.
+        importance = sum(each.priority + _LOWEST_PRIORITY for each in self.victims)
+        cost = self.violations, highest, importance, len(self.victims), -earliest
+        object.__setattr__(self, "cost", cost)
 
 
 def _started(pod: PodState) -> float:
@@ -45,16 +54,7 @@ def by_importance(pod: PodState) -> tuple[int, float]:
 def best(candidates: Sequence[Candidate]) -> Candidate:
     """Fewest broken budgets; least important most important victim; least importance in all; fewest victims;
     the most important ones started last; the first."""
-
-    def cost(candidate: Candidate) -> tuple[Any, ...]:
-        victims = candidate.victims
-        highest = victims[0].priority
-        earliest = min(_started(each) for each in victims if each.priority == highest)
-        # Priorities are brought above zero, so that two low ones count for more than one of them.
-        importance = sum(each.priority + _LOWEST_PRIORITY for each in victims)
-        return candidate.violations, highest, importance, len(victims), -earliest
-
-    return min(candidates, key=cost)
+    return min(candidates, key=lambda candidate: candidate.cost)
 
 
 def violating_first(pods: Iterable[PodState], budgets: Sequence[Obj]) -> Iterator[tuple[PodState, bool]]:

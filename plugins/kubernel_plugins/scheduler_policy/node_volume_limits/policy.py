@@ -109,7 +109,7 @@ class NodeVolumeLimits(Policy):
             self._counts.set(name, spec["nodeName"], [handle])
 
     def reserve(self, pod: PodState, node: str) -> str:
-        if pod.pod["spec"].get("volumes"):
+        if pod.claims:
             self._counts.set(pod.uid, node, self._of_pod(pod.pod))
         return ""
 
@@ -140,10 +140,10 @@ class NodeVolumeLimits(Policy):
     # --- deciding
 
     def sign(self, pod: PodState) -> Any:
-        return volumes.claim_index(pod.pod)
+        return volumes.sign(pod)
 
     def pre_filter(self, pod: PodState, nodes: Nodes) -> Any:
-        if not pod.pod["spec"].get("volumes"):
+        if not pod.claims:
             return SKIP
         found = []
         for name, ephemeral, claim in volumes.claims_of(pod, self._claims):

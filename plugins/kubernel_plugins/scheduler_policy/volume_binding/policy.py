@@ -111,11 +111,13 @@ class VolumeBinding(Policy):
             remove()
 
     def sign(self, pod: PodState) -> Any:
-        return volumes.claim_index(pod.pod)
+        return volumes.sign(pod)
 
     # --- deciding
 
     def pre_filter(self, pod: PodState, nodes: Nodes) -> Any:
+        if not pod.claims:
+            return SKIP
         state = self._state(pod)
         if isinstance(state, str):
             return Refusal(state, lasting=True)
@@ -126,7 +128,7 @@ class VolumeBinding(Policy):
     def _state(self, pod: PodState) -> _State | str | None:
         """A text for a claim that cannot be used; None for one that its binder has not bound yet."""
         state, immediate = _State(), False
-        for name, ephemeral in volumes.names_of(pod.pod):
+        for name, ephemeral in pod.claims:
             claim = self._claims.get(name, pod.namespace)
             if claim is None:
                 missing = f'persistentvolumeclaim "{name}" not found'
@@ -245,7 +247,7 @@ class VolumeBinding(Policy):
     # --- scoring
 
     def pre_score(self, pod: PodState, nodes: Nodes) -> Any:
-        state = self._state(pod)
+        state = self._state(pod) if pod.claims else None
         return state if isinstance(state, _State) and (state.waiting or state.chosen) else SKIP
 
     def score(self, pod: PodState, state: _State, nodes: Nodes, rows: Rows) -> Amounts:
@@ -282,7 +284,7 @@ class VolumeBinding(Policy):
     # --- binding
 
     def reserve(self, pod: PodState, node: str) -> str:
-        state = self._state(pod)
+        state = self._state(pod) if pod.claims else None
         if not isinstance(state, _State) or not (state.waiting or state.chosen):
             return ""
         nodes = self.context.nodes

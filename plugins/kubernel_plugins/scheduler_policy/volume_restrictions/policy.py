@@ -66,7 +66,7 @@ class VolumeRestrictions(Policy):
         self._pods.add_index(_BY_CLAIM, volumes.claim_index)
 
     def sign(self, pod: PodState) -> Any:
-        return volumes.claim_index(pod.pod), [disk.key for disk in _disks(pod.pod)]
+        return volumes.sign(pod), [disk.key for disk in _disks(pod.pod)]
 
     def pre_filter(self, pod: PodState, nodes: Nodes) -> Any:
         if not pod.pod["spec"].get("volumes"):

@@ -44,10 +44,10 @@ class VolumeZone(Policy):
         self._classes = await self.context.follow(volumes.CLASSES)
 
     def sign(self, pod: PodState) -> Any:
-        return volumes.claim_index(pod.pod)
+        return volumes.sign(pod)
 
     def pre_filter(self, pod: PodState, nodes: Nodes) -> Any:
-        if not pod.pod["spec"].get("volumes"):
+        if not pod.claims:
             return SKIP
         found: list[_Topology] = []
         for name in _named(pod):
@@ -111,7 +111,7 @@ class VolumeZone(Policy):
 
 
 def _named(pod: PodState) -> list[str]:
-    return [name for name, ephemeral in volumes.names_of(pod.pod) if not ephemeral]
+    return [name for name, ephemeral in pod.claims if not ephemeral]
 
 
 def _zones(volume: Obj) -> list[_Topology]:

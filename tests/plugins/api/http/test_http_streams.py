@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from http_harness import PODS, Raw, World, check, hookimpl, pod, run, serving
 
-from kubernel.errors import InternalError
+from kubernel.errors import Forbidden, InternalError
+from kubernel.registry.request import Request
 from kubernel_plugins.api import http
 
 
@@ -352,6 +353,53 @@ def test_an_upgrade_goes_through_the_proxy_to_a_pod(tmp_path: Any, switches: boo
             assert await raw.closed() == b"helloWORLD"
 
     check(body, tmp_path, extra=[("node/fake", node)])
+
+
+class Doorman:
+    """An admission plugin that lets nobody connect, and tells who tried."""
+
+    def __init__(self) -> None:
+        self.seen: list[Request] = []
+
+    @hookimpl
+    def kubernel_validate(self, request: Request) -> None:
+        if request.operation == "CONNECT":
+            self.seen.append(request)
+            raise Forbidden.for_object("pods", "", request.name, "not today")
+
+
+@pytest.mark.parametrize(
+    ("sub", "query", "kind", "told"),
+    [
+        ("exec", "command=ls&command=-l&stdout=1", "PodExecOptions", {"command": ["ls", "-l"], "stdout": True}),
+        ("attach", "stdin=1&container=c", "PodAttachOptions", {"stdin": True, "stdout": False, "container": "c"}),
+        ("portforward", "ports=80", "PodPortForwardOptions", {"ports": [80]}),
+        ("proxy/a/b", "x=1", "PodProxyOptions", {"path": "/a/b"}),
+    ],
+)  # fmt: skip
+def test_admission_is_asked_about_connects_with_their_options(
+    tmp_path: Any, sub: str, query: str, kind: str, told: dict[str, Any]
+) -> None:
+    doorman = Doorman()
+
+    async def body(world: World, raw: Raw) -> None:
+        await placed(raw)
+        upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
+        answer = await raw.request("GET", f"{PODS}/a/{sub}?{query}", headers=upgrade)
+        assert (answer.status, answer.json["message"]) == (403, 'pods "a" is forbidden: not today')
+        (request,) = doorman.seen
+        assert (request.subresource, request.name, request.namespace) == (
+            sub.partition("/")[0],
+            "a",
+            "default",
+        )
+        assert request.obj is not None
+        assert {name: request.obj[name] for name in told} == told
+        assert (request.obj["kind"], request.obj["apiVersion"]) == (kind, "v1")
+        dry = await raw.request("GET", f"{PODS}/a/{sub}?{query}&dryRun=All", headers=upgrade)
+        assert (dry.status, dry.json["message"]) == (400, "dryRun is not supported")
+
+    check(body, tmp_path, extra=[("node/fake", NodePlugin()), ("admission/doorman", doorman)])
 
 
 def test_spdy_is_refused_readably(tmp_path: Any) -> None:

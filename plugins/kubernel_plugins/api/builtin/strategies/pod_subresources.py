@@ -16,7 +16,7 @@ from kubernel.errors import (
     TooManyRequests,
 )
 from kubernel.objects import conditions, selectors
-from kubernel.registry.types import Subresource
+from kubernel.registry.types import GroupVersionKind, Subresource
 from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.strategies.base import field
 
@@ -35,11 +35,20 @@ MAX_DISRUPTED_PODS = 2000
 _SUCCESS = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
 
 
+_BINDING = GroupVersionKind("", "v1", "Binding")
+
+
+def _itself(pod: Obj) -> Obj:
+    return pod
+
+
 class Binder:
     """POST of a Binding: the scheduler's decision for a node."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
+        self._pods: ResourceType | None = None
+        self._bindable: ResourceType
 
     @staticmethod
     def check(request: Request) -> None:
@@ -56,36 +65,28 @@ class Binder:
             raise Invalid.for_object("Binding", "", request.name, found)
 
     async def __call__(self, request: Request) -> Obj:
-        binding, name = request.obj or {}, request.name
-        pods = self._writable()
-        for attempt in range(TRIES):
-            pod = self.context.registry.get(pods, request.namespace, name).obj
-            bound = self._bound(pod, binding)
-            try:
-                await self.context.registry.update(
-                    request.user,
-                    pods,
-                    request.namespace,
-                    name,
-                    bound,
-                    request.options,
-                    subresource="binding",
-                    admitted=True,
-                )
-            except Conflict:
-                if attempt == TRIES - 1:
-                    raise
-                continue
-            break
+        binding = {**(request.obj or {}), "apiVersion": "v1", "kind": "Binding"}
+        await self.context.registry.update(
+            request.user,
+            self._writable(),
+            request.namespace,
+            request.name,
+            binding,
+            request.options,
+            subresource="binding",
+            admitted=True,
+        )
         return {**_SUCCESS, "code": 201}
 
     def _writable(self) -> ResourceType:
-        """The type of pods, with a binding that the pipeline lets through as an update."""
+        """The type of pods, with a binding as a view of the pod that is written into it."""
         pods = self.context.registry.lookup("", "v1", "pods")
         assert pods is not None  # noqa: S101 - registered with this handler
-        return replace(
-            pods, subresources={**pods.subresources, "binding": Subresource("binding", pods.gvk, ("update",))}
-        )
+        if self._pods is not pods:
+            view = Subresource("binding", _BINDING, ("update",), read=_itself, write=self._bound)
+            self._pods = pods
+            self._bindable = replace(pods, subresources={**pods.subresources, "binding": view})
+        return self._bindable
 
     def _bound(self, pod: Obj, binding: Obj) -> Obj:
         """The pod on its node; Conflict when it may not go there."""
