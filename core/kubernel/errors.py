@@ -99,6 +99,8 @@ class ApiError(KubernelError):
 
     code: ClassVar[int] = 500
     reason: ClassVar[str] = "InternalError"
+    detailed = False
+    """Whether the Status has details even when they are empty: upstream's general answers do."""
 
     def __init__(
         self,
@@ -148,7 +150,7 @@ class ApiError(KubernelError):
             details["causes"] = [cause.as_dict() for cause in self.causes]
         if self.retry_after:
             details["retryAfterSeconds"] = self.retry_after
-        if details:
+        if details or self.detailed:
             status["details"] = details
         return status
 
@@ -226,11 +228,20 @@ class NotFound(ApiError):
     @classmethod
     def for_path(cls) -> NotFound:
         """No such resource type or path, in upstream's words."""
-        return cls("the server could not find the requested resource")
+        error = cls("the server could not find the requested resource")
+        error.detailed = True
+        return error
 
 
 class MethodNotSupported(ApiError):
     code, reason = 405, "MethodNotAllowed"
+
+    @classmethod
+    def for_path(cls) -> MethodNotSupported:
+        """No handler of this method there."""
+        error = cls("the server does not allow this method on the requested resource")
+        error.detailed = True
+        return error
 
     @classmethod
     def for_verb(cls, plural: str, group: str, verb: str) -> MethodNotSupported:
@@ -311,6 +322,11 @@ class TooManyRequests(ApiError):
 
 class InternalError(ApiError):
     code, reason = 500, "InternalError"
+
+    @classmethod
+    def because(cls, what: str) -> InternalError:
+        """As upstream words what went wrong on its own side."""
+        return cls(f"Internal error occurred: {what}", causes=(Cause("", what),))
 
 
 class UnnamedError(ApiError):

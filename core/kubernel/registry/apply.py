@@ -221,11 +221,13 @@ def _entries(value: Any) -> list[Entry] | None:
             or entry.get("fieldsType") != "FieldsV1"
             or not isinstance(entry.get("fieldsV1"), dict)
             or not all(isinstance(entry.get(key, ""), str) for key in _TEXTS)
+            or len(entry.get("manager", "").encode()) > _LONGEST_MANAGER
         ):
             return None
     return value
 
 
+_LONGEST_MANAGER = 128
 _TEXTS = ("manager", "apiVersion", "subresource", "time")
 
 

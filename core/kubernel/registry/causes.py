@@ -101,7 +101,7 @@ def invalid_each(field: str, value: Any, details: Iterable[str]) -> list[Cause]:
 
 
 def forbidden(field: str, detail: str) -> Cause:
-    return Cause("FieldValueForbidden", f"Forbidden: {detail}", field)
+    return Cause("FieldValueForbidden", f"Forbidden: {detail}" if detail else "Forbidden", field)
 
 
 def internal(field: str, detail: str) -> Cause:

@@ -94,14 +94,18 @@ class Deleter:
         uid = old["metadata"].get("uid")
         why = ""
         if options.uid is not None and options.uid != uid:
-            why = f"Precondition failed: UID in precondition: {options.uid}, UID in object meta: {uid}"
+            why = (
+                f"the UID in the precondition ({options.uid}) does not match the UID in record ({uid}). "
+                "The object might have been deleted and then recreated"
+            )
         elif options.resource_version is not None and options.resource_version != str(current.revision):
             why = (
-                f"Precondition failed: ResourceVersion in precondition: {options.resource_version}, "
-                f"ResourceVersion in object meta: {current.revision}"
+                f"the ResourceVersion in the precondition ({options.resource_version}) does not match the "
+                f"ResourceVersion in record ({current.revision}). The object might have been modified"
             )
         if why:
-            raise Conflict.for_object(type.plural, type.group, current.key.name, why)
+            # Here upstream names the kind.
+            raise Conflict.for_object(type.kind, type.group, current.key.name, why)
 
     async def _delete_once(self, request: Request, old: Obj, current: Record) -> Result:
         type = request.type

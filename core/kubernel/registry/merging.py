@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kubernel.errors import BadRequest
+from kubernel.errors import UnnamedError
+from kubernel.objects.go_json import printed
 from kubernel.registry.fields import Tree, element, is_granular, is_keyed
 
 if TYPE_CHECKING:
@@ -26,14 +27,44 @@ def check_applied(node: Node | None, applied: Obj, api_version: str) -> None:
     _check(node, applied, "", problems)
     if problems:
         metadata = applied.get("metadata") or {}
-        names = [part for part in (metadata.get("namespace"), metadata.get("name")) if isinstance(part, str)]
+        names = [part if isinstance(part, str) else "" for part in map(metadata.get, ("namespace", "name"))]
         kind = applied.get("kind", "")
         told = (
-            problems[0] if len(problems) == 1 else "errors:\n" + "".join(f"  {each}\n" for each in problems)
+            problems[0] if len(problems) == 1 else "errors:\n" + "\n".join(f"  {each}" for each in problems)
         )
-        raise BadRequest(
-            f"failed to create typed patch object ({'/'.join(names)}; {api_version}, Kind={kind}): {told}"
+        raise UnnamedError(
+            f"failed to create typed patch object ({'/'.join(names)}; {_version(api_version)}, Kind={kind}): {told}"
         )
+
+
+def _version(api_version: str) -> str:
+    return api_version if "/" in api_version else f"/{api_version}"
+
+
+_SHAPES = {
+    "object": (dict, "map"),
+    "array": (list, "list"),
+    "string": (str, "string"),
+    "boolean": (bool, "boolean"),
+    "integer": (int | float, "numeric (int or float)"),
+    "number": (int | float, "numeric (int or float)"),
+}
+
+
+def _shape(node: Node | None, value: Any) -> str:
+    """What is wrong with the value's type, as structured-merge-diff tells it."""
+    wanted, name = _SHAPES.get(node.type if node is not None else "", (object, ""))
+    numeric = name.startswith("numeric") and isinstance(value, bool)
+    if value is None or (isinstance(value, wanted) and not numeric):
+        return ""
+    if name == "string":
+        return f"expected string, got &value.valueUnstructured{{Value:{printed(value)}}}"
+    if name.startswith("numeric"):
+        return f"expected {name}, got {_GO_TYPES.get(type(value), '')}"
+    return f"expected {name}, got &{{{printed(value)}}}"
+
+
+_GO_TYPES = {str: "string", bool: "bool", list: "[]interface {}", dict: "map[string]interface {}"}
 
 
 def _check(node: Node | None, value: Any, path: str, problems: list[str]) -> None:
@@ -46,6 +77,8 @@ def _check(node: Node | None, value: Any, path: str, problems: list[str]) -> Non
             child = properties.get(key) if properties is not None else None
             if child is None and not known and key not in ("apiVersion", "kind"):
                 problems.append(f"{path}.{key}: field not declared in schema")
+            elif problem := _shape(child if child is not None else additional, each):
+                problems.append(f"{path}.{key}: {problem}")
             elif isinstance(each, dict | list):
                 _check(child if child is not None else additional, each, f"{path}.{key}", problems)
     elif isinstance(value, list):
@@ -191,6 +224,13 @@ def prune(node: Node | None, obj: Obj, last: Tree, managed: Tree) -> Obj:
         if key[:2] != "f:" or name not in obj:
             continue
         child = properties.get(name) if properties is not None else None
+        if name == "metadata" and child is not None and node is not None and "kind" in (properties or ()):
+            # The object keeps its metadata, whatever is dropped of it.
+            kept = prune(child, obj[name], below, managed.get(key) or _EMPTY)
+            if kept is not obj[name]:
+                result = dict(result)
+                result[name] = kept
+            continue
         left = _prune_place(
             child if child is not None else additional,
             child is not None,

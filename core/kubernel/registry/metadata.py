@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 
     from kubernel.clock import Clock
     from kubernel.registry.types import ResourceType
-    from kubernel.store.records import Obj
+    from kubernel.store.records import Key, Obj
 
 __all__ = [
     "ANNOTATIONS_LIMIT",
+    "SCHEME",
     "check_kind",
     "check_name_and_namespace",
     "check_namespace",
+    "other_uid",
     "stamp_new",
     "stamp_update",
     "validate_metadata",
@@ -44,6 +46,10 @@ _UUID_RANDOM = ~(0xC000 << 48 | 0xF000 << 64)
 _UUID_4 = 0x8000 << 48 | 4 << 76
 """Variant and version of a random UUID (RFC 9562, 5.4)."""
 _STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
+_OMITTED = ("annotations", "finalizers", "labels", "ownerReferences")
+"""Fields that are not there when they are empty."""
+SCHEME = "pkg/runtime/scheme.go:111"
+"""Where upstream's registered kinds are declared; its messages name the place."""
 _SERVER_OWNED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 
 
@@ -62,13 +68,18 @@ def check_kind(type: ResourceType, obj: Obj, api_version: str = "", kind: str = 
         obj["apiVersion"] = told_version = api_version
     if told_version != api_version:
         raise BadRequest(
-            f"the API version in the data ({told_version}) does not match the expected API version ({api_version})"
+            f'{told_kind} in version "{_version_of(told_version)}" cannot be handled as a {kind}: '
+            f'no kind "{told_kind}" is registered for version "{told_version}" in scheme "{SCHEME}"'
         )
     if told_kind != kind:
         raise BadRequest(
             f'{told_kind} in version "{type.version}" cannot be handled as a {kind}: converting (v1.{told_kind}) '
-            f"to (v1.{kind}): unknown conversion"
+            f"to ({type.group.partition('.')[0] or 'core'}.{kind}): unknown conversion"
         )
+
+
+def _version_of(api_version: Any) -> str:
+    return str(api_version).rpartition("/")[2]
 
 
 def check_namespace(type: ResourceType, obj: Obj, namespace: str) -> dict[str, Any]:
@@ -93,13 +104,19 @@ def check_namespace(type: ResourceType, obj: Obj, namespace: str) -> dict[str, A
     return meta
 
 
-def check_name_and_namespace(type: ResourceType, obj: Obj, namespace: str, name: str) -> dict[str, Any]:
-    """``check_namespace``, and the same for the path's name."""
+def check_name_and_namespace(
+    type: ResourceType, obj: Obj, namespace: str, name: str, *, needed: bool = False
+) -> dict[str, Any]:
+    """``check_namespace``, and the same for the path's name, which the object must have where it is ``needed``."""
     meta = check_namespace(type, obj, namespace)
     if name:
         told = meta.get("name") or ""
         if told and told != name:
             raise BadRequest(f"the name of the object ({told}) does not match the name on the URL ({name})")
+        if needed and not told:
+            raise BadRequest(
+                f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            )
         meta["name"] = name
     return meta
 
@@ -110,7 +127,6 @@ def stamp_new(meta: dict[str, Any], clock: Clock, rng: random.Random) -> None:
         "deletionTimestamp",
         "deletionGracePeriodSeconds",
         "selfLink",
-        "generation",
         "resourceVersion",
     ):
         meta.pop(key, None)
@@ -123,6 +139,9 @@ def stamp_new(meta: dict[str, Any], clock: Clock, rng: random.Random) -> None:
 def stamp_update(meta: dict[str, Any], old: dict[str, Any]) -> None:
     """Server-owned fields stay as they are whatever the client sends."""
     meta.pop("selfLink", None)
+    for key in _OMITTED:
+        if key in meta and not meta[key]:
+            del meta[key]
     for key in _SERVER_OWNED:
         if key in old:
             meta[key] = old[key]
@@ -252,3 +271,13 @@ def _validate_owners(owners: list[dict[str, Any]], found: list[Cause]) -> None:
                 found.append(causes.invalid("metadata.ownerReferences", shown, told))
             else:
                 first = current
+
+
+def other_uid(key: Key, uid: str, real: str) -> str:
+    """Why an object with another uid is not written, as upstream's store words it."""
+    plural = key.resource.partition(".")[0]
+    path = "/".join(part for part in ("/registry", plural, key.namespace, key.name) if part)
+    return (
+        f"StorageError: invalid object, Code: 4, Key: {path}, ResourceVersion: 0, AdditionalErrorMsg: "
+        f"Precondition failed: UID in precondition: {uid}, UID in object meta: {real}"
+    )

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from kubernel.errors import BadRequest, Invalid, RequestEntityTooLarge
+from kubernel.objects.go_json import kind_of
 from kubernel.registry.strategic import strategic_patch
 
 __all__ = ["MAX_OPERATIONS", "json_patch", "merge_patch", "strategic_patch"]
@@ -28,7 +29,13 @@ _BAD_ESCAPE = re.compile("~(?![01])")
 _OPERATIONS = frozenset(["add", "remove", "replace", "move", "copy", "test"])
 
 
-class PatchTestFailed(Invalid):
+class Rejected(Invalid):
+    """What upstream refuses without a word about why."""
+
+    detailed = True
+
+
+class PatchTestFailed(Rejected):
     """A ``test`` operation found something else."""
 
 
@@ -42,7 +49,7 @@ def json_patch(obj: Any, ops: Any) -> Any:
         raise BadRequest("json: cannot unmarshal patch: a JSON patch is an array of operations")
     if len(ops) > MAX_OPERATIONS:
         raise RequestEntityTooLarge(
-            "Request entity is too large: "
+            "Request entity too large: "
             f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(ops)}"
         )
     checked = [_checked(op) for op in ops]
@@ -55,7 +62,10 @@ def json_patch(obj: Any, ops: Any) -> Any:
 def _checked(op: Any) -> tuple[str, list[str], list[str], Any]:
     """(op, parts of path, parts of from, value)"""
     if not isinstance(op, dict) or op.get("op") not in _OPERATIONS:
-        raise BadRequest(f"Unexpected kind: {op.get('op') if isinstance(op, dict) else op}")
+        if isinstance(op, dict):
+            raise Rejected(_REJECTED)
+        told = f"json: cannot unmarshal {kind_of(op)} into Go value of type handlers.jsonPatchOp"
+        raise BadRequest(f"error decoding patch: {told}")
     kind = op["op"]
     if kind in ("add", "replace", "test") and "value" not in op:
         raise BadRequest(f"the {kind} operation does not contain a 'value' member")
@@ -97,20 +107,28 @@ class _Document:
             case "remove":
                 self._remove(path)
             case "replace":
-                self._at(path)
                 self._replace(path, value)
             case "move":
                 if path[: len(source)] == source and path != source:
-                    raise Invalid(_REJECTED)
+                    raise Rejected(_REJECTED)
                 value = self._at(source)
                 self._remove(source)
                 self._add(path, value)
             case _:
-                value = self._at(source)
+                value = self._copied_value(source)
                 self._count(value)
                 # From here on what was our own is in two places.
                 self._own.clear()
                 self._add(path, value)
+
+    def _copied_value(self, parts: list[str]) -> Any:
+        """null for a member that its object does not have, as upstream's library has it."""
+        if not parts:
+            return self.root
+        parent = self._at(parts[:-1])
+        if isinstance(parent, dict):
+            return parent.get(parts[-1])
+        return parent[_index(parent, parts[-1])]
 
     def _at(self, parts: list[str]) -> Any:
         place = self.root
@@ -133,11 +151,12 @@ class _Document:
             self.root = value
             return
         parent = self._unshare(parts)
-        parent[_index(parent, parts[-1])] = value
+        # Upstream's library adds the member of an object that it does not find.
+        parent[_index(parent, parts[-1], new=True)] = value
 
     def _remove(self, parts: list[str]) -> None:
         if not parts:
-            raise Invalid(_REJECTED)
+            raise Rejected(_REJECTED)
         parent = self._unshare(parts)
         del parent[_index(parent, parts[-1])]
 
@@ -185,7 +204,7 @@ def _index(place: Any, part: str, *, new: bool = False, end: int = 0) -> Any:
         index = int(part)
         if -len(place) <= index < len(place) + end:
             return index
-    raise Invalid(_REJECTED)
+    raise Rejected(_REJECTED)
 
 
 def _same(a: Any, b: Any) -> bool:

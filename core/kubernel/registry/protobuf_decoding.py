@@ -113,34 +113,50 @@ class MessageDecoder:
 
     def __init__(self, table: FieldTable) -> None:
         self._table = table
-        self._plans: dict[str, dict[int, _Take]] = {}
+        self._readers: dict[str, _Read] = {}
 
     def decode(self, name: str, data: bytes, depth: int = 0) -> Any:
         """The message ``name``; KeyError for one that the table has not, ValueError, IndexError and BadRequest for
         what is none."""
-        special = _SPECIAL.get(name)
-        if special is not None:
-            return special(self, data, depth)
-        plan = self._plans.get(name)
-        if plan is None:
-            if self._table.is_strings(name):
-                return [_text(value) for number, value in read_fields(data, 0, len(data)) if number == 1]
-            plan = self._plans[name] = {
-                number: self._taker(field) for number, field in self._table.message(name).items()
-            }
-        if depth > MAX_DEPTH:
-            raise BadRequest(f"the body is nested more than {MAX_DEPTH} levels deep")
-        result: Obj = {}
-        depth += 1
-        for number, value in read_fields(data, 0, len(data)):
-            take = plan.get(number)
-            if take is not None:
-                take(result, value, depth)
-        return result
+        return self._reader(name)(data, depth)
+
+    def _reader(self, kind: str) -> _Read:
+        found = _SCALARS.get(kind) or self._readers.get(kind)
+        if found is None:
+            special = _SPECIAL.get(kind)
+            if special is not None:
+                found = self._special(special)
+            else:
+                found = _strings if self._table.is_strings(kind) else self._message(kind)
+            self._readers[kind] = found
+        return found
+
+    def _special(self, special: Callable[[MessageDecoder, bytes, int], Any]) -> _Read:
+        return lambda value, depth: special(self, _bytes(value), depth)
+
+    def _message(self, kind: str) -> _Read:
+        plan: dict[int, _Take] = {}
+        self._table.message(kind)
+
+        def read(value: Any, depth: int) -> Any:
+            if not plan:
+                # Not before there is one: messages hold messages of their own kind.
+                fields = {number: self._taker(field) for number, field in self._table.message(kind).items()}
+                plan.update(fields)
+            if depth > MAX_DEPTH:
+                raise BadRequest(f"the body is nested more than {MAX_DEPTH} levels deep")
+            result: Obj = {}
+            depth += 1
+            for number, item in read_fields(_bytes(value), 0, len(value)):
+                take = plan.get(number)
+                if take is not None:
+                    take(result, item, depth)
+            return result
+
+        return read
 
     def _taker(self, field: Field) -> _Take:
-        name, read, shape = field.name, self._reader(field.kind), field.shape
-        keeps = bool(field.mark)
+        name, read, keeps = field.name, self._reader(field.kind), bool(field.mark)
 
         def repeated(result: Obj, value: Any, depth: int) -> None:
             item = read(value, depth)
@@ -157,19 +173,22 @@ class MessageDecoder:
             if isinstance(item, dict):
                 result.update(item)
 
+        def text(result: Obj, value: Any, depth: int) -> None:
+            item = _text(value)
+            if item or keeps:
+                result[name] = item
+
         def single(result: Obj, value: Any, depth: int) -> None:
             item = read(value, depth)
             if item is not _DROP and (item or keeps or item is None):
                 result[name] = item
 
-        return {"*": repeated, "%": entry, "^": inlined}.get(shape, single)
+        plain = text if field.kind == "s" else single
+        return {"*": repeated, "%": entry, "^": inlined}.get(field.shape, plain)
 
-    def _reader(self, kind: str) -> _Read:
-        scalar = _SCALARS.get(kind)
-        if scalar is not None:
-            return scalar
-        decode = self.decode
-        return lambda value, depth: decode(kind, _bytes(value), depth)
+
+def _strings(value: Any, depth: int) -> list[str]:
+    return [_text(item) for number, item in read_fields(_bytes(value), 0, len(value)) if number == 1]
 
 
 _SCALARS: dict[str, _Read] = {

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from kubernel.errors import BadRequest, Cause, Expired, NotFound, ServerTimeout
+from kubernel.objects.go_json import object_problem
 from kubernel.registry.conversion import read_record, read_records
 from kubernel.registry.operations import ListOptions, Page, WatchItem, WatchOptions
 from kubernel.registry.selection import Selection
@@ -387,14 +388,26 @@ def _decode_token(text: str) -> tuple[int, tuple[str, str]]:
         token = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         if token["v"] != _TOKEN_VERSION:
             raise BadRequest(
-                f'continue key is not valid: server does not recognize this encoded version "{token["v"]}"'
+                "invalid continue token: continue key is not valid: server does not recognize this encoded "
+                f"version {token['v']}"
             )
         revision, start = token["rv"], token["start"]
         namespace, _, name = start.removesuffix("\0").partition("/")
         if isinstance(revision, bool) or not isinstance(revision, int) or revision < -1 or revision == 0:
             raise BadRequest(
-                "continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)"
+                "invalid continue token: continue key is not valid: incorrect encoded start resourceVersion "
+                "(version meta.k8s.io/v1)"
             )
         return revision, (namespace, name)
     except (binascii.Error, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadRequest(f"continue key is not valid: {error}") from None
+        problem = _token_problem(text) or str(error)
+        raise BadRequest(f"invalid continue token: continue key is not valid: {problem}") from None
+
+
+def _token_problem(text: str) -> str:
+    """What Go's JSON decoder says of a token that is base64 of something else."""
+    try:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except binascii.Error:
+        return ""
+    return object_problem(data.decode(errors="replace"))

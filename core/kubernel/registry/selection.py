@@ -64,13 +64,19 @@ class Selection:
                 if equal and path == type.indexed_field:
                     self.indexed = value
             else:
-                raise BadRequest(f"field label not supported: {path}")
+                raise BadRequest(_unknown_field(type, path))
             self._fields.append((getter, equal, value))
 
     def matches(self, obj: Obj) -> bool:
         if self._labels is not None and not self._labels(obj["metadata"].get("labels") or {}):
             return False
         return all((getter(obj) == value) is equal for getter, equal, value in self._fields)
+
+
+def _unknown_field(type: ResourceType, path: str) -> str:
+    if type.field_selectors or type.custom:
+        return f"field label not supported: {path}"
+    return f'"{path}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 
 def _name(obj: Obj) -> str:

@@ -17,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kubernel.errors import BadRequest, Invalid
+from kubernel.errors import BadRequest, Invalid, UnnamedError
+from kubernel.objects.go_json import printed
 
 if TYPE_CHECKING:
     from kubernel.registry.schema import Node
@@ -63,8 +64,8 @@ def _merge_map(node: Node | None, original: Map, patch: Map) -> Map:
         return {key: _clean(value) for key, value in patch.items() if key != _PATCH and value is not None}
     if directive == "delete":
         return {}
-    if directive is not _ABSENT and directive != "merge":
-        raise BadRequest(f"unknown patch type: {directive} in map: {patch}")
+    if directive is not _ABSENT:
+        raise UnnamedError(f"unknown patch type: {directive} in map: {printed(patch)}")
     result = dict(original)
     if _RETAIN in patch:
         _retain(result, patch)
@@ -153,7 +154,7 @@ def _is_map_list(*lists: Sequence[Any]) -> bool:
             if maps is None:
                 maps = isinstance(value, dict)
             elif maps is not isinstance(value, dict):
-                raise BadRequest("list element types are not identical")
+                raise UnnamedError("list element types are not identical")
     return bool(maps)
 
 
@@ -163,7 +164,7 @@ def _merge_list(node: Node | None, old: list[Any], new: list[Any]) -> list[Any]:
         return _in_order(merged, new, old, "")
     key = node.merge_key if node is not None else ""
     if not key:
-        raise BadRequest("cannot merge lists without merge key")
+        raise UnnamedError("cannot merge lists without merge key")
     patches, remaining = [], old
     replace = False
     for element in new:
@@ -172,14 +173,14 @@ def _merge_list(node: Node | None, old: list[Any], new: list[Any]) -> list[Any]:
             patches.append(element)
         elif directive == "delete":
             if key not in element:
-                raise BadRequest(f"map: {element} does not contain declared merge key: {key}")
+                raise UnnamedError(f"map: {printed(element)} does not contain declared merge key: {key}")
             remaining = [each for each in remaining if each.get(key, _ABSENT) != element[key]]
         elif directive == "replace":
             replace = True
         elif directive == "merge":
-            raise BadRequest("merging lists cannot yet be specified in the patch")
+            raise UnnamedError("merging lists cannot yet be specified in the patch")
         else:
-            raise BadRequest(f"unknown patch type: {directive} in map: {element}")
+            raise UnnamedError(f"unknown patch type: {directive} in map: {printed(element)}")
     if replace:
         return [_clean(each) for each in patches]
     merged = list(remaining)
@@ -189,7 +190,7 @@ def _merge_list(node: Node | None, old: list[Any], new: list[Any]) -> list[Any]:
         places.setdefault(each.get(key), index)
     for element in patches:
         if key not in element:
-            raise BadRequest(f"map: {element} does not contain declared merge key: {key}")
+            raise UnnamedError(f"map: {printed(element)} does not contain declared merge key: {key}")
         place = _place(places, element[key])
         if place is None:
             places[element[key]] = len(merged)
@@ -201,7 +202,7 @@ def _merge_list(node: Node | None, old: list[Any], new: list[Any]) -> list[Any]:
 
 def _place(places: dict[Any, int], value: Any) -> int | None:
     if isinstance(value, dict | list):
-        raise BadRequest("merge keys are scalars")
+        raise UnnamedError("merge keys are scalars")
     return places.get(value)
 
 
@@ -254,7 +255,7 @@ def _merge_ordered(node: Node | None, result: Map, field: str, order: Any, new: 
         return
     for value in (old, new):
         if value is not _ABSENT and not isinstance(value, list):
-            raise BadRequest(f"expected a []interface {{}}, but received a {type(value).__name__}")
+            raise UnnamedError(f"expected a []interface {{}}, but received a {type(value).__name__}")
     key = node.merge_key if node is not None else ""
     if isinstance(new, list):
         _check_order(new, order, key)
@@ -277,6 +278,7 @@ def _check_order(new: list[Any], order: list[Any], key: str) -> None:
             continue
         identity = _identity(element, key)
         if not any(each == identity for each in rest):
-            raise BadRequest(
-                f"The order in patch list:\n{new}\n doesn't match $setElementOrder list:\n{order}\n"
+            raise UnnamedError(
+                f"The order in patch list:\n{printed(new)}\n doesn't match $setElementOrder list:\n"
+                f"{printed(order)}\n"
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from kubernel.errors import MethodNotSupported, NotFound
@@ -111,6 +112,8 @@ class Strategy:
     delete_returns_object: bool = False
     """Immediate deletion answers with the object instead of a Status."""
     default_propagation: Literal["Background", "Orphan"] = "Background"
+    zero: Mapping[str, Any] = MappingProxyType({"spec": {}})
+    """Fields that upstream's Go struct has from the beginning: nobody owns them until they are more than that."""
     thorough: bool = False
     """``validate_create`` and ``validate_update`` say all there is to say: the schema is not asked."""
 

@@ -33,9 +33,11 @@ from kubernel.errors import (
 from kubernel.objects import names
 from kubernel.registry import metadata
 from kubernel.registry.apply import apply_object, track_update
+from kubernel.registry.causes import show
 from kubernel.registry.conversion import from_storage, is_stored, read_record, store_form
 from kubernel.registry.decoding import decode
 from kubernel.registry.defaulting import complete_object
+from kubernel.registry.merging import check_applied
 from kubernel.registry.operations import PatchType, Result
 from kubernel.registry.patch import json_patch, merge_patch, strategic_patch
 from kubernel.registry.request import Request, UserInfo, WriteOptions
@@ -102,8 +104,8 @@ class Writer:
         metadata.check_kind(type, obj)
         decode(request, type.schema(), obj, raw)
         meta = metadata.check_name_and_namespace(type, obj, namespace, name)
-        if meta.get("resourceVersion") not in (None, "", "0"):
-            # Upstream's store refuses it, in an error that has no reason.
+        if meta.get("resourceVersion") not in (None, "", "0") and not options.dry_run:
+            # Upstream's store refuses it, in an error that has no reason; a dry run never gets there.
             raise UnnamedError("resourceVersion should not be set on objects to be created")
         if type.namespaced and not namespace:
             raise BadRequest("an empty namespace may not be set during creation")
@@ -120,6 +122,9 @@ class Writer:
             meta["name"] = names.generate(base, self.rng)
         request.name = meta.get("name") or ""
         complete_object(type, node, obj)
+        if not tracked:
+            # What admission and the strategy add is nobody's.
+            self._track(request, None, obj)
         await self.admission.admit(request)
         obj = request.obj = self._after_admission(request)
         type.strategy.prepare_for_create(request, obj)
@@ -136,8 +141,6 @@ class Writer:
             await self.admission.validate(request)
             self._warn(request, obj)
             for attempt in range(GENERATE_NAME_TRIES):
-                if not tracked:
-                    self._track(request, None, obj)
                 try:
                     record = await self._insert(request, obj)
                     break
@@ -218,12 +221,17 @@ class Writer:
         request = Request(user, "update", type, namespace, name, subresource, options, obj=obj)
         metadata.check_kind(type, obj)
         decode(request, type.schema(), obj, raw)
-        metadata.check_name_and_namespace(type, obj, namespace, name)
+        metadata.check_name_and_namespace(type, obj, namespace, name, needed=True)
         body = None
         for _ in range(PATCH_TRIES):
             current = self.store.get(key)
             if current is None:
                 if type.strategy.create_on_update and not subresource:
+                    uid = obj["metadata"].get("uid")
+                    if uid:
+                        raise Conflict.for_object(
+                            type.plural, type.group, name, metadata.other_uid(key, uid, "")
+                        )
                     obj["metadata"].pop("resourceVersion", None)
                     return await self._create(request, obj)
                 raise NotFound.for_object(type.plural, type.group, name)
@@ -254,21 +262,13 @@ class Writer:
                 raise Invalid.for_object(type.plural, type.group, name, [cause])
         elif told != str(current.revision):
             if not told.isdigit():
-                cause = Cause(
-                    "FieldValueInvalid",
-                    f'Invalid value: "{told}": strconv.ParseUint: parsing "{told}": invalid syntax',
-                    "metadata.resourceVersion",
-                )
-                raise Invalid.for_object(type.kind, type.group, name, [cause])
+                raise UnnamedError(f'strconv.ParseUint: parsing "{told}": invalid syntax')
             raise Conflict.for_object(type.plural, type.group, name)
         uid = obj["metadata"].get("uid")
         real = current.obj["metadata"].get("uid")
         if uid and uid != real:
             raise Conflict.for_object(
-                type.plural,
-                type.group,
-                name,
-                f"Precondition failed: UID in precondition: {uid}, UID in object meta: {real}",
+                type.plural, type.group, name, metadata.other_uid(current.key, uid, real)
             )
 
     async def _replace(self, request: Request, obj: Obj, current: Record, *, tracked: bool = False) -> Result:
@@ -279,6 +279,8 @@ class Writer:
         meta = obj["metadata"]
         metadata.stamp_update(meta, old["metadata"])
         complete_object(type, node, obj)
+        if not tracked:
+            self._track(request, old, obj)
         complete = orjson.dumps(obj)
         await self.admission.admit(request)
         obj = request.obj = self._after_admission(request, complete)
@@ -295,8 +297,6 @@ class Writer:
                 raise Invalid.for_object(type.kind, type.group, request.name, causes)
             await self.admission.validate(request)
             self._warn(request, obj)
-            if not tracked:
-                self._track(request, old, obj)
             if obj == old and await is_stored(type, obj, current):
                 return Result(before, warnings=tuple(request.warnings))
             record = await self._store_update(request, obj, current)
@@ -449,17 +449,9 @@ class Writer:
             obj = own(self._patched(live, node, patch_type, body))
             request.obj = obj
             if not isinstance(obj, dict) or not isinstance(obj.get("metadata"), dict):
-                raise Invalid.for_object(
-                    type.kind,
-                    type.group,
-                    request.name,
-                    [
-                        Cause(
-                            "FieldValueInvalid",
-                            "Invalid value: the patched object has no metadata",
-                            "metadata",
-                        )
-                    ],
+                raise BadRequest(
+                    f"the name of the object ({request.name} based on URL) was undeterminable: "
+                    "name must be provided"
                 )
             metadata.check_kind(type, obj)
             decode(request, node, obj, None, patch=True)
@@ -469,8 +461,10 @@ class Writer:
         if told and told != str(current.revision):
             raise Conflict.for_object(type.plural, type.group, request.name)
         uid = obj["metadata"].get("uid")
-        if uid != live["metadata"].get("uid"):
-            self._check_preconditions(type, obj, current, str(current.revision))
+        if uid and uid != live["metadata"].get("uid"):
+            told = f"Invalid value: {show(uid or '')}: field is immutable"
+            cause = Cause("FieldValueInvalid", told, "metadata.uid")
+            raise Invalid.for_object(type.kind, type.group, request.name, [cause])
         return await self._replace(request, obj, current, tracked=patch_type == "apply")
 
     def _patched(self, live: Obj, node: Any, patch_type: PatchType, body: Any) -> Any:
@@ -506,12 +500,15 @@ class Writer:
         if sub is not None and sub.write is not None:
             metadata.check_kind(type, body, sub.kind.api_version, sub.kind.kind)
             return
-        metadata.check_kind(type, body)
+        told, kind = body.get("apiVersion") or "", body.get("kind") or ""
+        if (told, kind) != (type.api_version, type.kind):
+            raise BadRequest(f"invalid object type: {told if '/' in told else '/' + told}, Kind={kind}")
+        if (body.get("metadata") or {}).get("managedFields") is not None:
+            raise BadRequest("metadata.managedFields must be nil")
+        check_applied(type.schema(), body, type.api_version)
         request.obj = body
         decode(request, type.schema(), body, raw, patch=True)
-        meta = metadata.check_name_and_namespace(type, body, request.namespace, request.name)
-        if meta.get("managedFields"):
-            raise BadRequest("metadata.managedFields must be nil")
+        metadata.check_name_and_namespace(type, body, request.namespace, request.name)
 
     async def _apply_new(self, request: Request, body: Obj) -> Result:
         type = request.type
@@ -563,10 +560,15 @@ class Writer:
         return obj
 
     def _track(self, request: Request, old: Obj | None, obj: Obj) -> None:
+        new = obj
+        if old is None:
+            # Structs that are empty are there before anybody writes them.
+            zero = request.type.strategy.zero
+            new = {key: value for key, value in obj.items() if key not in zero or value != zero[key]}
         managed = track_update(
             request.type.schema(),
             old,
-            obj,
+            new,
             manager=request.options.field_manager,
             api_version=request.type.api_version,
             subresource=request.subresource,

@@ -110,7 +110,7 @@ def test_a_value_added_twice_is_not_changed_by_later_operations() -> None:
     [
         ({}, BadRequest),
         ([1], BadRequest),
-        ([{"op": "grow", "path": "/a"}], BadRequest),
+        ([{"op": "grow", "path": "/a"}], Invalid),
         ([{"op": "add", "path": "/a"}], BadRequest),
         ([{"op": "remove"}], BadRequest),
         ([{"op": "move", "path": "/a"}], BadRequest),

@@ -78,7 +78,7 @@ def test_generate_name_makes_distinct_names_from_the_alphabet() -> None:
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        pytest.param({"apiVersion": "v2"}, BadRequest, "does not match the expected", id="wrong version"),
+        pytest.param({"apiVersion": "v2"}, BadRequest, 'is registered for version "v2"', id="wrong version"),
         pytest.param({"kind": "Gadget"}, BadRequest, "cannot be handled as a Widget", id="wrong kind"),
         pytest.param(
             {"metadata": {"name": "x", "namespace": "other"}},
@@ -393,7 +393,7 @@ def test_deletion_answers_with_a_status_naming_the_uid() -> None:
 def test_a_deletion_whose_precondition_fails_is_a_conflict(options: DeleteOptions) -> None:
     async def test(kit: Kit) -> None:
         await kit.create("one")
-        with pytest.raises(Conflict, match="Precondition failed"):
+        with pytest.raises(Conflict, match="in the precondition"):
             await kit.registry.delete(USER, kit.type, "shop", "one", options)
 
     with_kit(test)

@@ -9,9 +9,10 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import Forbidden, NotFound
-from kubernel.objects import names
+from kubernel.objects import meta, names
 from kubernel.plugin import Plugin as Base
 from kubernel.plugin import hookimpl
+from kubernel_plugins.admission.serviceaccount.mountable import mounting
 
 if TYPE_CHECKING:
     from kubernel.registry.request import Request
@@ -24,6 +25,8 @@ _TOKEN_SECONDS = 3607
 _DEFAULT_ATTEMPTS = 10
 _RETRY_DELAY = 0.05
 _MIRROR = "kubernetes.io/config.mirror"
+_ENFORCED = "kubernetes.io/enforce-mountable-secrets"
+_TRUE = ("1", "t", "T", "true", "TRUE", "True")
 
 
 class Plugin(Base):
@@ -51,6 +54,20 @@ class Plugin(Base):
             return self._look_again(request, pod, name)
         self._fill(pod, account)
         return None
+
+    @hookimpl
+    def kubernel_validate(self, request: Request) -> None:
+        pod = request.obj
+        if request.type.plural != "pods" or request.type.group or pod is None or request.verb == "connect":
+            return
+        if request.subresource != ("" if request.operation == "CREATE" else "ephemeralcontainers"):
+            return
+        name = pod["spec"].get("serviceAccountName") or "default"
+        account = self._accounts.get(name, request.namespace)
+        if account is not None and meta.annotations(account).get(_ENFORCED) in _TRUE:
+            why = mounting(pod["spec"], account)
+            if why:
+                raise Forbidden.for_object("pods", "", request.name, why)
 
     async def _look_again(self, request: Request, pod: Obj, name: str) -> None:
         """The view may be behind; and each namespace is about to get its ``default`` account."""

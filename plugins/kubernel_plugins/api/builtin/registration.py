@@ -108,7 +108,16 @@ def _name_check(row: Row) -> Callable[[str], list[str]]:
         return names.check_path_segment
     if row.strategy in _LABEL_NAMES:
         return names.check_dns1123_label
+    if row.kind == "IPAddress":
+        return _check_address
     return _check_trust_bundle if row.kind == "ClusterTrustBundle" else names.check_dns1123_subdomain
+
+
+def _check_address(name: str) -> list[str]:
+    """An address is its own name, in its one spelling."""
+    from kubernel_plugins.api.builtin.validation.addresses import strict_ip_problems
+
+    return strict_ip_problems(name)
 
 
 def _check_trust_bundle(name: str) -> list[str]:

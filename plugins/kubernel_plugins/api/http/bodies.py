@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from kubernel.errors import BadRequest
+from kubernel.objects.go_json import syntax_problem
 from kubernel.registry.schema import MAX_DEPTH
 
 __all__ = ["MAX_BODY", "Body", "decode_json", "decode_yaml"]
@@ -31,7 +32,8 @@ def decode_json(data: bytes) -> Body:
     except orjson.JSONDecodeError as wrong:
         if "depth" in str(wrong) or "recursion" in str(wrong).lower():
             raise _too_deep() from None
-        raise BadRequest(f"json parse error: {wrong}") from None
+        problem = syntax_problem(data.decode(errors="replace")) or str(wrong)
+        raise BadRequest(f"json parse error: {problem}") from None
     if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
         _check_depth(value)
     return Body(value, data)

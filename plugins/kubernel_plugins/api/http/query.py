@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any, cast
 from urllib.parse import parse_qs
 
-from kubernel.errors import BadRequest, Cause, Invalid
+from kubernel.errors import BadRequest, Cause, Invalid, UnnamedError
+from kubernel.registry.causes import show
+from kubernel.registry.metadata import SCHEME
 from kubernel.registry.registry import ListOptions, WatchOptions
 from kubernel.registry.request import DeleteOptions, WriteOptions
 
@@ -58,9 +60,11 @@ def integer(query: Query, name: str) -> int | None:
     return value
 
 
-def _unsupported(field: str, value: str, supported: tuple[str, ...]) -> Cause:
+def _unsupported(field: str, value: Any, supported: tuple[str, ...]) -> Cause:
     listed = ", ".join(f'"{name}"' for name in supported)
-    return Cause("FieldValueNotSupported", f'Unsupported value: "{value}": supported values: {listed}', field)
+    return Cause(
+        "FieldValueNotSupported", f"Unsupported value: {show(value)}: supported values: {listed}", field
+    )
 
 
 def _forbidden(field: str, why: str) -> Cause:
@@ -72,12 +76,13 @@ def _refuse(kind: str, causes: list[Cause]) -> None:
         raise Invalid.for_object(kind, _META, "", causes)
 
 
-def resource_version(query: Query) -> str:
+def resource_version(query: Query, *, listing: bool = False) -> str:
     version = one(query, "resourceVersion")
     if version and not (version.isascii() and version.isdigit() and len(version) <= 20):
-        raise BadRequest(
-            f'resourceVersion: Invalid value: "{version}": strconv.ParseUint: parsing "{version}": invalid syntax'
-        )
+        told = f'strconv.ParseUint: parsing "{version}": invalid syntax'
+        told = f'resourceVersion: Invalid value: "{version}": {told}'
+        # Only lists refuse it; else upstream's store fails.
+        raise BadRequest(f"invalid resource version: {told}") if listing else UnnamedError(told)
     return version
 
 
@@ -98,7 +103,7 @@ def get_version(query: Query) -> tuple[str, bool]:
 
 def list_options(query: Query) -> ListOptions:
     version, match, token = (
-        resource_version(query),
+        resource_version(query, listing=True),
         one(query, "resourceVersionMatch"),
         one(query, "continue"),
     )
@@ -120,6 +125,7 @@ def list_options(query: Query) -> ListOptions:
         causes.append(_forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"))
     _refuse("ListOptions", causes)
     limit = integer(query, "limit") or 0
+    integer(query, "timeoutSeconds")
     return ListOptions(
         labels=one(query, "labelSelector"),
         fields=one(query, "fieldSelector"),
@@ -165,13 +171,14 @@ def watch_options(query: Query) -> WatchOptions:
 
 
 def _dry_run(values: list[str], causes: list[Cause]) -> bool:
-    causes.extend(_unsupported("dryRun", value, ("All",)) for value in values if value != "All")
+    if any(value != "All" for value in values):
+        causes.append(_unsupported("dryRun", values, ("All",)))
     return bool(values)
 
 
 def write_options(query: Query, kind: str, user_agent: str, *, patch: str = "") -> WriteOptions:
     """``kind`` is CreateOptions, UpdateOptions or PatchOptions; ``patch`` the type of a patch."""
-    if not query:
+    if not query and patch != "apply":
         return WriteOptions(field_manager=_default_manager(user_agent))
     causes: list[Cause] = []
     dry_run = _dry_run(query.get("dryRun", []), causes)
@@ -230,7 +237,9 @@ def delete_options(query: Query, body: Any) -> DeleteOptions:
         orphan, dry_run = body.get("orphanDependents"), body.get("dryRun") or []
         preconditions = body.get("preconditions") or {}
         if body.get("kind", "DeleteOptions") != "DeleteOptions":
-            raise BadRequest(f"the body must be a DeleteOptions object, not {body.get('kind')!r}")
+            version = body.get("apiVersion") or "v1"
+            told = f'no kind "{body["kind"]}" is registered for version "{version}" in scheme "{SCHEME}"'
+            raise BadRequest(told)
         if not isinstance(preconditions, dict) or not isinstance(dry_run, list):
             raise BadRequest("DeleteOptions: preconditions must be an object and dryRun a list")
         if grace is not None and (isinstance(grace, bool) or not isinstance(grace, int)):
@@ -255,7 +264,7 @@ def delete_options(query: Query, body: Any) -> DeleteOptions:
         )
     if policy is not None and policy not in _POLICIES:
         causes.append(
-            _unsupported("propagationPolicy", str(policy), ("Background", "Foreground", "Orphan", "nil"))
+            _unsupported("propagationPolicy", str(policy), ("Foreground", "Background", "Orphan", "nil"))
         )
     if grace is not None and grace < 0:
         grace = 1

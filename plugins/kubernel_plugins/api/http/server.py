@@ -285,14 +285,10 @@ class Api:
                 raise NotFound.for_path()
             return await self.aggregator.serve(exchange, user, remote, stamp)
         if not verb:
-            raise MethodNotSupported.for_verb(type.plural, type.group, exchange.method)
+            raise MethodNotSupported.for_path()
         if type.namespaced:
             if not target.namespace and (target.name or verb not in ("list", "watch", "create")):
-                raise (
-                    NotFound.for_path()
-                    if target.name
-                    else MethodNotSupported.for_verb(type.plural, type.group, verb)
-                )
+                raise (NotFound.for_path() if target.name else MethodNotSupported.for_path())
         elif target.namespace and target.resource != "namespaces":
             raise NotFound.for_path()
         form = self.negotiator.choose(
@@ -328,7 +324,7 @@ class Api:
         namespace = target.namespace if type.namespaced else ""
         if verb == "get":
             if verb not in type.verbs:
-                raise MethodNotSupported.for_verb(type.plural, type.group, verb)
+                raise MethodNotSupported.for_path()
             version, exact = q.get_version(query) if query else ("", False)
             if version in ("", "0"):
                 record = await self.registry.read(type, namespace, target.name)
@@ -338,7 +334,7 @@ class Api:
             head = shape.head + warning_head((type.deprecation,)) if type.deprecation else shape.head
             return Reply(200, body, head)
         if verb not in type.verbs and verb not in ("create", "update"):
-            raise MethodNotSupported.for_verb(type.plural, type.group, verb)
+            raise MethodNotSupported.for_path()
         extra = warning_head((type.deprecation,)) if type.deprecation else b""
         if verb == "list":
             page = await self.registry.list(type, namespace, q.list_options(query))
@@ -380,7 +376,7 @@ class Api:
         if sub.connect:
             return await self.connector.serve(exchange, user, type, target, verb, query, stamp)
         if verb not in sub.verbs or target.rest:
-            raise MethodNotSupported.for_verb(type.plural, type.group, verb)
+            raise MethodNotSupported.for_path()
         if verb == "get":
             namespace = target.namespace if type.namespaced else ""
             record, view = await self.registry.get_subresource(
@@ -396,7 +392,7 @@ class Api:
             return await self.changer.update(exchange, user, type, target, query, shape)
         if verb == "patch":
             return await self.changer.patch(exchange, user, type, target, query, shape)
-        raise MethodNotSupported.for_verb(type.plural, type.group, verb)
+        raise MethodNotSupported.for_path()
 
     async def _authorize(
         self, exchange: Exchange, user: UserInfo, target: Target, verb: str, query: q.Query

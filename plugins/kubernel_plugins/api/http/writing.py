@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 
 from kubernel.errors import BadRequest, MethodNotSupported
+from kubernel.objects.go_json import kind_of
 from kubernel.registry.operations import Page, Result
 from kubernel.registry.request import AUDIT_NOTES, DeleteOptions, WriteOptions
 
@@ -98,13 +99,10 @@ class Changer:
         except BadRequest as wrong:
             if kind == "apply":
                 raise BadRequest(f"error decoding YAML: {wrong.message}") from None
-            raise BadRequest(f"error decoding patch: {wrong.message}") from None
+            raise BadRequest("invalid JSON patch") from None
         wanted = list if kind == "json" else dict
         if not isinstance(body.value, wanted):
-            raise BadRequest(
-                f"error decoding patch: a {kind} patch must be {'a list' if wanted is list else 'an object'}, "
-                f"not {_named(body.value)}"
-            )
+            raise _no_patch(kind, body.value)
         warnings = _repeated(body, type, options)
         result = await self.registry.patch(
             user,
@@ -129,7 +127,7 @@ class Changer:
         shape: Shape,
     ) -> Reply:
         if target.subresource:
-            raise MethodNotSupported.for_verb(type.plural, type.group, "delete")
+            raise MethodNotSupported.for_path()
         options = _noted(exchange, q.delete_options(query, await self._delete_body(exchange)))
         namespace = target.namespace if type.namespaced else ""
         result = await self.registry.delete(user, type, namespace, target.name, options)
@@ -182,14 +180,17 @@ class Changer:
         except BadRequest as wrong:
             raise BadRequest(
                 f"the object provided is unrecognized (must be of type {type.kind}): couldn't get version/kind; "
-                f"{wrong.message}"
+                f"{wrong.message} ({_start(data)})"
             ) from None
 
     async def _delete_body(self, exchange: Exchange) -> Any:
         data = await _body(exchange)
         if not data:
             return None
-        return self._decode(self._format(exchange), data).value
+        try:
+            return self._decode(self._format(exchange), data).value
+        except BadRequest as wrong:
+            raise BadRequest(f"couldn't get version/kind; {wrong.message}") from None
 
     def _format(self, exchange: Exchange, *, custom: bool = False) -> str:
         no_protobuf = custom or self.registry.protobuf is None
@@ -212,6 +213,27 @@ def _object(body: Body, type: ResourceType) -> dict[str, Any]:
         f"the object provided is unrecognized (must be of type {type.kind}): couldn't get version/kind; "
         f"json parse error: the body must be an object, not {_named(body.value)}"
     )
+
+
+_SHOWN = 30
+
+
+def _no_patch(kind: str, value: Any) -> BadRequest:
+    if value is None and kind == "apply":
+        return BadRequest("invalid object type: /, Kind=")
+    into = "[]handlers.jsonPatchOp" if kind == "json" else "map[string]interface {}"
+    told = f"json: cannot unmarshal {kind_of(value)} into Go value of type {into}"
+    where = {"strategic": "", "apply": "error decoding patch: error unmarshaling JSON: while decoding JSON: "}
+    return BadRequest(where.get(kind, "error decoding patch: ") + told)
+
+
+def _start(data: bytes) -> str:
+    """What upstream shows of a body that it cannot read."""
+    if not data:
+        return "<empty>"
+    shown = data[:_SHOWN]
+    text = shown.decode(errors="replace") if data[:1] == b"{" else shown.hex()
+    return text if len(data) <= _SHOWN else f"{text} ..."
 
 
 def _named(value: Any) -> str:

@@ -119,6 +119,9 @@ class Plugin(Reconciler):
                 },
             },
         )
+        if not cluster.port:
+            return  # nobody can reach the server from outside its process
+        address = _reachable(cluster.bind_address)
         await self._ensure(
             "endpoints",
             {
@@ -130,7 +133,7 @@ class Plugin(Reconciler):
                 },
                 "subsets": [
                     {
-                        "addresses": [{"ip": cluster.bind_address}],
+                        "addresses": [{"ip": address}],
                         "ports": [{"name": "https", "port": cluster.port, "protocol": "TCP"}],
                     }
                 ],
@@ -144,8 +147,16 @@ class Plugin(Reconciler):
                 "kind": "EndpointSlice",
                 "metadata": {**metadata, "labels": {"kubernetes.io/service-name": "kubernetes"}},
                 "addressType": family,
-                "endpoints": [{"addresses": [cluster.bind_address], "conditions": {"ready": True}}],
+                "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
                 "ports": [{"name": "https", "port": cluster.port, "protocol": "TCP"}],
             },
             kept=("endpoints", "ports"),
         )
+
+
+def _reachable(address: str) -> str:
+    """Where a server that listens on ``address`` answers: one that listens everywhere does so on this machine."""
+    parsed = ipaddress.ip_address(address)
+    if not parsed.is_unspecified:
+        return address
+    return "127.0.0.1" if parsed.version == 4 else "::1"

@@ -258,11 +258,20 @@ class Volumes:
             if below:
                 if os.path.isabs(below) or ".." in below.split("/"):
                     raise ConfigProblem(f'subPath "{below}" must be a relative path without ".."')
-                source = os.path.join(source, below)
-                if not os.path.lexists(source):
-                    os.makedirs(source, mode=0o750)
+                source = _below(source, below)
             result.append((source, mount["mountPath"], bool(mount.get("readOnly") or claim.get("readOnly"))))
         return tuple(result)
+
+
+def _below(volume: str, sub_path: str) -> str:
+    """The real path of what is below a volume. A link that a container has put there must not lead out of it."""
+    root = os.path.realpath(volume)
+    source = os.path.realpath(os.path.join(root, sub_path))
+    if source != root and not source.startswith(os.path.join(root, "")):
+        raise ConfigProblem(f'subPath "{sub_path}" leads out of the volume')
+    if not os.path.lexists(source):
+        os.makedirs(source, mode=0o750)
+    return source
 
 
 def _check_host_path(source: Mapping[str, Any]) -> None:

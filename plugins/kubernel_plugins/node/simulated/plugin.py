@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import micro_time, rfc3339
-from kubernel.errors import AlreadyExists, ApiError, BadRequest, Conflict, NotFound, PluginError
+from kubernel.errors import AlreadyExists, ApiError, BadRequest, NotFound, PluginError
 from kubernel.plugin import Plugin as BasePlugin
 from kubernel.plugin import hookimpl
 from kubernel.plugin.contract import NodeUsage
@@ -283,7 +283,7 @@ class Plugin(BasePlugin):
                 continue
             try:
                 await self._look(client, pod)
-            except (NotFound, Conflict):
+            except NotFound:
                 continue
             except ApiError as error:
                 self.handle.log.debug("pod {}/{}: {}", *key, error)

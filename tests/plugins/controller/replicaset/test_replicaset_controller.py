@@ -34,7 +34,7 @@ def scale(cluster: Cluster, count: int) -> None:
 
 
 def test_pods_are_made_from_the_template_and_owned(cluster: Cluster) -> None:
-    made = template(WEB, finalizers=None)
+    made = template(WEB)
     made["metadata"]["annotations"] = {"note": "x"}
     cluster.apply(replica_set(pod_template=made))
     cluster.wait(lambda: full(cluster))

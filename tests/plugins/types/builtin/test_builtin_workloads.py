@@ -437,7 +437,7 @@ def test_an_autoscaler_created_in_v1_is_kept_in_v2() -> None:
         obj["spec"] = {
             "maxReplicas": 3,
             "targetCPUUtilizationPercentage": 50,
-            "scaleTargetRef": {"kind": "Deployment", "name": "web"},
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
         }
         stored = await cluster.create(obj)
         assert stored["apiVersion"] == "autoscaling/v2"

@@ -21,6 +21,7 @@ from kubernel.errors import ApiError
 from kubernel.registry.request import UserInfo, WriteOptions
 
 ADMIN = UserInfo("admin", ("system:masters",))
+REAL = WriteOptions(field_manager="test")
 DRY_RUN = WriteOptions(field_manager="test", dry_run=True)
 UID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 GENERATED = re.compile('"[^"]*-[bcdfghjklmnpqrstvwxz2456789]{5}"')
@@ -51,7 +52,8 @@ async def answer(cluster: Cluster, case: dict[str, Any]) -> tuple[int, list[tupl
     try:
         if "change" not in case:
             raw = json.dumps(obj).encode()
-            await cluster.registry.create(ADMIN, type, namespace, obj, DRY_RUN, raw=raw)
+            options = REAL if case.get("real") else DRY_RUN
+            await cluster.registry.create(ADMIN, type, namespace, obj, options, raw=raw)
             return 201, []
         stored = await cluster.create(obj)
         if "status" in case:

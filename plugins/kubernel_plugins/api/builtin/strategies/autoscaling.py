@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.strategies.base import Builtin, field
+from kubernel_plugins.api.builtin.validation.autoscaling import autoscaler, autoscaler_status
 
 if TYPE_CHECKING:
     from kubernel.errors import Cause
@@ -143,6 +143,9 @@ def _default_rules(behavior: Obj, key: str, rules: dict[str, Any]) -> None:
 
 
 class HorizontalPodAutoscalerStrategy(Builtin):
+    def __init__(self) -> None:
+        super().__init__(generation=True, thorough=True)
+
     def default(self, obj: Obj) -> None:
         spec = obj.get("spec")
         if not isinstance(spec, dict):
@@ -161,22 +164,13 @@ class HorizontalPodAutoscalerStrategy(Builtin):
         return {"currentReplicas": 0, "desiredReplicas": 0}
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
-        spec = obj.get("spec") or {}
-        found = []
-        low, high = spec.get("minReplicas"), spec.get("maxReplicas") or 0
-        if low is not None and low < 1:
-            found.append(causes.invalid("spec.minReplicas", low, "must be greater than or equal to 1"))
-        if high < 1:
-            found.append(causes.invalid("spec.maxReplicas", high, "must be greater than 0"))
-        if low is not None and high < low:
-            found.append(
-                causes.invalid("spec.maxReplicas", high, "must be greater than or equal to `minReplicas`")
-            )
-        target = spec.get("scaleTargetRef") or {}
-        found += [
-            causes.required(f"spec.scaleTargetRef.{key}") for key in ("kind", "name") if not target.get(key)
-        ]
-        return found
+        return autoscaler(_as_v2(obj))
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
-        return [] if request.subresource == "status" else self.validate_create(request, obj)
+        if request.subresource == "status":
+            return autoscaler_status(obj)
+        return autoscaler(_as_v2(obj), _as_v2(old))
+
+
+def _as_v2(obj: Obj) -> Obj:
+    return to_v2(obj) if obj.get("apiVersion") == "autoscaling/v1" else obj

@@ -5,11 +5,13 @@ Source: pkg/registry/certificates/certificates (v1.37).
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
 from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.strategies.base import Builtin, field, immutable
+from kubernel_plugins.api.builtin.validation.signers import signer_name
 
 if TYPE_CHECKING:
     from kubernel.errors import Cause
@@ -22,6 +24,32 @@ Obj = dict[str, Any]
 
 _DECISIONS = ("Approved", "Denied")
 _SHORTEST_SECONDS = 600
+_PEM_START = b"-----BEGIN CERTIFICATE REQUEST-----"
+_USAGES = (
+    "any",
+    "cert sign",
+    "client auth",
+    "code signing",
+    "content commitment",
+    "crl sign",
+    "data encipherment",
+    "decipher only",
+    "digital signature",
+    "email protection",
+    "encipher only",
+    "ipsec end system",
+    "ipsec tunnel",
+    "ipsec user",
+    "key agreement",
+    "key encipherment",
+    "microsoft sgc",
+    "netscape sgc",
+    "ocsp signing",
+    "s/mime",
+    "server auth",
+    "signing",
+    "timestamping",
+)
 
 
 def _conditions(obj: Obj) -> dict[str, Obj]:
@@ -81,21 +109,27 @@ class CertificateSigningRequestStrategy(Builtin):
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         spec = obj.get("spec") or {}
         found = []
-        if not spec.get("request"):
-            found.append(causes.required("spec.request"))
-        if not spec.get("usages"):
+        text = spec.get("request") or ""
+        if _PEM_START not in base64.b64decode(text):
+            told = "PEM block type must be CERTIFICATE REQUEST"
+            found.append(causes.invalid("spec.request", text or None, told))
+        usages = spec.get("usages") or ()
+        if not usages:
             found.append(causes.required("spec.usages"))
+        for index, usage in enumerate(usages):
+            path = f"spec.usages[{index}]"
+            if usage not in _USAGES:
+                found.append(causes.not_supported(path, usage, _USAGES))
+            elif usage in usages[:index]:
+                found.append(causes.duplicate(path, usage))
         signer = spec.get("signerName") or ""
         if not signer:
             found.append(causes.required("spec.signerName"))
-        elif "/" not in signer:
-            found.append(
-                causes.invalid(
-                    "spec.signerName",
-                    signer,
-                    "must be a fully qualified domain and path of the form 'example.com/signer-name'",
-                )
-            )
+        else:
+            signer_name(signer, "spec.signerName", found)
+        if signer == "kubernetes.io/legacy-unknown":
+            told = "the legacy signerName is not allowed via this API version"
+            found.append(causes.invalid("spec.signerName", signer, told))
         seconds = spec.get("expirationSeconds")
         if seconds is not None and seconds < _SHORTEST_SECONDS:
             found.append(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import TYPE_CHECKING
 
-import orjson
-
 from kubernel.objects import names
+from kubernel.objects.go_json import object_problem
 from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.strategies.base import Builtin, field
 
@@ -70,7 +68,7 @@ class ConfigMapStrategy(Builtin):
         size = sum(len(value.encode()) for value in data.values())
         size += sum(_decoded_size(value) for value in binary.values())
         if size > MAX_BYTES:
-            found.append(causes.too_long("", MAX_BYTES))
+            found.append(causes.too_long("[]", MAX_BYTES))
         return found
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
@@ -117,17 +115,12 @@ class SecretStrategy(Builtin):
             return []
         found = []
         for key in _REQUIRED_KEYS.get(type or "", ()):
-            if key not in data:
+            if key not in data or (key == "ssh-privatekey" and not data[key]):
                 found.append(causes.required(f"data[{key}]"))
             elif key.startswith(".docker"):
-                try:
-                    orjson.loads(base64.b64decode(data[key]))
-                except (binascii.Error, ValueError):
-                    found.append(
-                        causes.invalid(
-                            f"data[{key}]", "<secret contents redacted>", "invalid character in JSON"
-                        )
-                    )
+                wrong = object_problem(base64.b64decode(data[key]).decode(errors="replace"))
+                if wrong:
+                    found.append(causes.invalid(f"data[{key}]", "<secret contents redacted>", wrong))
         return found
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:

@@ -5,13 +5,14 @@ core/v1 is what is kept; events.k8s.io/v1 renames fields (KEP-383).
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from kubernel.errors import Cause
-from kubernel_plugins.api.builtin import causes
-from kubernel_plugins.api.builtin.strategies.base import Builtin, field
+from kubernel_plugins.api.builtin.strategies.base import Builtin
+from kubernel_plugins.api.builtin.validation.events import event, event_update
 
 if TYPE_CHECKING:
+    from kubernel.errors import Cause
     from kubernel.registry.request import Request
 
 __all__ = ["EventStrategy", "from_core", "to_core"]
@@ -43,36 +44,24 @@ def to_core(event: Obj) -> Obj:
 
 
 class EventStrategy(Builtin):
+    zero = MappingProxyType({"source": {}, "reportingComponent": "", "reportingInstance": ""})
+
     def __init__(self) -> None:
-        super().__init__(create_on_update=True)
+        super().__init__(create_on_update=True, thorough=True)
+
+    def default(self, obj: Obj) -> None:
+        # In Go these have no omitempty: never absent.
+        if obj.get("apiVersion") == "v1":
+            obj.setdefault("source", {})
+            obj.setdefault("reportingComponent", "")
+            obj.setdefault("reportingInstance", "")
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
-        target = "regarding" if request.type.group else "involvedObject"
-        namespace = field(obj, target, "namespace") or ""
-        own = obj["metadata"].get("namespace") or ""
-        found: list[Cause] = []
-        if namespace != own and not (namespace == "" and own == "default"):
-            found.append(
-                causes.invalid("involvedObject.namespace", namespace, "does not match event.namespace")
-            )
-        if request.type.group and request.old is None:
-            found += self._strict(obj)
-        return found
-
-    @staticmethod
-    def _strict(obj: Obj) -> list[Cause]:
-        """events.k8s.io/v1 demands what core/v1 leaves open."""
-        found = []
-        if not obj.get("eventTime"):
-            found.append(causes.required("eventTime"))
-        if obj.get("type") not in ("Normal", "Warning"):
-            found.append(causes.invalid("type", obj.get("type") or "", ""))
-        found += [
-            causes.required(key)
-            for key in ("reportingController", "reportingInstance", "action", "reason")
-            if not obj.get(key)
-        ]
-        return found
+        strict = bool(request.type.group)
+        return event(to_core(obj) if strict else obj, strict=strict)
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
-        return self.validate_create(request, obj)
+        strict = bool(request.type.group)
+        if strict:
+            obj, old = to_core(obj), to_core(old)
+        return event_update(obj, old, strict=strict)

@@ -26,7 +26,6 @@ class PodGroupStrategy(Builtin):
 
     def __init__(self) -> None:
         super().__init__(
-            generation=True,
             immutable=(
                 "spec.workloadRef",
                 "spec.parentCompositePodGroupName",
@@ -53,7 +52,7 @@ class PodGroupStrategy(Builtin):
 
 class WorkloadStrategy(Builtin):
     def __init__(self) -> None:
-        super().__init__(generation=True)
+        super().__init__()
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         found: list[Cause] = []

@@ -57,7 +57,7 @@ class NamespaceStrategy(Builtin):
                 self.keep(obj, old, "spec")
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
-        return self._validate_finalizers(obj)
+        return self._validate_finalizers(obj, indexed=False)
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
         if request.subresource == "status":
@@ -68,16 +68,17 @@ class NamespaceStrategy(Builtin):
                 detail = f"may only be '{wanted}' if `deletionTimestamp` is {'not ' if deleting else ''}empty"
                 return [causes.invalid("status.Phase", phase, detail)]
             return []
-        return self._validate_finalizers(obj)
+        return self._validate_finalizers(obj, indexed=True) if request.subresource == "finalize" else []
 
     @staticmethod
-    def _validate_finalizers(obj: Obj) -> list[Cause]:
-        found = []
+    def _validate_finalizers(obj: Obj, *, indexed: bool) -> list[Cause]:
+        found: list[Cause] = []
         for index, entry in enumerate(field(obj, "spec", "finalizers") or ()):
             problems = names.check_qualified_name(entry)
-            if not problems and "/" not in entry and entry not in (FINALIZER, "orphan", "foregroundDeletion"):
-                problems = ["name is neither a standard finalizer name nor is it fully qualified"]
-            found += [causes.invalid(f"spec.finalizers[{index}]", entry, problem) for problem in problems]
+            if "/" not in entry and entry not in (FINALIZER, "orphan", "foregroundDeletion"):
+                problems = [*problems, "name is neither a standard finalizer name nor is it fully qualified"]
+            path = f"spec.finalizers[{index}]" if indexed else "spec.finalizers"
+            found += causes.invalid_each(path, entry, problems)
         return found
 
     def pending_finalizers(self, obj: Obj) -> bool:

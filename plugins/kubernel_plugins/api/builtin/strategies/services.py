@@ -14,9 +14,18 @@ from kubernel.errors import Cause, InternalError, Invalid
 from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.strategies.allocation import AddressPools, Full, PortPool
 from kubernel_plugins.api.builtin.strategies.base import Builtin, field
-from kubernel_plugins.api.builtin.strategies.service_validation import validate_service
+from kubernel_plugins.api.builtin.validation.services import (
+    cluster_addresses,
+    externally_accessible,
+    load_balancer_status,
+    needs_health_check,
+    service,
+    service_update,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kubernel.registry.request import Request
     from kubernel.store.records import Obj
     from kubernel_plugins.api.builtin.context import Context
@@ -54,34 +63,14 @@ def _ports(service: Obj) -> list[int]:
     return list(dict.fromkeys(numbers))
 
 
-def _node_ports(spec: dict[str, Any]) -> list[int]:
-    return sorted(port.get("nodePort") or 0 for port in spec.get("ports") or ())
-
-
-def _drop_what_the_type_had(spec: dict[str, Any], old: dict[str, Any]) -> None:
-    """A client that changes the type and leaves alone what only the former one has, means to lose it
-    (pkg/registry/core/service/strategy.go, dropTypeDependentFields)."""
-
-    def had(*types: str) -> bool:
-        return old.get("type") in types and spec.get("type") not in types
-
-    if had(*_WITH_NODE_PORTS):
-        if _node_ports(spec) == _node_ports(old):
-            for port in spec.get("ports") or ():
-                port.pop("nodePort", None)
-        if not spec.get("externalIPs") and spec.get("externalTrafficPolicy") == old.get(
-            "externalTrafficPolicy"
-        ):
-            spec.pop("externalTrafficPolicy", None)
-    if had("LoadBalancer"):
-        for key in ("allocateLoadBalancerNodePorts", "loadBalancerClass", "healthCheckNodePort"):
-            if spec.get(key) == old.get(key):
-                spec.pop(key, None)
+def _out_of_range(pool: PortPool) -> str:
+    valid = f"{pool.ports.start}-{pool.ports.stop - 1}"
+    return f"provided port is not in the valid range. The range of valid ports is {valid}"
 
 
 class ServiceStrategy(Builtin):
     def __init__(self, context: Context) -> None:
-        super().__init__(returns=True, create_on_update=True)
+        super().__init__(returns=True, create_on_update=True, thorough=True)
         self.context = context
         self._pools: tuple[AddressPools, PortPool] | None = None
 
@@ -119,7 +108,7 @@ class ServiceStrategy(Builtin):
     def prepare_for_create(self, request: Request, obj: Obj) -> None:
         super().prepare_for_create(request, obj)
         if isinstance(obj.get("spec"), dict):
-            self._normalize(obj["spec"])
+            self._normalize(obj["spec"], {})
             self._reserve(request, obj, None)
 
     def prepare_for_update(self, request: Request, obj: Obj, old: Obj) -> None:
@@ -127,53 +116,71 @@ class ServiceStrategy(Builtin):
         if request.subresource or not isinstance(obj.get("spec"), dict):
             return
         self._carry_over(obj["spec"], old["spec"])
-        self._normalize(obj["spec"])
+        self._normalize(obj["spec"], old["spec"])
         self._reserve(request, obj, old)
+        self._drop_unused(obj["spec"], old["spec"])
+        if obj["spec"].get("type") != "LoadBalancer":
+            obj["status"] = {**(obj.get("status") or {}), "loadBalancer": {}}
 
     @staticmethod
     def _carry_over(spec: dict[str, Any], old: dict[str, Any]) -> None:
-        """A client that leaves out what was allocated means to keep it."""
-        if spec.get("type") != "ExternalName" and old.get("type") != "ExternalName":
+        """A client that leaves out what was allocated means to keep it (patchAllocatedValues)."""
+        if "ExternalName" not in (spec.get("type"), old.get("type")):
             if not spec.get("clusterIP") and old.get("clusterIP"):
                 spec["clusterIP"] = old["clusterIP"]
-                if not spec.get("clusterIPs") and old.get("clusterIPs"):
-                    spec["clusterIPs"] = list(old["clusterIPs"])
-            elif spec.get("clusterIP") != old.get("clusterIP") and spec.get("clusterIPs") == old.get(
-                "clusterIPs"
-            ):
-                # A patch of the one field means both.
-                spec["clusterIPs"] = [spec["clusterIP"], *(spec.get("clusterIPs") or ())[1:]]
-            for key in ("ipFamilies", "ipFamilyPolicy"):
-                if not spec.get(key) and old.get(key):
-                    spec[key] = old[key]
-        _drop_what_the_type_had(spec, old)
+            if not spec.get("clusterIPs") and old.get("clusterIPs"):
+                spec["clusterIPs"] = list(old["clusterIPs"])
+            if not spec.get("ipFamilyPolicy") and old.get("ipFamilyPolicy"):
+                spec["ipFamilyPolicy"] = old["ipFamilyPolicy"]
         if spec.get("type") in _WITH_NODE_PORTS and old.get("type") in _WITH_NODE_PORTS:
-            known = {(port.get("protocol"), port["port"]): port for port in old.get("ports") or ()}
+            known = {port.get("name"): port.get("nodePort") for port in old.get("ports") or ()}
             in_use = {port.get("nodePort") for port in spec.get("ports") or ()}
             for port in spec.get("ports") or ():
-                before = known.get((port.get("protocol"), port.get("port")))
-                if not port.get("nodePort") and before and before.get("nodePort") not in in_use:
-                    port["nodePort"] = before["nodePort"]
-            if spec.get("externalTrafficPolicy") == "Local" and old.get("healthCheckNodePort"):
+                before = known.get(port.get("name"))
+                if not port.get("nodePort") and before and before not in in_use:
+                    port["nodePort"] = before
+            if needs_health_check(spec) and needs_health_check(old) and old.get("healthCheckNodePort"):
                 spec.setdefault("healthCheckNodePort", old["healthCheckNodePort"])
 
     @staticmethod
-    def _normalize(spec: dict[str, Any]) -> None:
-        """clusterIP and clusterIPs say the same; what the type does not use is dropped."""
-        type = spec.get("type")
-        if type == "ExternalName":
-            for key in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "healthCheckNodePort"):
-                spec.pop(key, None)
-        elif spec.get("clusterIP") and not spec.get("clusterIPs"):
-            spec["clusterIPs"] = [spec["clusterIP"]]
-        elif spec.get("clusterIPs") and not spec.get("clusterIP"):
-            spec["clusterIP"] = spec["clusterIPs"][0]
-        if type not in _WITH_NODE_PORTS:
-            for port in spec.get("ports") or ():
-                if isinstance(port, dict) and type == "ExternalName":
-                    port.pop("nodePort", None)
-            spec.pop("allocateLoadBalancerNodePorts", None)
+    def _normalize(spec: dict[str, Any], old: Mapping[str, Any]) -> None:
+        """An older client knows clusterIP alone: then clusterIPs follows it (normalizeClusterIPs)."""
+        first, was = spec.get("clusterIP") or "", old.get("clusterIP") or ""
+        if not old:
+            if first and not spec.get("clusterIPs"):
+                spec["clusterIPs"] = [first]
+        elif first != was and (spec.get("clusterIPs") or []) == (old.get("clusterIPs") or []):
+            if first:
+                spec["clusterIPs"] = [first]
+            else:
+                spec.pop("clusterIPs", None)
+
+    @staticmethod
+    def _drop_unused(spec: dict[str, Any], old: Mapping[str, Any]) -> None:
+        """What another type needed and the client did not touch goes (dropTypeDependentFields)."""
+
+        def same(*keys: str) -> bool:
+            return all(spec.get(key) == old.get(key) for key in keys)
+
+        if old.get("type") != "ExternalName" and spec.get("type") == "ExternalName":
+            for keys in (("clusterIP", "clusterIPs"), ("ipFamilies",), ("ipFamilyPolicy",)):
+                if same(*keys):
+                    for key in keys:
+                        spec.pop(key, None)
+        if old.get("type") in _WITH_NODE_PORTS and spec.get("type") not in _WITH_NODE_PORTS:
+            had = {port.get("nodePort") for port in old.get("ports") or ()}
+            ports = [port for port in spec.get("ports") or () if port.get("nodePort")]
+            if all(port["nodePort"] in had for port in ports):
+                for port in ports:
+                    del port["nodePort"]
+        if needs_health_check(old) and not needs_health_check(spec) and same("healthCheckNodePort"):
             spec.pop("healthCheckNodePort", None)
+        if old.get("type") == "LoadBalancer" != spec.get("type"):
+            for key in ("allocateLoadBalancerNodePorts", "loadBalancerClass"):
+                if same(key):
+                    spec.pop(key, None)
+        if externally_accessible(old) and not externally_accessible(spec) and same("externalTrafficPolicy"):
+            spec.pop("externalTrafficPolicy", None)
 
     def _reserve(self, request: Request, obj: Obj, old: Obj | None) -> None:
         """Take what the service needs and does not have yet; all or nothing."""
@@ -185,15 +192,16 @@ class ServiceStrategy(Builtin):
         had_addresses = _addresses(old) if old else []
         had_ports = _ports(old) if old else []
         try:
-            if spec.get("type") in ("ClusterIP", *_WITH_NODE_PORTS):
-                self._families(spec, addresses)
+            if spec.get("type") != "ExternalName":
+                found += self._families(spec, old["spec"] if old else {}, addresses)
+            if not found and spec.get("type") != "ExternalName":
                 found += self._reserve_address(spec, had_addresses, addresses, taken)
-            if spec.get("type") in _WITH_NODE_PORTS:
+            if not found and spec.get("type") in _WITH_NODE_PORTS:
                 found += self._reserve_ports(spec, had_ports, ports, taken)
         except Full:
             self._release(taken.addresses, taken.ports)
-            raise InternalError(
-                "failed to allocate a serviceIP or a nodePort: range is full",
+            raise InternalError.because(
+                "failed to allocate a serviceIP or a nodePort: range is full"
             ) from None
         if found:
             self._release(taken.addresses, taken.ports)
@@ -204,18 +212,62 @@ class ServiceStrategy(Builtin):
         taken.old_ports = [port for port in had_ports if port not in now_ports]
 
     @staticmethod
-    def _families(spec: dict[str, Any], addresses: AddressPools) -> None:
-        own = f"IPv{addresses.families[0]}"
-        if spec.get("clusterIP") == "None" and not spec.get("selector"):
-            spec.setdefault("ipFamilyPolicy", "RequireDualStack")
-            families = list(spec.get("ipFamilies") or [own])
-            if spec["ipFamilyPolicy"] != "SingleStack" and len(families) == 1:
+    def _families(spec: dict[str, Any], old: dict[str, Any], pool: AddressPools) -> list[Cause]:
+        """The policy and the families, which follow from the addresses and the cluster's own family
+        (initIPFamilyFields)."""
+        own, headless = (
+            f"IPv{pool.families[0]}",
+            spec.get("clusterIP") == "None" and not spec.get("selector"),
+        )
+        if not spec.get("ipFamilyPolicy"):
+            spec["ipFamilyPolicy"] = "RequireDualStack" if headless else "SingleStack"
+        found: list[Cause] = []
+        cluster_addresses(spec, old, found)
+        if found:
+            return found
+        policy, where = spec["ipFamilyPolicy"], "spec.ipFamilyPolicy"
+        if policy == "SingleStack":
+            for key, what in (("clusterIPs", "cluster IPs"), ("ipFamilies", "IP families")):
+                listed = spec.get(key) or ()
+                if old and len(listed) > 1 and listed == old.get(key):
+                    spec[key] = listed[:1]
+                elif len(listed) == 2:
+                    told = (
+                        f"must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified"
+                    )
+                    found.append(causes.invalid(where, policy, told))
+        elif old:
+            for key, what in (("clusterIPs", "cluster IP"), ("ipFamilies", "IP family")):
+                if 0 < len(spec.get(key) or ()) < len(old.get(key) or ()):
+                    told = f"must be 'SingleStack' to release the secondary {what}"
+                    found.append(causes.invalid(where, policy, told))
+        families = list(spec.get("ipFamilies") or ())
+        for index, address in enumerate(spec.get("clusterIPs") or ()):
+            family = "IPv6" if ":" in address else "IPv4"
+            if address == "None":
+                break
+            if index >= len(families) and family == own:
+                families.append(family)
+            elif index >= len(families):
+                told = f"{family} is not configured on this cluster"
+                found.append(causes.invalid(f"spec.clusterIPs[{index}]", spec["clusterIPs"], told))
+        if found:
+            return found
+        if headless:
+            families = families or [own]
+            if len(families) == 1 and policy != "SingleStack":
                 families.append("IPv4" if families[0] == "IPv6" else "IPv6")
-            spec["ipFamilies"] = families
-            return
-        spec.setdefault("ipFamilyPolicy", "SingleStack")
-        if not spec.get("ipFamilies"):
-            spec["ipFamilies"] = [own]
+        else:
+            if policy == "RequireDualStack":
+                told = "this cluster is not configured for dual-stack services"
+                found.append(causes.invalid(where, policy, told))
+            found += [
+                causes.invalid(f"spec.ipFamilies[{index}]", family, "not configured on this cluster")
+                for index, family in enumerate(families)
+                if family != own
+            ]
+        spec["ipFamilies"] = families or [own]
+        return found
 
     def _reserve_address(
         self, spec: dict[str, Any], had: list[str], pool: AddressPools, taken: _Taken
@@ -231,7 +283,7 @@ class ServiceStrategy(Builtin):
         if had:
             return []  # its own, or a change that validation refuses
         if wanted not in pool:
-            why = f"the provided network does not match the current range: {pool}"
+            why = "the provided network does not match the current range"
             problem = f"failed to allocate IP {wanted}: {why}"
             return [causes.invalid("spec.clusterIPs", [wanted], problem)]
         if not pool.take(wanted):
@@ -245,17 +297,22 @@ class ServiceStrategy(Builtin):
     ) -> list[Cause]:
         found: list[Cause] = []
         mine = set(had)
+        numbers: dict[Any, int] = {}
         for index, port in enumerate(spec.get("ports") or ()):
             number = port.get("nodePort")
-            if not number or number in mine:
+            if not number:
+                continue
+            # The same port over another protocol may have the same number.
+            before = numbers.setdefault(port.get("port"), 0)
+            numbers[port.get("port")] = before or number
+            if number in had or number == before:
                 continue
             if number not in pool.ports:
                 found.append(
                     causes.invalid(
                         f"spec.ports[{index}].nodePort",
                         number,
-                        "provided port is not in the valid range. The range of valid ports is "
-                        f"{pool.ports.start}-{pool.ports.stop - 1}",
+                        _out_of_range(pool),
                     )
                 )
             elif not pool.take(number):
@@ -288,11 +345,10 @@ class ServiceStrategy(Builtin):
                 if pool.take(number):
                     taken.ports.append(number)
                 else:
-                    found.append(
-                        causes.invalid(
-                            "spec.healthCheckNodePort", number, "provided port is already allocated"
-                        )
-                    )
+                    free = number in pool.ports
+                    why = "provided port is already allocated" if free else _out_of_range(pool)
+                    told = f"failed to allocate requested HealthCheck NodePort {number}: {why}"
+                    raise InternalError.because(told)
         return found
 
     def finish(self, request: Request, obj: Obj, *, committed: bool) -> None:
@@ -343,14 +399,12 @@ class ServiceStrategy(Builtin):
         return found is not None and labels.get(_MANAGED_BY) != _ALLOCATOR
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
-        return validate_service(obj)
+        return service(obj)
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
-        if request.subresource == "status":
-            return []
-        found = []
-        new, before = field(obj, "spec", "clusterIPs") or [], field(old, "spec", "clusterIPs") or []
-        types = (field(obj, "spec", "type"), field(old, "spec", "type"))
-        if "ExternalName" not in types and before and new and new[0] != before[0]:
-            found.append(causes.invalid("spec.clusterIPs[0]", new, "may not change once set"))
-        return found + validate_service(obj)
+        if request.subresource != "status":
+            return service_update(obj, old)
+        found: list[Cause] = []
+        balancer, before = (field(one, "status", "loadBalancer") or {} for one in (obj, old))
+        load_balancer_status(balancer, before, obj["spec"].get("type") == "LoadBalancer", found)
+        return found

@@ -5,6 +5,7 @@ Source: pkg/apis/admissionregistration/validation, k8s.io/apiserver/pkg/util/web
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import Cause
@@ -82,6 +83,11 @@ def _check(webhook: Obj, path: str) -> list[Cause]:
     elif not set(versions) & set(_VERSIONS):
         text = f"must include at least one of {', '.join(_VERSIONS)}"
         found.append(causes.invalid(f"{path}.admissionReviewVersions", versions, text))
+    for index, version in enumerate(versions):
+        where = f"{path}.admissionReviewVersions[{index}]"
+        found += [causes.invalid(where, version, wrong) for wrong in names.check_dns1035_label(version)]
+        if version in versions[:index]:
+            found.append(causes.invalid(where, version, "duplicate version"))
     for index, rule in enumerate(webhook.get("rules") or ()):
         found += check_rule(rule, f"{path}.rules[{index}]")
     if not webhook.get("sideEffects"):
@@ -92,7 +98,11 @@ def _check(webhook: Obj, path: str) -> list[Cause]:
         found.append(causes.invalid(f"{path}.timeoutSeconds", timeout, text))
     for field in ("namespaceSelector", "objectSelector"):
         found += [Cause(*problem) for problem in check_label_selector(webhook.get(field), f"{path}.{field}")]
-    return found + check_client_config(webhook.get("clientConfig") or {}, f"{path}.clientConfig")
+    for cause in check_client_config(webhook.get("clientConfig") or {}, f"{path}.clientConfig"):
+        # Here, the schema's own rule speaks first.
+        plain = cause.message.startswith("Required value: service n")
+        found.append(replace(cause, message="Required value") if plain else cause)
+    return found
 
 
 def _check_name(name: str, path: str) -> list[Cause]:

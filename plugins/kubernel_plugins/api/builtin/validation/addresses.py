@@ -17,6 +17,8 @@ __all__ = [
     "ip_address",
     "parse_ip",
     "parse_network",
+    "strict_ip_address",
+    "strict_ip_problems",
 ]
 
 _IP = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
@@ -56,6 +58,22 @@ def ip_address(text: str, path: str, found: Found, known: Collection[str] = ()) 
         found.append(causes.invalid(path, text, "must not have leading 0s"))
     elif isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         found.append(causes.invalid(path, text, "must not be an IPv4-mapped IPv6 address"))
+
+
+def strict_ip_address(text: str, path: str, found: Found) -> None:
+    """An address in its one spelling."""
+    before = len(found)
+    ip_address(text, path, found)
+    address = parse_ip(text)
+    if len(found) == before and address is not None and str(address) != text:
+        found.append(causes.invalid(path, text, f'must be in canonical form ("{address}")'))
+
+
+def strict_ip_problems(text: str) -> list[str]:
+    """What is wrong with a name that is an address."""
+    found: Found = []
+    strict_ip_address(text, "", found)
+    return [cause.message.partition(": ")[2].partition(": ")[2] for cause in found]
 
 
 def parse_network(text: str) -> tuple[Address, Network] | None:
@@ -105,8 +123,9 @@ def dual_stack(texts: Collection[str]) -> bool:
     return {":" in text for text in texts} == {True, False}
 
 
-def endpoint_address(text: str, path: str, found: Found) -> None:
-    """An address where others can be reached."""
+def endpoint_address(text: str, path: str, found: Found, *, loopback: bool = False) -> None:
+    """An address where others can be reached. ``loopback``: also on this machine, where our pods' addresses are
+    (upstream never lets those through)."""
     address = parse_ip(text)
     if address is None:
         found.append(causes.invalid(path, text, "must be a valid IP address"))
@@ -114,7 +133,7 @@ def endpoint_address(text: str, path: str, found: Found) -> None:
     if address.is_unspecified:
         found.append(causes.invalid(path, text, f"may not be unspecified ({text})"))
     for wrong, what in (
-        (address.is_loopback, "loopback range (127.0.0.0/8, ::1/128)"),
+        (address.is_loopback and not loopback, "loopback range (127.0.0.0/8, ::1/128)"),
         (address.is_link_local, "link-local range (169.254.0.0/16, fe80::/10)"),
         (_link_local_multicast(address), "link-local multicast range (224.0.0.0/24, ff02::/10)"),
     ):

@@ -253,7 +253,7 @@ def _resource_claims(listed: Iterable[Obj], path: str, meta: Mapping[str, Any] |
     taken: set[str] = set()
     for index, claim in enumerate(listed):
         if meta is not None and _MIRROR in (meta.get("annotations") or ()):
-            found.append(causes.forbidden("", "static pods do not support resource claims"))
+            found.append(causes.forbidden("[]", "static pods do not support resource claims"))
             continue
         where, name = f"{path}[{index}]", claim.get("name") or ""
         if not name:

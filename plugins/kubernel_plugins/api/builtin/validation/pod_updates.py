@@ -232,7 +232,7 @@ def _only_additions(term: Obj, was: Obj) -> bool:
 def ephemeral_containers_update(obj: Obj, old: Obj) -> Found:
     """Existing ephemeral containers stay as they are; new ones must be valid containers."""
     if _MIRROR in (old["metadata"].get("annotations") or ()):
-        return [causes.forbidden("", "static pods do not support ephemeral containers")]
+        return [causes.forbidden("[]", "static pods do not support ephemeral containers")]
     found: Found = []
     pod_metadata_and_spec(obj, lenient_as(old["spec"], old["metadata"]), found)
     annotations_update(obj, old, found)
@@ -251,9 +251,9 @@ def ephemeral_containers_update(obj: Obj, old: Obj) -> Found:
 def resize(obj: Obj, old: Obj) -> Found:
     """Only CPU and memory of containers, and of the pod, may differ."""
     if _MIRROR in (old["metadata"].get("annotations") or ()):
-        return [causes.forbidden("", "static pods cannot be resized")]
+        return [causes.forbidden("[]", "static pods cannot be resized")]
     if (old["spec"].get("os") or {}).get("name") == "windows":
-        return [causes.forbidden("", "windows pods cannot be resized")]
+        return [causes.forbidden("[]", "windows pods cannot be resized")]
     found: Found = []
     spec, before = obj["spec"], old["spec"]
     pod_metadata_and_spec(obj, lenient_as(before, old["metadata"]), found)

@@ -13,6 +13,8 @@ from kubernel_plugins.api.builtin.validation.internal import go_value
 
 __all__ = [
     "MAX_INT32",
+    "NEGATIVE",
+    "NOT_POSITIVE",
     "Found",
     "Obj",
     "annotation_keys",
