@@ -154,6 +154,16 @@ def cluster_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runnin
         running.down()
 
 
+@pytest.fixture(scope="module")
+def module_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A cluster for the tests of one module; not started yet."""
+    running = Running(tmp_path_factory.mktemp("own"))
+    try:
+        yield running
+    finally:
+        running.run("down", "--data-dir", str(running.data))
+
+
 @pytest.fixture
 def own_cluster(tmp_path: Path) -> Iterator[Running]:
     """A cluster that a test may break; not started yet."""

@@ -7,7 +7,6 @@ a pod can be brought up to date by looking at these rows alone.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -30,6 +29,7 @@ _MATCHERS = 512
 """Counted at a time; the one unused for longest makes room."""
 _KINDS = 8192
 """Kinds of pods (namespace, labels) of which it is remembered who counts them."""
+_Label = tuple[str, str]
 _ANY = "0.0.0.0"  # noqa: S104 - an address that host ports are compared with
 
 
@@ -70,7 +70,8 @@ class NodeTable:
         self._on: list[dict[str, PodState]] = [{} for _ in range(self._size)]
         self._where: dict[str, str] = {}
         self._aside: dict[str, dict[str, PodState]] = {}
-        self._matchers: OrderedDict[PodMatcher, Amounts] = OrderedDict()
+        self._matchers: dict[PodMatcher, Amounts] = {}
+        self._anchored: dict[_Label | None, list[PodMatcher]] = {}
         self._matched_by: dict[Any, list[Amounts]] = {}
         self._terms: dict[tuple[TermKind, Term, int], Amounts] = {}
         self._term_pods: dict[tuple[TermKind, Term, int], int] = {}
@@ -139,20 +140,37 @@ class NodeTable:
         return self._on[row].values()
 
     def matching(self, matcher: PodMatcher) -> Amounts:
-        counts = self._matchers.get(matcher)
+        counts = self._matchers.pop(matcher, None)
         if counts is not None:
-            self._matchers.move_to_end(matcher)
+            self._matchers[matcher] = counts
             return counts
         counts = numpy.zeros(self._size, dtype=numpy.int64)
+        anchor = _anchor(matcher)
         for row in self._rows.values():
             for pod in self._on[row].values():
-                if matcher.matches(pod):
+                if (anchor is None or pod.labels.get(anchor[0]) == anchor[1]) and matcher.matches(pod):
                     counts[row] += 1
+        if len(self._matchers) >= _MATCHERS:
+            self._forget(next(iter(self._matchers)))
         self._matchers[matcher] = counts
-        if len(self._matchers) > _MATCHERS:
-            self._matchers.popitem(last=False)
-        self._matched_by.clear()
+        self._anchored.setdefault(anchor, []).append(matcher)
+        self._forget_kinds(anchor)
         return counts
+
+    def _forget(self, matcher: PodMatcher) -> None:
+        anchor = _anchor(matcher)
+        del self._matchers[matcher]
+        self._anchored[anchor].remove(matcher)
+        if not self._anchored[anchor]:
+            del self._anchored[anchor]
+        self._forget_kinds(anchor)
+
+    def _forget_kinds(self, anchor: _Label | None) -> None:
+        """Who counts pods with this label is to be found out anew."""
+        if anchor is None:
+            self._matched_by.clear()
+        for kind in [kind for kind in self._matched_by if anchor in kind[1]]:
+            del self._matched_by[kind]
 
     def terms(self, *kinds: TermKind) -> Iterator[tuple[TermKind, Term, int, Amounts]]:
         for (kind, term, weight), counts in self._terms.items():
@@ -411,7 +429,12 @@ class NodeTable:
         if found is None:
             if len(self._matched_by) > _KINDS:
                 self._matched_by.clear()
-            found = [counts for matcher, counts in self._matchers.items() if matcher.matches(pod)]
+            found = [
+                self._matchers[matcher]
+                for anchor in (None, *pod.labels.items())
+                for matcher in self._anchored.get(anchor, ())
+                if matcher.matches(pod)
+            ]
             self._matched_by[kind] = found
         return found
 
@@ -435,6 +458,15 @@ class NodeTable:
             self._term_pods[entry] = left
         else:
             del self._terms[entry], self._term_pods[entry]
+
+
+def _anchor(matcher: PodMatcher) -> _Label | None:
+    """A label that every pod it counts has."""
+    for selector in matcher.selectors:
+        for each in selector.requirements:
+            if each.operator in ("=", "=="):
+                return each.key, each.values[0]
+    return None
 
 
 def _room(node: Obj) -> tuple[Any, ...]:

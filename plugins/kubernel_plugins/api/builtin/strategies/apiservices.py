@@ -46,9 +46,9 @@ class APIServiceStrategy(Builtin):
 
 def _problems(obj: Obj) -> list[Cause]:
     spec = obj.get("spec") or {}
-    version, group, name = spec.get("version") or "", spec.get("group") or "", obj["metadata"]["name"]
+    version, group, name = spec.get("version") or "", spec.get("group") or "", obj["metadata"].get("name")
     found = []
-    if name != f"{version}.{group}":
+    if name and name != f"{version}.{group}":
         found.append(
             causes.invalid(
                 "metadata.name", name, f'must be `spec.version+"."+spec.group`: "{version}.{group}"'

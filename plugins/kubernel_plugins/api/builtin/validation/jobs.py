@@ -73,12 +73,13 @@ def job_create(job: Obj) -> Found:
 
 
 def _generated(job: Obj, found: Found) -> None:
-    meta, spec = job["metadata"], job["spec"]
+    spec = job["spec"]
+    uid, name = job["metadata"]["uid"], job["metadata"].get("name") or ""
     selector = spec.get("selector")
     if selector is None:
         return
     labels = _labels(spec.get("template") or {})
-    expected = {_LEGACY_UID: meta["uid"], _LEGACY_NAME: meta["name"], _UID: meta["uid"], _NAME: meta["name"]}
+    expected = {_LEGACY_UID: uid, _LEGACY_NAME: name, _UID: uid, _NAME: name}
     for key, wanted in expected.items():
         where = f"spec.template.metadata.labels[{key}]"
         if key not in labels:
