@@ -43,6 +43,7 @@ class Settings:
     compression: Literal["remote", "all", "none"] = "remote"
     kubeconfig: bool = True
     audit_policy: str = ""
+    max_watches_per_user: int = 5000
 
     @property
     def seats(self) -> int:

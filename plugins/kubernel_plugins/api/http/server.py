@@ -73,6 +73,8 @@ class Api:
         self.auditor = Auditor(handle, read_policy(settings.audit_policy)) if handle.hooks.audits else None
         self.fairness = Fairness(handle, settings.seats) if settings.priority_and_fairness else None
         self.endpoints.fairness = self.fairness
+        self._watches: dict[str, int] = {}
+        """User -> how many watches are open."""
         self._targets: dict[str, Target | None] = {}
         self._random = handle.rng.getrandbits
 
@@ -149,6 +151,7 @@ class Api:
         inflight = self.metrics.inflight
         reply: Reply | None = None
         user: UserInfo | None = None
+        watching: str | None = None
         seat: Seat | None = None
         if lasting:
             self.metrics.longrunning += 1
@@ -163,6 +166,8 @@ class Api:
                         "too many requests, please try again later", retry_after=_RETRY_AFTER
                     )
             user = await self.gate.user(exchange)
+            if verb == "watch":
+                watching = self._watch(user)
             if self.auditor is not None:
                 asked = _told(exchange, user, target, verb)
                 exchange.trail = await self.auditor.begin(exchange, asked, stamp)
@@ -198,6 +203,10 @@ class Api:
         finally:
             if seat is not None:
                 seat.leave()
+            if watching is not None:
+                self._watches[watching] -= 1
+                if not self._watches[watching]:
+                    del self._watches[watching]
             if lasting:
                 self.metrics.longrunning -= 1
             else:
@@ -221,6 +230,17 @@ class Api:
             if len(reply.body) >= GZIP_FROM and self._compresses(exchange):
                 reply = gzip_reply(reply)
         return reply
+
+    def _watch(self, user: UserInfo) -> str:
+        """Count a watch. TooManyRequests when the user has as many as one may have."""
+        open = self._watches.get(user.name, 0)
+        if open >= self.settings.max_watches_per_user:
+            raise TooManyRequests(
+                f'user "{user.name}" has {open} watches, which is as many as a user may have',
+                retry_after=_RETRY_AFTER,
+            )
+        self._watches[user.name] = open + 1
+        return user.name
 
     def _messages(self, type: ResourceType) -> bool:
         """Whether objects of ``type`` can be sent as protobuf."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import socket
+import ssl
+import warnings
 from typing import Any
 
 import pytest
 from http_harness import PODS, Raw, World, check, pod, run, serving
+from test_http_streams import NodePlugin, Socket, placed
 
 from kubernel.clock import VirtualClock
 from kubernel.errors import PluginError
@@ -270,5 +274,119 @@ def test_plain_http_on_the_tls_port_does_no_harm(tmp_path: Any) -> None:
         writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         await asyncio.wait_for(reader.read(), 5)
         await still_serves(world)
+
+    check(main, tmp_path)
+
+
+def test_a_user_has_only_so_many_watches_and_others_are_not_held_up(tmp_path: Any) -> None:
+    async def main(world: World, raw: Raw) -> None:
+        watch = f"GET {PODS}?watch=1 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        open_: list[Raw] = []
+        for _ in range(3):
+            one = await Raw.open(world)
+            await one.send(watch)
+            assert (await one.head())[0] == 200
+            open_.append(one)
+        refused = await raw.request("GET", f"{PODS}?watch=1")
+        assert refused.status == 429
+        assert refused.headers["retry-after"] == "1"
+        assert refused.json["message"] == (
+            'user "kubernetes-admin" has 3 watches, which is as many as a user may have'
+        )
+        assert (await raw.request("GET", PODS)).status == 200
+        other = await Raw.open(world, world.context(user=("root", ("system:masters",))))
+        await other.send(watch)
+        assert (await other.head())[0] == 200
+        await open_.pop().close()
+        for _ in range(1000):
+            again = await raw.request("GET", f"{PODS}?watch=1&timeoutSeconds=1")
+            if again.status == 200:
+                break
+        assert again.status == 200
+
+    check(main, tmp_path, settings=http.Settings(max_watches_per_user=3, shutdown_grace=0.5))
+
+
+def test_hundreds_of_watches_get_each_event_and_nobody_is_forgotten(tmp_path: Any) -> None:
+    async def main(world: World, raw: Raw) -> None:
+        watch = f"GET {PODS}?watch=1 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        watchers = [await Raw.open(world) for _ in range(200)]
+        for one in watchers:
+            await one.send(watch)
+            assert (await one.head())[0] == 200
+        assert (await raw.request("POST", PODS, pod("a"))).status == 201
+        for one in watchers:
+            size = int(await one.reader.readline(), 16)
+            event = json.loads(await one.reader.readexactly(size))
+            assert (event["type"], event["object"]["metadata"]["name"]) == ("ADDED", "a")
+        await still_serves(world)
+
+    check(main, tmp_path)
+
+
+def test_old_tls_is_refused(tmp_path: Any) -> None:
+    async def main(world: World, raw: Raw) -> None:
+        old = world.context()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            old.minimum_version = ssl.TLSVersion.TLSv1
+            old.maximum_version = ssl.TLSVersion.TLSv1_1
+        old.set_ciphers("ALL:@SECLEVEL=0")
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await world.connect(ssl=old)
+        await still_serves(world)
+
+    check(main, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pytest.param(b"\x82\xff" + (1 << 62).to_bytes(8, "big") + b"mask", id="enormous"),
+        pytest.param(b"\x8f\x80mask", id="unknown-opcode"),
+        pytest.param(b"\xf2\x80mask", id="reserved-bits"),
+        pytest.param(b"\x89\xfe\x01\x00mask" + b"x" * 256, id="long-ping"),
+    ],
+)
+def test_websocket_frames_that_are_none_end_the_connection(tmp_path: Any, frame: bytes) -> None:
+    async def main(world: World, raw: Raw) -> None:
+        await placed(raw)
+        client = Socket(await Raw.open(world))
+        status, _ = await client.open(f"{PODS}/a/exec?command=cat&stdin=1&container=c", "v5.channel.k8s.io")
+        assert status == 101
+        await client.raw.send(frame)
+        await client.raw.closed()
+        await still_serves(world)
+
+    check(main, tmp_path, extra=[("node/fake", NodePlugin())])
+
+
+def test_a_stolen_token_is_worth_nothing_once_its_pod_is_gone_and_is_in_no_log(tmp_path: Any) -> None:
+    async def main(world: World, raw: Raw) -> None:
+        said = io.StringIO()
+        sink = world.logs.loguru().add(said, level="TRACE")
+        accounts = "/api/v1/namespaces/default/serviceaccounts"
+        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot"}}
+        assert (await raw.request("POST", accounts, account)).status == 201
+        made = pod("a")
+        made["spec"]["serviceAccountName"] = "robot"
+        uid = (await raw.request("POST", PODS, made)).json["metadata"]["uid"]
+        bound = {"apiVersion": "v1", "kind": "Pod", "name": "a", "uid": uid}
+        ask = {
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "metadata": {},
+            "spec": {"expirationSeconds": 3600, "boundObjectRef": bound},
+        }  # fmt: skip
+        token = (await raw.request("POST", f"{accounts}/robot/token", ask)).json["status"]["token"]
+        shown = {"Authorization": f"Bearer {token}"}
+        nobody = await Raw.open(world, world.context(admin=False))
+        assert (await nobody.request("GET", PODS, headers=shown)).status == 403
+        await raw.request("DELETE", f"{PODS}/a?gracePeriodSeconds=0")
+        assert (await nobody.request("GET", PODS, headers=shown)).status == 401
+        made["metadata"].pop("uid", None)
+        await raw.request("POST", PODS, made)
+        # Another pod of that name is another pod.
+        assert (await nobody.request("GET", PODS, headers=shown)).status == 401
+        world.logs.loguru().remove(sink)
+        assert token not in said.getvalue()
 
     check(main, tmp_path)
