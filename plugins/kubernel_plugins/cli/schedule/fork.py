@@ -37,8 +37,10 @@ _CONTROLLERS = frozenset(
         "daemonset",
         "deployment",
         "disruption",
+        "ephemeralvolume",
         "job",
         "namespace",
+        "persistentvolume",
         "replicaset",
         "replicationcontroller",
         "resourcequota",
@@ -46,7 +48,7 @@ _CONTROLLERS = frozenset(
         "statefulset",
     )
 )
-"""Those that make or count pods; of the rest nothing is to happen here."""
+"""Those that make or count pods, or bind their claims; of the rest nothing is to happen here, least of all on disks."""
 _ELSEWHERE = ("mutating_webhook", "validating_webhook")
 """Admission that others would hear of."""
 

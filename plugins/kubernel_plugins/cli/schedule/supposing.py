@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["what_if"]
 
 _UNSCHEDULABLE = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
+_PROVISIONER = "volume.kubernetes.io/storage-provisioner"
 _STEP = 5.0
 """Seconds between two looks; enough for an eviction's replacement to become ready."""
 _QUIET = 60.0
@@ -80,6 +81,7 @@ class _Supposed:
         before: Any = None
         while True:
             self._evict(drained)
+            self._provide()
             self._fork.settle()
             now, placed = self._fork.clock.time(), self._placed()
             if placed != before:
@@ -87,6 +89,15 @@ class _Supposed:
             if now - begun >= period or now - moved >= _QUIET:
                 return
             self._fork.clock.advance(min(_STEP, period - (now - begun)))
+
+    def _provide(self) -> None:
+        """In place of those who make volumes: one for each claim that asks for one."""
+        for claim in self._fork.list("persistentvolumeclaims"):
+            if claim["spec"].get("volumeName") or _PROVISIONER not in meta.annotations(claim):
+                continue
+            name = f"pvc-{meta.uid(claim)}"
+            if self._fork.find("persistentvolumes", name) is None:
+                self._fork.create(_volume(name, claim))
 
     def _placed(self) -> dict[str, str]:
         return {meta.uid(pod): pod["spec"].get("nodeName") or "" for pod in self._fork.list("pods")}
@@ -109,6 +120,29 @@ class _Supposed:
             self.refused[namespace, name] = error.message
         except ApiError as error:
             raise KubernelError(f"evicting {namespace}/{name}: {error.message}") from error
+
+
+def _volume(name: str, claim: Obj) -> Obj:
+    found, spec = claim["metadata"], claim["spec"]
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "accessModes": spec["accessModes"],
+            "capacity": {"storage": spec["resources"]["requests"]["storage"]},
+            "claimRef": {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "name": found["name"],
+                "namespace": found["namespace"],
+                "uid": found["uid"],
+            },
+            "hostPath": {"path": "/supposed"},
+            "storageClassName": spec.get("storageClassName", ""),
+            "volumeMode": spec.get("volumeMode", "Filesystem"),
+        },
+    }
 
 
 def _stays(pod: Obj) -> bool:

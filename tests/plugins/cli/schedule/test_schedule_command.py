@@ -193,6 +193,27 @@ def test_a_quota_that_keeps_pods_from_being_made_is_told(ask: Asking) -> None:
     assert "exceeded quota: few" in text
 
 
+def test_volumes_of_new_pods_are_supposed_too_and_none_is_made(ask: Asking) -> None:
+    stateful = deployment(1, name="db")
+    claim = {
+        "metadata": {"name": "data"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    }
+    stateful["kind"] = "StatefulSet"
+    stateful["spec"] |= {"serviceName": "db", "volumeClaimTemplates": [claim]}
+    ask.cluster.apply(stateful)
+    ask.cluster.clock.advance(30)
+    volumes = ask.cluster.data_dir / "volumes"
+    before = sorted(volumes.iterdir())
+    assert len(before) == 1
+    code, told = ask.json("what-if", "--scale", "statefulset/db=3")
+    assert (code, told["pending"]) == (0, [])
+    assert sorted(each["name"] for each in told["pods"] if each["node"]) == ["db-0", "db-1", "db-2"]
+    code, told = ask.json("what-if", "--scale", "statefulset/db=0")
+    assert [each["name"] for each in told["gone"]] == ["db-0"]
+    assert sorted(volumes.iterdir()) == before
+
+
 def test_manifests_cordons_and_nothing_at_all(ask: Asking, tmp_path: Path) -> None:
     code, text = ask("what-if")
     assert (code, text.splitlines()[0]) == (0, "No pod would move.")
