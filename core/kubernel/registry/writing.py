@@ -31,11 +31,13 @@ from kubernel.errors import (
     UnsupportedMediaType,
 )
 from kubernel.objects import names
+from kubernel.objects.go_json import printed
 from kubernel.registry import metadata
 from kubernel.registry.apply import apply_object, track_update
 from kubernel.registry.causes import show
 from kubernel.registry.conversion import from_storage, is_stored, read_record, store_form
-from kubernel.registry.decoding import decode
+from kubernel.registry.decode_errors import Undecodable
+from kubernel.registry.decoding import decode, not_patched
 from kubernel.registry.defaulting import complete_object
 from kubernel.registry.merging import check_applied
 from kubernel.registry.operations import PatchType, Result
@@ -448,13 +450,13 @@ class Writer:
         else:
             obj = own(self._patched(live, node, patch_type, body))
             request.obj = obj
-            if not isinstance(obj, dict) or not isinstance(obj.get("metadata"), dict):
+            meta = obj.get("metadata") if isinstance(obj, dict) else None
+            if not isinstance(meta, dict) and (meta is None or type.custom):
                 raise BadRequest(
                     f"the name of the object ({request.name} based on URL) was undeterminable: "
                     "name must be provided"
                 )
-            metadata.check_kind(type, obj)
-            decode(request, node, obj, None, patch=True)
+            self._check_patched(request, live, obj, patch_type, body)
         request.obj = obj
         metadata.check_name_and_namespace(type, obj, request.namespace, request.name)
         told = obj["metadata"].get("resourceVersion") or ""
@@ -466,6 +468,28 @@ class Writer:
             cause = Cause("FieldValueInvalid", told, "metadata.uid")
             raise Invalid.for_object(type.kind, type.group, request.name, [cause])
         return await self._replace(request, obj, current, tracked=patch_type == "apply")
+
+    def _check_patched(self, request: Request, live: Obj, obj: Obj, patch_type: PatchType, body: Any) -> None:
+        """What a patch made, decoded; Invalid where that is no object of the type."""
+        type, node = request.type, request.type.schema()
+        strategic = patch_type == "strategic"
+        if strategic:
+            # The result is made a struct of the type, which needs not be told what it is.
+            for key in ("apiVersion", "kind"):
+                if isinstance(obj.get(key), str):
+                    del obj[key]
+
+        def patched() -> str:
+            if strategic:
+                return printed(body)
+            made = self._patched(live, node, patch_type, body)
+            return show({key: made[key] for key in sorted(made)})
+
+        try:
+            metadata.check_kind(type, obj)
+            decode(request, node, obj, None, patch=True, patched=patched)
+        except Undecodable as wrong:
+            raise not_patched(patched(), wrong.converted if strategic else wrong.why) from None
 
     def _patched(self, live: Obj, node: Any, patch_type: PatchType, body: Any) -> Any:
         if patch_type == "json":
