@@ -31,17 +31,15 @@ from kubernel.errors import (
     UnsupportedMediaType,
 )
 from kubernel.objects import names
-from kubernel.objects.go_json import printed
 from kubernel.registry import metadata
 from kubernel.registry.apply import apply_object, track_update
 from kubernel.registry.causes import show
 from kubernel.registry.conversion import from_storage, is_stored, read_record, store_form
-from kubernel.registry.decode_errors import Undecodable
-from kubernel.registry.decoding import decode, not_patched
+from kubernel.registry.decoding import decode
 from kubernel.registry.defaulting import complete_object
 from kubernel.registry.merging import check_applied
 from kubernel.registry.operations import PatchType, Result
-from kubernel.registry.patch import json_patch, merge_patch, strategic_patch
+from kubernel.registry.patching import check_patched, patched
 from kubernel.registry.request import Request, UserInfo, WriteOptions
 from kubernel.registry.validation import validate
 from kubernel.store import AlreadyExistsInStore, MissingKey, StaleRevision
@@ -413,7 +411,7 @@ class Writer:
             if sub is not None and sub.write is not None:
                 assert sub.read is not None  # noqa: S101 - comes with write
                 before = await read_record(type, current)
-                view = self._patched(sub.read(from_storage(type, before.obj)), None, patch_type, body)
+                view = patched(sub.read(from_storage(type, before.obj)), None, patch_type, body)
                 result = await self._write_view(user, type, current, sub, view, options, "patch")
                 if result is not None:
                     return result
@@ -448,15 +446,9 @@ class Writer:
             )
             obj = own(merged)
         else:
-            obj = own(self._patched(live, node, patch_type, body))
+            obj = own(patched(live, node, patch_type, body))
             request.obj = obj
-            meta = obj.get("metadata") if isinstance(obj, dict) else None
-            if not isinstance(meta, dict) and (meta is None or type.custom):
-                raise BadRequest(
-                    f"the name of the object ({request.name} based on URL) was undeterminable: "
-                    "name must be provided"
-                )
-            self._check_patched(request, live, obj, patch_type, body)
+            check_patched(request, live, obj, patch_type, body)
         request.obj = obj
         metadata.check_name_and_namespace(type, obj, request.namespace, request.name)
         told = obj["metadata"].get("resourceVersion") or ""
@@ -468,37 +460,6 @@ class Writer:
             cause = Cause("FieldValueInvalid", told, "metadata.uid")
             raise Invalid.for_object(type.kind, type.group, request.name, [cause])
         return await self._replace(request, obj, current, tracked=patch_type == "apply")
-
-    def _check_patched(self, request: Request, live: Obj, obj: Obj, patch_type: PatchType, body: Any) -> None:
-        """What a patch made, decoded; Invalid where that is no object of the type."""
-        type, node = request.type, request.type.schema()
-        strategic = patch_type == "strategic"
-        if strategic:
-            # The result is made a struct of the type, which needs not be told what it is.
-            for key in ("apiVersion", "kind"):
-                if isinstance(obj.get(key), str):
-                    del obj[key]
-
-        def patched() -> str:
-            if strategic:
-                return printed(body)
-            made = self._patched(live, node, patch_type, body)
-            return show({key: made[key] for key in sorted(made)})
-
-        try:
-            metadata.check_kind(type, obj)
-            decode(request, node, obj, None, patch=True, patched=patched)
-        except Undecodable as wrong:
-            raise not_patched(patched(), wrong.converted if strategic else wrong.why) from None
-
-    def _patched(self, live: Obj, node: Any, patch_type: PatchType, body: Any) -> Any:
-        if patch_type == "json":
-            return json_patch(live, body)
-        if not isinstance(body, dict):
-            raise BadRequest("the patch must be a JSON object")
-        if patch_type == "strategic" and node is not None:
-            return strategic_patch(node, live, body)
-        return merge_patch(live, body)
 
     @staticmethod
     def _patch_version(patch_type: PatchType, body: Any) -> bool:
