@@ -102,7 +102,24 @@ class Claims:
                 await self._release(obj, uid)
         if leaving:
             return claimed
-        orphans = [
+        orphans = self.adoptable(namespace, selector, wanted=wanted, accept=accept)
+        if orphans and await self._may_adopt(owner):
+            for obj in orphans:
+                adopted = await self._adopt(obj, owner)
+                if adopted is not None:
+                    claimed.append(adopted)
+        return claimed
+
+    def adoptable(
+        self,
+        namespace: str,
+        selector: Selector,
+        *,
+        wanted: Callable[[Obj], bool] = _any,
+        accept: Callable[[Obj], bool] = _any,
+    ) -> list[Obj]:
+        """The orphans that an owner with this selector would adopt."""
+        return [
             obj
             for obj in self.informer.by(ORPHANS, namespace)
             if not meta.is_deleting(obj)
@@ -110,12 +127,6 @@ class Claims:
             and accept(obj)
             and wanted(obj)
         ]
-        if orphans and await self._may_adopt(owner):
-            for obj in orphans:
-                adopted = await self._adopt(obj, owner)
-                if adopted is not None:
-                    claimed.append(adopted)
-        return claimed
 
     async def _may_adopt(self, owner: Obj) -> bool:
         """The informer may be behind: what a deleted owner adopts, the garbage collector deletes."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kubernel.client.expectations import Expectations
 from kubernel.client.reconciler import ObjectKey, Reconciler
@@ -16,11 +16,13 @@ from kubernel.objects import conditions, meta
 from kubernel_plugins.controller import pods
 from kubernel_plugins.controller.ownership import Claims, adopters, index_orphans
 from kubernel_plugins.controller.podcontrol import PodControl
+from kubernel_plugins.controller.podcounts import PodCounts, Tally
 
 if TYPE_CHECKING:
     from kubernel.errors import ApiError
     from kubernel.objects.selectors import Selector
     from kubernel.store.records import EventType, Obj
+    from kubernel_plugins.controller.podcounts import Counts
 
 __all__ = ["ReplicasController"]
 
@@ -35,8 +37,9 @@ def _owners_of_orphan(
 
 
 class ReplicasController(Reconciler):
-    """Subclasses name ``resource`` and ``user`` and say what the selector is."""
+    """Subclasses name ``resource``, ``kind`` and ``user`` and say what the selector is."""
 
+    kind: ClassVar[str]
     owns = ("pods",)
     watches = {"pods": _owners_of_orphan}  # noqa: RUF012 - typed ClassVar in the base
 
@@ -53,7 +56,9 @@ class ReplicasController(Reconciler):
         index_orphans(self._pods)
         self._claims = Claims(self.client, self.resource, "pods", self._pods)
         self._control = PodControl(self.client, self.recorder, self._expected)
-        self._unlisten.append(self._pods.add_listener(self._control.observe))
+        self._counts = PodCounts(self.kind)
+        self._listen(self._pods, self._control.observe)
+        self._listen(self._pods, self._counts.observe)
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
         rs = self.primary.get(name, namespace)
@@ -62,27 +67,50 @@ class ReplicasController(Reconciler):
         uid = meta.uid(rs)
         # Before the pods are looked at: an event in between would make an old count look like a new one.
         wait = self._expected.give_up_in(uid)
-        owned = await self._claims.of(rs, self.selector(rs), wanted=pods.is_active)
-        active = [pod for pod in owned if pods.is_active(pod)]
+        selector = self.selector(rs)
+        tally, owned = self._counts.of(uid), None
+        if not self._settled(rs, selector, tally):
+            owned = await self._claims.of(rs, selector, wanted=pods.is_active)
+            tally = Tally(owned)
+        counts = tally.counts(
+            selector,
+            meta.get(rs, "spec", "template", "metadata", "labels", default={}),
+            rs["spec"].get("minReadySeconds", 0),
+            self.clock.time(),
+        )
         failure: ApiError | None = None
         if meta.is_deleting(rs):
             self._expected.forget(uid)
         elif not wait:
-            failure = await self._manage(rs, active)
-        again = await self._update_status(rs, active, owned, failure)
-        return min(filter(None, (wait, again)), default=None)
+            failure = await self._manage(rs, counts.active, owned)
+        await self._update_status(rs, counts, failure)
+        return min(filter(None, (wait, counts.soonest)), default=None)
+
+    def _settled(self, rs: Obj, selector: Selector, tally: Tally) -> bool:
+        """Whether there is nothing to adopt and nothing to release."""
+        if meta.is_deleting(rs):
+            return True
+        return not tally.has_strangers(selector) and not self._claims.adoptable(
+            meta.namespace(rs), selector, wanted=pods.is_active
+        )
 
     # --- pods
 
-    async def _manage(self, rs: Obj, active: Sequence[Obj]) -> ApiError | None:
+    async def _manage(self, rs: Obj, active: int, owned: Sequence[Obj] | None) -> ApiError | None:
+        """``owned`` is None when the owner has no other pods than those the informer shows."""
         wanted = rs["spec"].get("replicas", 1)
-        missing = wanted - len(active)
+        missing = wanted - active
         if missing > 0:
             pod = pods.from_template(rs["spec"]["template"], rs)
             return await self._control.create(rs, [pod] * min(missing, _BURST))
         if missing < 0:
+            if owned is None:
+                selector = self.selector(rs)
+                owned = [
+                    pod for pod in self._pods.by("owner", meta.uid(rs)) if selector.matches(meta.labels(pod))
+                ]
             same_node = self._pods_by_node(rs)
-            ranked = sorted(active, key=lambda pod: pods.deletion_rank(pod, same_node))
+            ranked = sorted(filter(pods.is_active, owned), key=lambda pod: pods.deletion_rank(pod, same_node))
             return await self._control.delete(rs, ranked[: min(-missing, _BURST)])
         return None
 
@@ -99,33 +127,14 @@ class ReplicasController(Reconciler):
 
     # --- status
 
-    async def _update_status(
-        self, rs: Obj, active: Sequence[Obj], owned: Sequence[Obj], failure: ApiError | None
-    ) -> float | None:
-        now = self.clock.time()
-        min_ready = rs["spec"].get("minReadySeconds", 0)
-        template_labels = meta.get(rs, "spec", "template", "metadata", "labels", default={})
-        labelled = ready = available = 0
-        soonest: float | None = None
-        for pod in active:
-            labels = meta.labels(pod)
-            labelled += all(labels.get(key) == value for key, value in template_labels.items())
-            since = pods.ready_since(pod)
-            if since is None:
-                continue
-            ready += 1
-            if pods.is_available(pod, min_ready, now):
-                available += 1
-            else:
-                wait = since + min_ready - now
-                soonest = wait if soonest is None else min(soonest, wait)
+    async def _update_status(self, rs: Obj, counts: Counts, failure: ApiError | None) -> None:
         old = rs.get("status") or {}
         status: dict[str, Any] = {
-            "replicas": len(active),
-            "fullyLabeledReplicas": labelled,
-            "readyReplicas": ready,
-            "availableReplicas": available,
-            "terminatingReplicas": sum(meta.is_deleting(pod) and not pods.is_finished(pod) for pod in owned),
+            "replicas": counts.active,
+            "fullyLabeledReplicas": counts.labelled,
+            "readyReplicas": counts.ready,
+            "availableReplicas": counts.available,
+            "terminatingReplicas": counts.terminating,
             "observedGeneration": meta.get(rs, "metadata", "generation", default=0),
         }
         status = {
@@ -134,11 +143,10 @@ class ReplicasController(Reconciler):
         found = old.get("conditions") or []
         if failure is not None:
             wanted = rs["spec"].get("replicas", 1)
-            reason = "FailedCreate" if wanted > len(active) else "FailedDelete"
+            reason = "FailedCreate" if wanted > counts.active else "FailedDelete"
             if conditions.find(rs, "ReplicaFailure") is None:
-                found, _ = conditions.set(
-                    found, "ReplicaFailure", "True", reason, failure.message, rfc3339(now)
-                )
+                now = rfc3339(self.clock.time())
+                found, _ = conditions.set(found, "ReplicaFailure", "True", reason, failure.message, now)
         else:
             found, _ = conditions.remove(found, "ReplicaFailure")
         if found:
@@ -147,4 +155,3 @@ class ReplicasController(Reconciler):
             await self.client.update(self.resource, {**rs, "status": status}, subresource="status")
         if failure is not None:
             raise failure
-        return soonest

@@ -18,6 +18,7 @@ class Plugin(ReplicasController):
     """The ``replicaset`` controller."""
 
     resource = "replicasets.v1.apps"
+    kind = "ReplicaSet"
     user = "system:serviceaccount:kube-system:replicaset-controller"
 
     @staticmethod

@@ -18,6 +18,7 @@ class Plugin(ReplicasController):
     """The ``replicationcontroller`` controller."""
 
     resource = "replicationcontrollers"
+    kind = "ReplicationController"
     user = "system:serviceaccount:kube-system:replication-controller"
 
     @staticmethod
