@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from kubernel.errors import BadRequest
 from kubernel.registry.schema import Node
 
-__all__ = ["Path", "TooDeepError", "WrongTypeError", "depth", "explain", "render"]
+__all__ = [
+    "Path",
+    "TooDeepError",
+    "Undecodable",
+    "WrongTypeError",
+    "depth",
+    "explain",
+    "explain_conversion",
+    "render",
+]
 
 Path = tuple[Any, str | int] | None
 """(path of the parent, last part): cheap to extend, since almost no path is ever printed."""
@@ -19,6 +29,16 @@ class WrongTypeError(Exception):
         super().__init__(path, got)
         self.path = path
         self.got = got
+
+
+class Undecodable(BadRequest):
+    """A body that cannot be what the path says. ``why`` alone is what is said of a patch's result;
+    ``converted`` is that for a patch that is never written as JSON."""
+
+    def __init__(self, told: str, version: str, kind: str, why: str, converted: str = "") -> None:
+        super().__init__(f'{told} in version "{version}" cannot be handled as a {kind}: {why}')
+        self.why = why
+        self.converted = converted or why
 
 
 class TooDeepError(Exception):
@@ -81,3 +101,24 @@ def _go_type(node: Node) -> str:
     if node.type == "integer":
         return node.format or "int64"
     return simple.get(node.type, node.type)
+
+
+def explain_conversion(root: Node, obj: Any, error: WrongTypeError) -> str:
+    """The same in the words with which a map is made a Go struct, which is where strategic patches fail
+    (apimachinery/pkg/runtime/converter.go)."""
+    node, value = root, obj
+    for part in _parts(error.path):
+        inner = node.items if isinstance(part, int) else (node.properties or {}).get(part, node.additional)
+        node, value = inner if inner is not None else node, value[part]
+    got = _KINDS[type(value)]
+    if node.type == "array" or node.format == "byte":
+        return f"cannot restore slice from {got}"
+    if node.type == "object":
+        return f"cannot restore {'struct from:' if node.ref else 'map from'} {got}"
+    convertible = {"int64": ("string", "integer", "number"), "float64": ("integer",)}
+    if node.type in convertible.get(got, ()):
+        return f"cannot convert {got} to {_go_type(node)}"
+    return f"unrecognized type: {_go_type(node)}"
+
+
+_KINDS = {str: "string", bool: "bool", int: "int64", float: "float64", dict: "map", list: "slice"}

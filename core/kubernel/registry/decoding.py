@@ -6,9 +6,11 @@ Source: k8s.io/apiserver/pkg/endpoints/handlers/{create,update,patch}.go, field 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kubernel.errors import BadRequest, Cause, Invalid
+from kubernel.registry.causes import invalid
 from kubernel.registry.duplicates import duplicate_fields, may_repeat
 from kubernel.registry.pruning import decode_check
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from kubernel.registry.types import GroupVersionKind
     from kubernel.store.records import Obj
 
-__all__ = ["decode"]
+__all__ = ["decode", "not_patched"]
 
 
 def decode(
@@ -28,13 +30,15 @@ def decode(
     raw: bytes | None,
     *,
     patch: bool = False,
+    patched: Callable[[], str] | None = None,
     kind: GroupVersionKind | None = None,
 ) -> None:
     """Normalise ``obj`` in place to what the type's schema knows.
 
     Unknown fields are dropped; how they are told is the request's ``field_validation``. ``raw`` is the JSON
     body that ``obj`` was decoded from, in which duplicate fields are looked for. ``kind`` is the body's, where it
-    is not the type's. Raises BadRequest (for patches Invalid) in upstream's words.
+    is not the type's. ``patched`` prints what a patch made, or the patch, for a refusal. Raises BadRequest (for
+    what a patch made Invalid) in upstream's words; Undecodable for wrong types.
     """
     type = kind or request.type
     mode = request.options.field_validation
@@ -50,7 +54,14 @@ def decode(
             request.warn(problem)
         return
     text = f"strict decoding error: {', '.join(problems)}"
+    if patched is not None:
+        raise not_patched(patched(), text)
     if patch:
         cause = Cause("FieldValueInvalid", f"Invalid value: {text}", "patch")
         raise Invalid.for_object("", "", "", [cause])
     raise BadRequest(f'{type.kind} in version "{type.version}" cannot be handled as a {type.kind}: {text}')
+
+
+def not_patched(patched: str, why: str) -> Invalid:
+    """The refusal of a patch whose result is no object of the type."""
+    return Invalid.for_object("", "", "", [invalid("patch", patched, why)])

@@ -32,6 +32,7 @@ __all__ = [
     "intersection",
     "is_granular",
     "is_keyed",
+    "key_default",
     "owned",
     "paths",
     "union",
@@ -83,17 +84,29 @@ def element(node: Node, item: Any) -> str:
     if len(node.map_keys) == 1:
         (key,) = node.map_keys
         value = given.get(key, _ABSENT)
-        return f'k:{{"{key}":{orjson.dumps(_default(node, key) if value is _ABSENT else value).decode()}}}'
+        return f'k:{{"{key}":{orjson.dumps(key_default(node, key) if value is _ABSENT else value).decode()}}}'
     keys = {}
     for key in node.map_keys:
         value = given.get(key, _ABSENT)
-        keys[key] = _default(node, key) if value is _ABSENT else value
+        keys[key] = key_default(node, key) if value is _ABSENT else value
     return "k:" + orjson.dumps(keys, option=orjson.OPT_SORT_KEYS).decode()
 
 
-def _default(node: Node, key: str) -> Any:
+def key_default(node: Node, key: str) -> Any:
+    """What an element that omits a key is taken to have there, None when it must have it.
+
+    Upstream's schema of a built-in type gives every field that Go always writes its zero value as default
+    (kube-openapi, ``mustEnforceDefault``); keys of lists are such fields.
+    """
     field = (node.items.properties or {}).get(key) if node.items is not None else None
-    return None if field is None or field.default is type(field).UNSET else field.default
+    if field is None:
+        return None
+    if field.default is not type(field).UNSET:
+        return field.default
+    return _ZEROS.get(field.type) if field.native else None
+
+
+_ZEROS = {"string": "", "integer": 0, "boolean": False}
 
 
 def _elements(node: Node, values: list[Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import UnnamedError
 from kubernel.objects.go_json import printed
-from kubernel.registry.fields import Tree, element, is_granular, is_keyed
+from kubernel.registry.fields import Tree, element, is_granular, is_keyed, key_default
 
 if TYPE_CHECKING:
     from kubernel.registry.schema import Node
@@ -82,45 +82,60 @@ def _check(node: Node | None, value: Any, path: str, problems: list[str]) -> Non
             elif isinstance(each, dict | list):
                 _check(child if child is not None else additional, each, f"{path}.{key}", problems)
     elif isinstance(value, list):
-        if is_keyed(node):
-            seen = set()
-            for item in value:
-                key = _element(node, item, path, problems)
-                if key is not None and key in seen:
-                    problems.append(f"{path}: duplicate entries for key {_shown(node, item)}")
-                seen.add(key)
-        for index, item in enumerate(value):
-            if isinstance(item, dict | list):
-                at = f"{path}{_shown(node, item)}" if is_keyed(node) else f"{path}[{index}]"
-                _check(node.items, item, at, problems)
+        _check_list(node, value, path, problems)
 
 
-def _element(node: Node, item: Any, path: str, problems: list[str]) -> str | None:
+def _check_list(node: Node, values: list[Any], path: str, problems: list[str]) -> None:
+    keyed = is_keyed(node)
+    seen = set()
+    for index, item in enumerate(values):
+        at = f"[{index}]"
+        if keyed:
+            if wrong := _no_element(node, item):
+                # Without its key nothing can be said of an element, nor of those that follow.
+                problems.append(f"{path}: element {index}: {wrong}")
+                return
+            at = _shown(node, item)
+            key = element(node, item)
+            if key in seen:
+                problems.append(f"{path}: duplicate entries for key {at}")
+            seen.add(key)
+        if problem := _shape(node.items, item):
+            problems.append(f"{path}{at}: {problem}")
+        elif isinstance(item, dict | list):
+            _check(node.items, item, f"{path}{at}", problems)
+
+
+def _no_element(node: Node, item: Any) -> str:
+    """Why an item has no place of its own in its list; empty when it has one."""
     if node.list_type == "map":
+        if item is None:
+            return "associative list with keys may not have a null element"
         if not isinstance(item, dict):
-            problems.append(f"{path}: expected map, got {type(item).__name__}")
-            return None
-        fields = (node.items.properties if node.items is not None else None) or {}
+            return "associative list with keys may not have non-map elements"
         for key in node.map_keys:
-            field = fields.get(key)
-            if key not in item and (field is None or field.default is type(field).UNSET):
-                problems.append(
-                    f"{path}: element 0: associative list with keys has an element that omits key field "
-                    f'"{key}" (and doesn\'t have default value)'
+            if key not in item and key_default(node, key) is None:
+                return (
+                    f'associative list with keys has an element that omits key field "{key}" '
+                    "(and doesn't have default value)"
                 )
-                return None
-    return element(node, item)
+        return ""
+    if item is None:
+        return "associative list without keys has an element that's an explicit null"
+    if isinstance(item, dict):
+        return "associative list without keys has an element that's a map type"
+    return "not supported: associative list with lists as elements" if isinstance(item, list) else ""
 
 
 def _shown(node: Node, item: Any) -> str:
-    if node.list_type == "map" and isinstance(item, dict):
-        inner = ",".join(
-            f'{key}="{item[key]}"' if isinstance(item[key], str) else f"{key}={item[key]}"
-            for key in sorted(node.map_keys)
-            if key in item
-        )
-        return f"[{inner}]"
-    return f'[="{item}"]'
+    if node.list_type == "map":
+        keys = {key: item[key] if key in item else key_default(node, key) for key in node.map_keys}
+        return f"[{','.join(f'{key}={_literal(keys[key])}' for key in sorted(keys))}]"
+    return f"[={_literal(item)}]"
+
+
+def _literal(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else printed(value)
 
 
 # --- merging -------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from kubernel.clock import rfc3339
 from kubernel.errors import BadRequest, Cause
 from kubernel.objects import names
 from kubernel.registry import causes
+from kubernel.registry.decode_errors import Undecodable
 
 if TYPE_CHECKING:
     import random
@@ -67,14 +68,19 @@ def check_kind(type: ResourceType, obj: Obj, api_version: str = "", kind: str = 
     if told_version is None or told_version == "":
         obj["apiVersion"] = told_version = api_version
     if told_version != api_version:
-        raise BadRequest(
-            f'{told_kind} in version "{_version_of(told_version)}" cannot be handled as a {kind}: '
-            f'no kind "{told_kind}" is registered for version "{told_version}" in scheme "{SCHEME}"'
+        raise Undecodable(
+            told_kind,
+            _version_of(told_version),
+            kind,
+            f'no kind "{told_kind}" is registered for version "{told_version}" in scheme "{SCHEME}"',
         )
     if told_kind != kind:
-        raise BadRequest(
-            f'{told_kind} in version "{type.version}" cannot be handled as a {kind}: converting (v1.{told_kind}) '
-            f"to ({type.group.partition('.')[0] or 'core'}.{kind}): unknown conversion"
+        group = type.group.partition(".")[0] or "core"
+        raise Undecodable(
+            told_kind,
+            type.version,
+            kind,
+            f"converting (v1.{told_kind}) to ({group}.{kind}): unknown conversion",
         )
 
 

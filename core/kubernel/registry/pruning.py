@@ -10,8 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from kubernel.errors import BadRequest
-from kubernel.registry.decode_errors import Path, TooDeepError, WrongTypeError, depth, explain, render
+from kubernel.registry.decode_errors import (
+    Path,
+    TooDeepError,
+    Undecodable,
+    WrongTypeError,
+    depth,
+    explain,
+    explain_conversion,
+    render,
+)
 from kubernel.registry.duplicates import duplicate_fields
 from kubernel.registry.fastpath import conforms
 from kubernel.registry.scalars import (
@@ -39,17 +47,18 @@ def decode_check(node: Node, obj: Any, *, kind: str = "", version: str = "") -> 
     """Bring ``obj`` into canonical form in place; gives ``unknown field "spec.foo"`` for each field dropped.
 
     Quantities, times and bytes are rewritten canonically, nulls of native nodes removed. ``obj`` must be the
-    caller's own down to its leaves. Raises BadRequest, naming ``kind`` and ``version``, for what cannot be
+    caller's own down to its leaves. Raises Undecodable, naming ``kind`` and ``version``, for what cannot be
     decoded at all: wrong types and malformed scalars under native nodes, nesting beyond MAX_DEPTH.
     """
     unknown: list[str] = []
     if conforms(node, obj):
         return unknown
+    converted = ""
     try:
         _step(node)(obj, None, unknown)
         return unknown
     except WrongTypeError as error:
-        why = explain(node, error)
+        why, converted = explain(node, error), explain_conversion(node, obj, error)
     except TooDeepError:
         why = f"exceeded max depth of {MAX_DEPTH}"
     except ValueError as error:
@@ -58,7 +67,7 @@ def decode_check(node: Node, obj: Any, *, kind: str = "", version: str = "") -> 
         kind = obj["kind"] if isinstance(obj.get("kind"), str) else ""
     if not version and isinstance(obj, dict):
         version = str(obj.get("apiVersion", "")).rpartition("/")[2]
-    raise BadRequest(f'{kind} in version "{version}" cannot be handled as a {kind}: {why}')
+    raise Undecodable(kind, version, kind, why, converted)
 
 
 def _step(node: Node) -> Step:

@@ -61,7 +61,7 @@ def _strategy(node: Node | None) -> str:
 def _merge_map(node: Node | None, original: Map, patch: Map) -> Map:
     directive = patch.get(_PATCH, _ABSENT)
     if directive == "replace":
-        return {key: _clean(value) for key, value in patch.items() if key != _PATCH and value is not None}
+        return _clean({key: value for key, value in patch.items() if key != _PATCH})  # type: ignore[no-any-return]
     if directive == "delete":
         return {}
     if directive is not _ABSENT:
@@ -83,7 +83,11 @@ def _merge_map(node: Node | None, original: Map, patch: Map) -> Map:
         elif value is None:
             result.pop(key, None)
         else:
-            result[key] = _merge_value(_child(node, key), result.get(key, _ABSENT), value)
+            merged = _merge_value(_child(node, key), result.get(key, _ABSENT), value)
+            if merged is _ABSENT:
+                result.pop(key, None)
+            else:
+                result[key] = merged
     return result
 
 
@@ -92,7 +96,7 @@ def _merge_value(node: Node | None, old: Any, new: Any) -> Any:
         if not isinstance(old, dict):
             return _clean(new)
         if _strategy(node) == "replace":
-            return _clean(new)
+            return _clean({key: value for key, value in new.items() if key != _PATCH})
         return _merge_map(node, old, new)
     if isinstance(new, list):
         if not isinstance(old, list) or _strategy(node) != "merge":
@@ -102,24 +106,21 @@ def _merge_value(node: Node | None, old: Any, new: Any) -> Any:
 
 
 def _clean(value: Any) -> Any:
-    """A patch's value taken as it is: without directives, without nulls in maps."""
+    """A patch's value taken as it is: without directives, without nulls in maps.
+
+    A map that is told how to merge (``$patch``, whatever it says) has nothing to merge with: it is absent.
+    """
     if isinstance(value, dict):
-        if value.get(_PATCH) == "delete":
-            return {}
-        return {
+        if _PATCH in value:
+            return _ABSENT
+        cleaned = {
             key: _clean(each)
             for key, each in value.items()
-            if each is not None
-            and key not in (_PATCH, _RETAIN)
-            and not key.startswith(_ORDER)
-            and not key.startswith(_DELETE)
+            if each is not None and key != _RETAIN and not key.startswith((_ORDER, _DELETE))
         }
+        return {key: each for key, each in cleaned.items() if each is not _ABSENT}
     if isinstance(value, list):
-        return [
-            _clean(each)
-            for each in value
-            if not (isinstance(each, dict) and each.get(_PATCH) in ("delete", "replace", "merge"))
-        ]
+        return [each for each in map(_clean, value) if each is not _ABSENT]
     return value
 
 

@@ -39,7 +39,7 @@ from kubernel.registry.decoding import decode
 from kubernel.registry.defaulting import complete_object
 from kubernel.registry.merging import check_applied
 from kubernel.registry.operations import PatchType, Result
-from kubernel.registry.patch import json_patch, merge_patch, strategic_patch
+from kubernel.registry.patching import check_patched, patched
 from kubernel.registry.request import Request, UserInfo, WriteOptions
 from kubernel.registry.validation import validate
 from kubernel.store import AlreadyExistsInStore, MissingKey, StaleRevision
@@ -411,7 +411,7 @@ class Writer:
             if sub is not None and sub.write is not None:
                 assert sub.read is not None  # noqa: S101 - comes with write
                 before = await read_record(type, current)
-                view = self._patched(sub.read(from_storage(type, before.obj)), None, patch_type, body)
+                view = patched(sub.read(from_storage(type, before.obj)), None, patch_type, body)
                 result = await self._write_view(user, type, current, sub, view, options, "patch")
                 if result is not None:
                     return result
@@ -446,15 +446,9 @@ class Writer:
             )
             obj = own(merged)
         else:
-            obj = own(self._patched(live, node, patch_type, body))
+            obj = own(patched(live, node, patch_type, body))
             request.obj = obj
-            if not isinstance(obj, dict) or not isinstance(obj.get("metadata"), dict):
-                raise BadRequest(
-                    f"the name of the object ({request.name} based on URL) was undeterminable: "
-                    "name must be provided"
-                )
-            metadata.check_kind(type, obj)
-            decode(request, node, obj, None, patch=True)
+            check_patched(request, live, obj, patch_type, body)
         request.obj = obj
         metadata.check_name_and_namespace(type, obj, request.namespace, request.name)
         told = obj["metadata"].get("resourceVersion") or ""
@@ -466,15 +460,6 @@ class Writer:
             cause = Cause("FieldValueInvalid", told, "metadata.uid")
             raise Invalid.for_object(type.kind, type.group, request.name, [cause])
         return await self._replace(request, obj, current, tracked=patch_type == "apply")
-
-    def _patched(self, live: Obj, node: Any, patch_type: PatchType, body: Any) -> Any:
-        if patch_type == "json":
-            return json_patch(live, body)
-        if not isinstance(body, dict):
-            raise BadRequest("the patch must be a JSON object")
-        if patch_type == "strategic" and node is not None:
-            return strategic_patch(node, live, body)
-        return merge_patch(live, body)
 
     @staticmethod
     def _patch_version(patch_type: PatchType, body: Any) -> bool:

@@ -240,7 +240,15 @@ def test_kubectl_moves_from_client_side_to_server_side_without_conflict() -> Non
         ),
         (
             {"spec": {"template": {"spec": {"containers": [{"image": "a"}]}}}},
-            'omits key field "name"',
+            '.containers: element 0: associative list with keys has an element that omits key field "name" (and',
+        ),
+        (
+            {"spec": {"template": {"spec": {"containers": [{"name": "a"}, None]}}}},
+            ".containers: element 1: associative list with keys may not have a null element",
+        ),
+        (
+            {"spec": {"template": {"spec": {"containers": [{"name": "a"}, "b"]}}}},
+            ".containers: element 1: associative list with keys may not have non-map elements",
         ),
     ],
 )

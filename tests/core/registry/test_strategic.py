@@ -280,3 +280,14 @@ def test_a_difference_applied_gives_the_new_object(old: Any, new: Any) -> None:
     after = strategic_patch(tree(), old, patch)
     assert after == new
     assert strategic_patch(tree(), after, difference(new, new)) == new
+
+
+@pytest.mark.parametrize("directive", ["replace", "delete", "merge"])
+def test_a_map_with_a_directive_is_dropped_where_there_is_none_to_merge_with(directive: str) -> None:
+    before = {"metadata": {"finalizers": []}}
+    patch = {"metadata": {"labels": {"$patch": directive, "a": "b"}}}
+    assert strategic_patch(tree(), freeze(before), patch) == before
+    containers = {"containers": [{"name": "a", "env": [{"$patch": directive, "name": "x"}, {"name": "y"}]}]}
+    assert strategic_patch(tree(), {}, {"spec": containers}) == {
+        "spec": {"containers": [{"name": "a", "env": [{"name": "y"}]}]}
+    }

@@ -182,6 +182,23 @@ def test_bodies_are_told_from_their_level_on_and_stages_can_be_left_out(tmp_path
     check(body, tmp_path / "data", settings=settings, extra=[("audit/sink", sink)])
 
 
+def test_what_the_refusal_of_an_invalid_secret_quotes_is_not_told(tmp_path: Path) -> None:
+    sink = Sink()
+
+    async def body(world: World, raw: Raw) -> None:
+        for resource in ("secrets", "configmaps"):
+            made = await raw.request(
+                "POST", f"/api/v1/namespaces/default/{resource}", {"metadata": {"name": "Quoted"}}
+            )
+            assert (made.status, "Quoted" in made.json["message"]) == (422, True)
+        secret, other = (event["responseStatus"] for stage, event in sink.stages(verb="create"))
+        assert secret == {"metadata": {}, "code": 422, "status": "Failure", "reason": "Invalid"}
+        assert "Quoted" in other["message"]
+
+    settings = policy(tmp_path, {"level": "Metadata"}, omitStages=["RequestReceived"])
+    check(body, tmp_path / "data", settings=settings, extra=[("audit/sink", sink)])
+
+
 def test_refusals_and_unknown_clients_are_told(tmp_path: Path) -> None:
     sink = Sink()
 

@@ -46,7 +46,7 @@ class Trail:
             "stageTimestamp": micro_time(self._handle.clock.time()),
         }
         if stage != "RequestReceived":
-            event["responseStatus"] = _status(reply, status)
+            event["responseStatus"] = _status(reply, status, self._spec)
         if stage == "ResponseComplete":
             if self.verdict.level >= _REQUEST and self.body:
                 event["requestObject"] = self._object(self.body)
@@ -128,7 +128,8 @@ def _reference(asked: Attributes) -> Mapping[str, str]:
     return {key: value for key, value in told.items() if value}
 
 
-def _status(reply: Reply | None, status: int) -> dict[str, Any]:
+def _status(reply: Reply | None, status: int, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What the answer says of itself; an invalid Secret's refusal may quote it and is not written down."""
     code = status if reply is None else reply.status
     told: dict[str, Any] = {"metadata": {}, "code": code}
     if reply is not None and code >= 400:
@@ -137,7 +138,7 @@ def _status(reply: Reply | None, status: int) -> dict[str, Any]:
         except orjson.JSONDecodeError:
             return told
         if isinstance(document, dict):
-            told.update(
-                {key: document[key] for key in ("status", "message", "reason", "details") if key in document}
-            )
+            secret = code == 422 and spec.get("objectRef", {}).get("resource") == "secrets"
+            kept = ("status", "reason") if secret else ("status", "message", "reason", "details")
+            told.update({key: document[key] for key in kept if key in document})
     return told

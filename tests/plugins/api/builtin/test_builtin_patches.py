@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kubernel.errors import Conflict
+from kubernel.errors import Conflict, UnnamedError
 from kubernel.registry.apply import apply_object, track_update
 from kubernel.registry.patch import strategic_patch
 from kubernel.registry.schema import Node
@@ -131,3 +131,16 @@ def test_the_status_of_a_deployment_belongs_to_its_controller(node: Node) -> Non
         ".": {},
         'k:{"type":"Available"}': {".": {}, "f:status": {}, "f:type": {}},
     }
+
+
+def test_an_applied_element_without_its_key_is_taken_to_have_the_zero_value(node: Node) -> None:
+    config = manifest()
+    del the_container(config)["name"]
+    fields = apply(node, None, config)["metadata"]["managedFields"][0]["fieldsV1"]
+    assert 'k:{"name":""}' in fields["f:spec"]["f:template"]["f:spec"]["f:containers"]
+
+
+def test_two_applied_ports_are_one_by_their_defaults(node: Node) -> None:
+    ports = [{"containerPort": 80}, {"containerPort": 80, "protocol": "TCP"}]
+    with pytest.raises(UnnamedError, match=r'duplicate entries for key \[containerPort=80,protocol="TCP"\]'):
+        apply(node, None, manifest(ports=ports))
