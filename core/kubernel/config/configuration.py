@@ -47,6 +47,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "runtime_class",
         "certificates",
         "default_ingress_class",
+        "pod_topology_labels",
         "mutating_policy",
         "mutating_webhook",
         "validating_policy",

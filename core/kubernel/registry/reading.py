@@ -7,7 +7,6 @@ versions, chunking, watch) and KEP-3157 (streaming lists).
 from __future__ import annotations
 
 import base64
-import binascii
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
@@ -399,7 +398,7 @@ def _decode_token(text: str) -> tuple[int, tuple[str, str]]:
                 "(version meta.k8s.io/v1)"
             )
         return revision, (namespace, name)
-    except (binascii.Error, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         problem = _token_problem(text) or str(error)
         raise BadRequest(f"invalid continue token: continue key is not valid: {problem}") from None
 
@@ -408,6 +407,6 @@ def _token_problem(text: str) -> str:
     """What Go's JSON decoder says of a token that is base64 of something else."""
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except binascii.Error:
+    except ValueError:
         return ""
     return object_problem(data.decode(errors="replace"))

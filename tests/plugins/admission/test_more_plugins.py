@@ -14,6 +14,7 @@ from workload_kit import pod
 
 from kubernel.errors import Forbidden, TooManyRequests
 from kubernel.testing import Cluster
+from kubernel_plugins.auth.x509.authority import Authority
 
 Obj = dict[str, Any]
 
@@ -100,24 +101,25 @@ def test_nobody_asks_for_a_certificate_of_the_masters(cluster: Cluster) -> None:
     )
 
 
-def test_approval_needs_the_right_for_the_signer() -> None:
+def granted(name: str, *rules: Obj) -> list[Obj]:
+    """A role of these rules, bound to the user of this name."""
     group = "rbac.authorization.k8s.io"
+    role = {"apiVersion": f"{group}/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": [*rules]}
+    binding = {
+        "apiVersion": f"{group}/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": name}],
+    }  # fmt: skip
+    return [role, binding]
 
-    def rules(name: str, *more: Obj) -> list[Obj]:
-        update = {"apiGroups": ["certificates.k8s.io"], "verbs": ["update", "patch"]}
-        own = [{**update, "resources": ["certificatesigningrequests/approval"]}, *more]
-        role = {"apiVersion": f"{group}/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": own}
-        binding = {
-            "apiVersion": f"{group}/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
-            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
-            "subjects": [{"apiGroup": group, "kind": "User", "name": name}],
-        }  # fmt: skip
-        return [role, binding]
 
+def test_approval_needs_the_right_for_the_signer() -> None:
+    update = {"apiGroups": ["certificates.k8s.io"], "verbs": ["update", "patch"]}
+    update["resources"] = ["certificatesigningrequests/approval"]
     with running(auth=["rbac"], controller=["bootstrap"]) as cluster:
         right = {"apiGroups": ["certificates.k8s.io"], "resources": ["signers"], "verbs": ["approve"]}
         right["resourceNames"] = ["example.com/*"]
-        for obj in (*rules("ann"), *rules("bob", right)):
+        for obj in (*granted("ann", update), *granted("bob", update, right)):
             cluster.create(obj)
         cluster.create(signing_request("c", "devs", "example.com/signer"))
         cluster.settle()
@@ -131,6 +133,97 @@ def test_approval_needs_the_right_for_the_signer() -> None:
             'user not permitted to approve requests with signerName "example.com/signer"'
         )
         approve("bob")
+
+
+BUNDLES = "clustertrustbundles.v1.certificates.k8s.io"
+
+
+def trust_bundle(name: str, authority: Path, signer: str = "") -> Obj:
+    anchor = Authority.open(authority).ca_certificate.decode()
+    spec = {"trustBundle": anchor, **({"signerName": signer} if signer else {})}
+    metadata = {"name": name}
+    return {
+        "apiVersion": "certificates.k8s.io/v1", "kind": "ClusterTrustBundle", "metadata": metadata, "spec": spec
+    }  # fmt: skip
+
+
+def test_a_trust_bundle_of_a_signer_needs_the_right_to_attest_for_it(tmp_path: Path) -> None:
+    with running(auth=["rbac"], controller=["bootstrap"]) as cluster:
+        write = {"apiGroups": ["certificates.k8s.io"], "resources": ["clustertrustbundles"]}
+        write["verbs"] = ["create", "update", "patch"]
+        right = {"apiGroups": ["certificates.k8s.io"], "resources": ["signers"], "verbs": ["attest"]}
+        right["resourceNames"] = ["example.com/signer"]
+        for obj in (*granted("ann", write), *granted("bob", write, right)):
+            cluster.create(obj)
+        cluster.settle()
+        name = "example.com:signer:a"
+        refusal = (
+            f'clustertrustbundles.certificates.k8s.io "{name}" is forbidden: '
+            'user not permitted to attest for signerName "example.com/signer"'
+        )
+
+        def create(user: str, obj: Obj) -> Any:
+            return cluster.run(cluster.client(user).create(BUNDLES, obj))
+
+        def patch(user: str, change: Obj) -> Any:
+            return cluster.run(cluster.client(user).patch(BUNDLES, name, change))
+
+        create("ann", trust_bundle("nobodys", tmp_path / "a"))
+        with pytest.raises(Forbidden) as refused:
+            create("ann", trust_bundle(name, tmp_path / "a", "example.com/signer"))
+        assert refused.value.message == refusal
+        create("bob", trust_bundle(name, tmp_path / "a", "example.com/signer"))
+        with pytest.raises(Forbidden) as refused:
+            patch("ann", {"spec": {"trustBundle": trust_bundle("b", tmp_path / "b")["spec"]["trustBundle"]}})
+        assert refused.value.message == refusal
+        with pytest.raises(Forbidden):
+            patch("ann", {"metadata": {"labels": {"a": "b"}}})
+        # As the garbage collector does.
+        kept = patch("ann", {"metadata": {"finalizers": ["example.com/kept"]}})
+        assert kept["metadata"]["finalizers"] == ["example.com/kept"]
+        patch("bob", {"metadata": {"labels": {"a": "b"}}})
+
+
+# --- pod_topology_labels
+
+ZONE, REGION = "topology.kubernetes.io/zone", "topology.kubernetes.io/region"
+
+
+def bound(cluster: Cluster, name: str, target: Obj) -> Obj:
+    binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
+    cluster.run(cluster.client().create("pods", binding, "default", name=name, subresource="binding"))
+    return dict(cluster.get("pods", name, "default")["metadata"].get("labels") or {})
+
+
+def test_a_pod_has_the_zone_and_the_region_of_the_node_it_is_on() -> None:
+    with running() as cluster:
+        labels = {ZONE: "z1", REGION: "r1", "topology.kubernetes.io/rack": "7", "disk": "ssd"}
+        cluster.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n", "labels": labels}})
+        cluster.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "bare"}})
+        there = {ZONE: "z1", REGION: "r1"}
+        for name in ("a", "b", "c", "d"):
+            obj = pod(name)
+            obj["metadata"]["labels"] = {"app": name, **({ZONE: "mine"} if name == "b" else {})}
+            created = cluster.create(obj)
+            assert created["metadata"]["labels"] == obj["metadata"]["labels"]
+        assert bound(cluster, "a", {"kind": "Node", "name": "n"}) == {"app": "a", **there}
+        assert bound(cluster, "b", {"kind": "Node", "name": "n"}) == {"app": "b", **there}
+        assert bound(cluster, "c", {"kind": "Node", "name": "bare"}) == {"app": "c"}
+        assert bound(cluster, "d", {"kind": "Node", "name": "unknown"}) == {"app": "d"}
+        assert cluster.create(pod("e", nodeName="n"))["metadata"]["labels"] == there
+
+
+def test_the_labels_of_a_binding_become_the_pods() -> None:
+    with running() as cluster:
+        obj = pod("a")
+        obj["metadata"]["labels"] = {"app": "a", "tier": "front"}
+        cluster.create(obj)
+        metadata = {"name": "a", "labels": {"tier": "back", "more": "yes"}}
+        binding = {"apiVersion": "v1", "kind": "Binding", "metadata": metadata}
+        binding["target"] = {"kind": "Node", "name": "n"}
+        cluster.run(cluster.client().create("pods", binding, "default", name="a", subresource="binding"))
+        labels = cluster.get("pods", "a", "default")["metadata"]["labels"]
+        assert labels == {"app": "a", "tier": "back", "more": "yes"}
 
 
 # --- default_ingress_class

@@ -58,10 +58,9 @@ class _Wanted:
     handle: str
     volume: str
 
-    @property
-    def unique(self) -> str:
-        """As ``status.volumesAttached`` of the node names it."""
-        return f"kubernetes.io/csi/{self.driver}^{self.handle}"
+    def attachment(self, node: str) -> str:
+        """The name of the VolumeAttachment for ``node``, as upstream's CSI attacher makes it."""
+        return f"csi-{hashlib.sha256(f'{self.handle}{self.driver}{node}'.encode()).hexdigest()}"
 
 
 class Plugin(Reconciler):
@@ -104,7 +103,7 @@ class Plugin(Reconciler):
             unique = self._unique(attachment)
             if key in wanted or unique in in_use:
                 kept.append(attachment)
-            elif not meta.is_deleting(attachment):
+            elif not meta.is_deleting(attachment) and self._is_own(attachment):
                 try:
                     await self.client.delete(_ATTACHMENTS, key, uid=meta.uid(attachment))
                 except NotFound:
@@ -121,8 +120,7 @@ class Plugin(Reconciler):
             for name in v.claim_names(pod):
                 one = self._csi(meta.namespace(pod), name)
                 if one is not None:
-                    digest = hashlib.sha256(f"{one.handle}{one.driver}{node}".encode()).hexdigest()
-                    found[f"csi-{digest}"] = one
+                    found[one.attachment(node)] = one
         return found
 
     def _csi(self, namespace: str, name: str) -> _Wanted | None:
@@ -155,11 +153,21 @@ class Plugin(Reconciler):
         except AlreadyExists:
             return
 
-    def _unique(self, attachment: Obj) -> str:
+    def _source(self, attachment: Obj) -> dict[str, Any]:
         volume = self.informer(v.VOLUMES).get(
             meta.get(attachment, "spec", "source", "persistentVolumeName", default="")
         )
-        source = (volume or {"spec": {}})["spec"].get("csi") or {}
+        return (volume or {"spec": {}})["spec"].get("csi") or {}
+
+    def _is_own(self, attachment: Obj) -> bool:
+        """Whether this controller names it so: what others attach is theirs to detach."""
+        source = self._source(attachment)
+        one = _Wanted(source.get("driver", ""), source.get("volumeHandle", ""), "")
+        return meta.name(attachment) == one.attachment(attachment["spec"]["nodeName"])
+
+    def _unique(self, attachment: Obj) -> str:
+        """As ``status.volumesAttached`` of the node names it."""
+        source = self._source(attachment)
         return f"kubernetes.io/csi/{source.get('driver', '')}^{source.get('volumeHandle', '')}"
 
     async def _tell(self, node: Obj, attachments: Iterable[Obj]) -> None:

@@ -402,6 +402,24 @@ def test_a_driver_may_need_no_attaching(cluster: Cluster) -> None:
     assert cluster.list(ATTACHMENTS) == []
 
 
+def test_what_others_attach_stays_attached(cluster: Cluster) -> None:
+    foreign = {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "VolumeAttachment",
+        "metadata": {"name": "theirs"},
+        "spec": {
+            "attacher": "acme.dev",
+            "nodeName": "node-1",
+            "source": {"persistentVolumeName": "disk"},
+        },
+    }
+    cluster.apply([foreign])
+    cluster.apply([csi_volume(), claim(storageClassName=""), using("web", "data")])
+    cluster.delete("pods", "web")
+    cluster.clock.advance("1m")
+    assert [meta.name(one) for one in cluster.list(ATTACHMENTS)] == ["theirs"]
+
+
 def test_a_statefulset_gets_a_volume_for_each_pod(cluster: Cluster) -> None:
     template = claim()
     del template["apiVersion"], template["kind"]

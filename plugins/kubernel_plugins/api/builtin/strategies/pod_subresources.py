@@ -104,9 +104,9 @@ class Binder:
             why = f"pod {name} has non-empty .spec.schedulingGates"
         if why:
             raise Conflict.for_object("pods/binding", "", name, why)
-        wanted = field(binding, "metadata", "annotations")
-        if wanted:
-            meta = {**meta, "annotations": {**(meta.get("annotations") or {}), **wanted}}
+        for key in ("annotations", "labels"):
+            if wanted := field(binding, "metadata", key):
+                meta = {**meta, key: {**(meta.get(key) or {}), **wanted}}
         status = pod.get("status") or {}
         changed, _ = conditions.set(
             status.get("conditions") or [],
