@@ -49,7 +49,8 @@ class Scale:
             "kind": "Scale",
             "apiVersion": "autoscaling/v1",
             "metadata": {key: meta[key] for key in _METADATA if key in meta},
-            "spec": {"replicas": replicas},
+            # A Scale does not tell that nothing is wanted.
+            "spec": {"replicas": replicas} if replicas else {},
             "status": status,
         }
 

@@ -13,7 +13,7 @@ from kubernel.registry.gnostic import protobuf_document
 from .negotiate import first_accepted
 from .protobuf import in_media
 from .remote import RemoteGroups
-from .responses import JSON
+from .responses import JSON, not_served
 from .transport import Reply, header_block
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class Documents:
             parameters = ""
         if path.startswith("/apis"):
             found = self._remote.joined(path, form.version if form.shape == "discovery" else "", found)
+        if found is None:
+            raise not_served(self._registry, path.partition("/apis/")[2].partition("/")[0])
         reply = _reply(exchange, found, JSON + parameters)
         return in_media(reply, form, codec) if reply.status == 200 else reply
 

@@ -10,7 +10,7 @@ from kubernel.errors import MethodNotSupported, NotFound
 
 from . import query as q
 from .documents import Documents
-from .responses import TEXT_HEAD, json_reply
+from .responses import TEXT_HEAD, NoPage, json_reply
 from .transport import Reply, header_block
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Endpoints:
         if document is not None:
             content_type, body = document
             return Reply(200, body, header_block([("Content-Type", content_type)]))
-        raise NotFound.for_path()
+        raise NoPage.for_path()
 
     def _version(self) -> dict[str, str]:
         version = self.handle.cluster.kubernetes_version
@@ -137,7 +137,7 @@ class Endpoints:
                 results[state.label] = self._problem(kind, state)
         if check:
             if check not in results:
-                raise NotFound.for_path()
+                raise NoPage.for_path()
             results = {check: results[check]}
         lines = []
         failed = False

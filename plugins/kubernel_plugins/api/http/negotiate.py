@@ -154,10 +154,17 @@ def request_format(content_type: str, *, custom: bool = False) -> Literal["json"
 
 
 def patch_type(content_type: str, *, custom: bool) -> Literal["json", "merge", "strategic", "apply"]:
-    """Of a PATCH body; custom resources have no strategic merge."""
+    """Of a PATCH body; custom resources have no strategic merge.
+
+    The refusals are two: upstream's router refuses for built-in types, its handler for custom resources.
+    """
     media = content_type.partition(";")[0].strip().lower()
     kind = PATCH_TYPES.get(media)
     if kind is None or (custom and kind == "strategic"):
-        accepted = [name for name, kind in PATCH_TYPES.items() if not (custom and kind == "strategic")]
+        if not custom:
+            error = UnsupportedMediaType("415: Unsupported Media Type")
+            error.detailed = True
+            raise error
+        accepted = [name for name, kind in PATCH_TYPES.items() if kind != "strategic"]
         raise UnsupportedMediaType(_UNKNOWN_FORMAT + ", ".join(accepted))
     return kind

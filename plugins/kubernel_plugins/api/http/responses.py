@@ -8,22 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from kubernel.errors import ApiError, InternalError
+from kubernel.errors import ApiError, InternalError, NotFound
 
 from .transport import Reply, header_block
 
 if TYPE_CHECKING:
+    from kubernel.registry.registry import Registry
     from kubernel.store.records import Obj
 
 __all__ = [
     "JSON",
     "JSON_HEAD",
     "TEXT_HEAD",
+    "NoPage",
     "as_media",
     "content_head",
     "error_reply",
     "gzip_reply",
     "json_reply",
+    "not_served",
     "warning_head",
     "yaml_reply",
 ]
@@ -60,8 +63,20 @@ def json_reply(status: int, obj: Obj | list[Any], head: bytes = JSON_HEAD) -> Re
     return Reply(status, orjson.dumps(obj), head)
 
 
+class NoPage(NotFound):
+    """Nothing is there: upstream's mux answers in plain text, only its groups' routers with a Status."""
+
+
+def not_served(registry: Registry, group: str) -> NotFound:
+    """Of a path below ``group``: built-in groups have routers of their own."""
+    known = any(type.group == group and not type.custom for type in registry.types())
+    return NotFound.for_path() if known else NoPage.for_path()
+
+
 def error_reply(error: ApiError, extra: bytes = b"") -> Reply:
     """The Status for a refusal, with Retry-After where it names a time."""
+    if isinstance(error, NoPage):
+        return Reply(404, b"404 page not found\n", TEXT_HEAD + extra)
     head = JSON_HEAD + extra
     if error.retry_after:
         head += b"Retry-After: %d\r\n" % error.retry_after

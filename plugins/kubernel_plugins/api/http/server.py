@@ -28,7 +28,7 @@ from .negotiate import Form, Negotiator
 from .paths import Target, parse
 from .protobuf import in_media
 from .reading import ListWriter, Watcher
-from .responses import GZIP_FROM, error_reply, gzip_reply, warning_head, yaml_reply
+from .responses import GZIP_FROM, NoPage, error_reply, gzip_reply, not_served, warning_head, yaml_reply
 from .seating import Seat, turned_away
 from .shapes import Shape, shape_for
 from .transport import Reply
@@ -251,6 +251,8 @@ class Api:
         """The Status in a media type that the client accepts, else in JSON: what was wrong is not hidden behind
         that."""
         reply = error_reply(error)
+        if isinstance(error, NoPage):
+            return reply
         codec = self.registry.protobuf
         accept = exchange.headers.get("Accept", "")
         try:
@@ -302,7 +304,7 @@ class Api:
         if type is None:
             remote = self._remote(target)
             if remote is None:
-                raise NotFound.for_path()
+                raise not_served(self.registry, target.group)
             return await self.aggregator.serve(exchange, user, remote, stamp)
         if not verb:
             raise MethodNotSupported.for_path()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from typing import Any
 
@@ -13,7 +14,9 @@ _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Loader(_Base):  # type: ignore[misc]
-    """Safe, without timestamps; remembers repeated keys."""
+    """Safe; plain scalars are what sigs.k8s.io/yaml takes them for; remembers repeated keys."""
+
+    bool_values = {**_Base.bool_values, "y": True, "n": False}  # noqa: RUF012 - PyYAML's own attribute
 
     def __init__(self, stream: bytes) -> None:
         super().__init__(stream)
@@ -31,10 +34,27 @@ class _Loader(_Base):  # type: ignore[misc]
         return super().construct_mapping(node, deep=deep)  # type: ignore[no-any-return]
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in entries if tag != "tag:yaml.org,2002:timestamp"]
-    for first, entries in _Base.yaml_implicit_resolvers.items()
-}
+_TAG = "tag:yaml.org,2002:"
+_UNKNOWN = (f"{_TAG}timestamp", f"{_TAG}value")
+_NUMBERS = (f"{_TAG}int", f"{_TAG}float")
+
+
+def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    """PyYAML's, without what Go's goyaml.v2 does not have (timestamps, ``=``, numbers to the base of 60) and
+    with the booleans of one letter that it has."""
+    found: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+    for first, entries in _Base.yaml_implicit_resolvers.items():
+        found[first] = [
+            (tag, re.compile(f"(?!.*:){pattern.pattern}", pattern.flags) if tag in _NUMBERS else pattern)
+            for tag, pattern in entries
+            if tag not in _UNKNOWN
+        ]
+    for letter in "yYnN":
+        found[letter] = [*found.get(letter, ()), (f"{_TAG}bool", re.compile(f"{letter}$"))]
+    return found
+
+
+_Loader.yaml_implicit_resolvers = _resolvers()
 
 
 def load(data: bytes, max_depth: int, max_expanded: int) -> tuple[Any, tuple[str, ...]]:

@@ -102,6 +102,18 @@ def test_a_strategic_patch_that_makes_a_wrong_type_is_invalid_and_told_itself(
     assert [cause.field for cause in error.causes] == ["patch"]
 
 
+def test_the_scale_of_nothing_wanted_tells_no_replicas_in_its_spec(cluster: Cluster) -> None:
+    client = cluster.client()
+    resource = "deployments.v1.apps"
+    scale = cluster.run(client.get(resource, "web", "default", subresource="scale"))
+    assert (scale["spec"], scale["status"]["replicas"]) == ({}, 0)
+    for replicas, spec in ((2, {"replicas": 2}), (0, {})):
+        patch = {"spec": {"replicas": replicas}}
+        work = client.patch(resource, "web", patch, "default", subresource="scale")
+        assert cluster.run(work)["spec"] == spec
+        assert cluster.get(resource, "web")["spec"]["replicas"] == replicas
+
+
 def test_a_merge_patch_cannot_change_the_kind(cluster: Cluster) -> None:
     assert [cause.field for cause in refused(cluster, {"kind": "Foo"}, "merge").causes] == ["patch"]
 

@@ -170,6 +170,33 @@ def test_accept_is_negotiated(tmp_path: Any, accept: str, status: int) -> None:
     check(body, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *((text, True) for text in ("y", "Y", "yes", "Yes", "on", "ON", "true")),
+        *((text, False) for text in ("n", "N", "no", "NO", "off", "Off", "false")),
+        ("'y'", "y"),
+        ("yeS", "yeS"),
+        ("ny", "ny"),
+        ("12:30", "12:30"),
+        ("1:02.5", "1:02.5"),
+        ("=", "="),
+        ("0x10", 16),
+        ("1.5", 1.5),
+    ],
+)
+def test_plain_yaml_scalars_are_what_upstream_takes_them_for(tmp_path: Any, text: str, value: Any) -> None:
+    async def body(world: World, raw: Raw) -> None:
+        manifest = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\nvalue: {text}\n{text}: key\n"
+        where = "/api/v1/namespaces/default/configmaps"
+        created = await raw.request("POST", where, manifest.encode(), {"Content-Type": "application/yaml"})
+        assert created.json["value"] == value
+        assert type(created.json["value"]) is type(value)
+        assert created.json[value if isinstance(value, str) else json.dumps(value)] == "key"
+
+    check(body, tmp_path)
+
+
 def test_yaml_bodies_are_understood(tmp_path: Any) -> None:
     async def body(world: World, raw: Raw) -> None:
         text = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {day: 2026-01-02}\n"
@@ -186,11 +213,11 @@ def test_yaml_bodies_are_understood(tmp_path: Any) -> None:
     [
         pytest.param("GET", "/api/v1/nothings", 404, "NotFound", id="unknown-resource"),
         pytest.param("GET", "/api/v9/pods", 404, "NotFound", id="unknown-version"),
-        pytest.param("GET", "/apis/none.example.com/v1/things", 404, "NotFound", id="unknown-group"),
         pytest.param("GET", "/api/v1/pods/a", 404, "NotFound", id="namespaced-without-namespace"),
         pytest.param("GET", f"{PODS}/a/nothing", 404, "NotFound", id="unknown-subresource"),
         pytest.param("GET", "/api/v1/namespaces//pods", 404, "NotFound", id="empty-namespace"),
-        pytest.param("GET", "/nowhere", 404, "NotFound", id="unknown-path"),
+        pytest.param("GET", "/api/v9", 404, "NotFound", id="unknown-core-version"),
+        pytest.param("GET", "/apis/apps/v9", 404, "NotFound", id="unknown-version-of-a-group"),
         pytest.param("PUT", PODS, 405, "MethodNotAllowed", id="put-without-name"),
         pytest.param("POST", f"{PODS}/a", 405, "MethodNotAllowed", id="post-with-name"),
         pytest.param("DELETE", "/api/v1/pods", 405, "MethodNotAllowed", id="collection-of-all-namespaces"),
@@ -204,6 +231,26 @@ def test_what_is_not_served_is_refused(
         answer = await raw.request(method, path)
         assert (answer.status, answer.json["reason"]) == (status, reason)
         assert answer.json["kind"] == "Status"
+
+    check(body, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param("/apis/none.example.com", id="unknown-group"),
+        pytest.param("/apis/none.example.com/v1", id="version-of-an-unknown-group"),
+        pytest.param("/apis/none.example.com/v1/things", id="resource-of-an-unknown-group"),
+        pytest.param("/readyz/nothing", id="unknown-check"),
+        pytest.param("/nowhere", id="unknown-path"),
+    ],
+)
+def test_where_nothing_is_the_answer_is_plain_text(tmp_path: Any, path: str) -> None:
+    async def body(world: World, raw: Raw) -> None:
+        answer = await raw.request("GET", path, headers={"Accept": "application/yaml"})
+        assert (answer.status, answer.body) == (404, b"404 page not found\n")
+        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+        assert answer.headers["x-content-type-options"] == "nosniff"
 
     check(body, tmp_path)
 
@@ -328,7 +375,9 @@ def test_unknown_body_types(tmp_path: Any, method: str, path: str, content_type:
     async def body(world: World, raw: Raw) -> None:
         answer = await raw.request(method, path, b"k8s\0", {"Content-Type": content_type})
         assert (answer.status, answer.json["reason"]) == (415, "UnsupportedMediaType")
-        if "protobuf" not in content_type:
+        if method == "PATCH":
+            assert (answer.json["message"], answer.json["details"]) == ("415: Unsupported Media Type", {})
+        elif "protobuf" not in content_type:
             assert "accepted media types include" in answer.json["message"]
 
     check(body, tmp_path)

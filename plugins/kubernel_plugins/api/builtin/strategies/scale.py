@@ -38,7 +38,8 @@ def read_scale(obj: Obj) -> Obj:
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
         "metadata": {key: meta[key] for key in _METADATA if key in meta},
-        "spec": {"replicas": 1 if replicas is None else replicas},
+        # A Scale does not tell that nothing is wanted.
+        "spec": {} if replicas == 0 else {"replicas": 1 if replicas is None else replicas},
         "status": status,
     }
 
