@@ -1,6 +1,6 @@
 """Builds the distribution, looks into it, installs it where nothing else is, and brings a cluster up with it.
 
-    python tests/packaging.py
+    python tests/distribution.py
 
 Needs the build's own requirements installed. As root the cluster is brought up a second time by a user
 without any rights.
@@ -32,7 +32,7 @@ SDIST = (
     *("pyproject.toml", "tox.ini", "hatch_build.py", "build_schema/build.py"),
     *("LICENSE", "README.md", "CHANGELOG.md", "PKG-INFO", "docs/plugins.md", "docs/examples/hello.yaml"),
     *("core/kubernel/py.typed", "plugins/kubernel_plugins/py.typed"),
-    *("tests/packaging.py", "contrib/kubernel-hello/pyproject.toml"),
+    *("tests/distribution.py", "contrib/kubernel-hello/pyproject.toml"),
 )
 
 
