@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "api" / "http"))
 from http_harness import PODS, Raw, World, check, pod
 
 from kubernel.clock import VirtualClock
-from kubernel.errors import PluginError
+from kubernel.errors import ConfigError, PluginError
 from kubernel.plugin import hookimpl
 from kubernel.plugin.logs import Logs
 from kubernel.registry.attributes import Attributes
@@ -73,6 +73,14 @@ def test_the_first_rule_that_matches_decides() -> None:
     rules = [{"level": "None", "verbs": ["get"]}, {"level": "Request"}]
     assert level(rules, ask("get")) == "None"
     assert level(rules, ask("create")) == "Request"
+
+
+def test_a_policy_whose_aliases_grow_without_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    levels = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
+    path.write_text("a0: &a0 [x]\n" + levels)
+    with pytest.raises(ConfigError, match="use fewer aliases"):
+        read(str(path))
 
 
 @pytest.mark.parametrize(

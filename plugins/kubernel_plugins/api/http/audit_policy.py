@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kubernel.config.document import read as read_document
 from kubernel.errors import PluginError
 
 if TYPE_CHECKING:
@@ -162,17 +163,10 @@ class Policy:
 
 
 def read(path: str) -> Policy:
-    """The policy in a file; without one the default. PluginError says what cannot be used."""
+    """The policy in a file; without one the default. ConfigError and PluginError say what cannot be used."""
     if not path:
         return Policy(DEFAULT, "audit policy")
-    import yaml
-
-    try:
-        document = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise PluginError(f"the audit policy {path} cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise PluginError(f"the audit policy {path} is no YAML: {error}") from error
+    document = read_document(Path(path)).plain()
     known = isinstance(document, dict) and document.get("apiVersion") == "audit.k8s.io/v1"
     if not known or document.get("kind") != "Policy":
         raise PluginError(f"{path} is no Policy of audit.k8s.io/v1")

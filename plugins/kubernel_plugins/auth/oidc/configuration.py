@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kubernel import cel
+from kubernel.config.document import read as read_document
 from kubernel.errors import PluginError, Unauthorized
 
 __all__ = ["Issuer", "Mapped", "evaluated", "read"]
@@ -137,15 +138,8 @@ class Issuer:
 
 
 def read(path: str) -> list[Issuer]:
-    """The issuers of the AuthenticationConfiguration in a file. PluginError for one that cannot be used."""
-    import yaml
-
-    try:
-        document = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise PluginError(f"auth/oidc: cannot read {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise PluginError(f"auth/oidc: {path} is no YAML: {error}") from error
+    """The issuers of the AuthenticationConfiguration in a file. ConfigError and PluginError say what cannot be used."""
+    document = read_document(Path(path)).plain()
     group = "apiserver.config.k8s.io/v1"
     known = isinstance(document, dict) and str(document.get("apiVersion", "")).startswith(group)
     if not known or document.get("kind") != "AuthenticationConfiguration":

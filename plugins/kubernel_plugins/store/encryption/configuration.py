@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kubernel.config.document import read as read_document
 from kubernel.errors import PluginError
 from kubernel_plugins.store.encryption.ciphers import PREFIX, AesCbc, AesGcm, Cipher, Identity, Secretbox
 
@@ -74,7 +75,7 @@ class Encryption:
 
     @classmethod
     def read(cls, path: Path) -> Encryption:
-        """The configuration in a file. PluginError says what cannot be used."""
+        """The configuration in a file. ConfigError and PluginError say what cannot be used."""
         try:
             document = _parsed(path.read_text(), path)
         except OSError as error:
@@ -99,12 +100,7 @@ def _parsed(text: str, path: Path) -> Any:
         # What is generated is JSON: a start needs no YAML library for it.
         return json.loads(text)
     except ValueError:
-        import yaml
-
-        try:
-            return yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise PluginError(f"{path} is no YAML: {error}") from error
+        return read_document(path).plain()
 
 
 def _entry(spec: Mapping[str, Any], place: str) -> tuple[tuple[str, ...], Providers]:
