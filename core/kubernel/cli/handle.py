@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Coroutine, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kubernel.clock import RealClock
 from kubernel.errors import PluginError
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from kubernel.plugin.lifecycle import PluginState
     from kubernel.registry.registry import Registry
 
-__all__ = ["CommandHandle"]
+__all__ = ["CommandHandle", "run"]
+
+T = TypeVar("T")
 
 
 class CommandHandle:
@@ -66,3 +68,17 @@ class CommandHandle:
 
     def _refusal(self, what: str) -> PluginError:
         return PluginError(f"plugin cli/{self.name}: there is no `{what}` on the command line; use `client`")
+
+
+def run(name: str, cluster: ClusterSettings, work: Callable[[Client], Awaitable[T]]) -> T:
+    """What ``work`` makes of the admin's client of ``cluster``, closed after it. PluginError: it does not run."""
+    import asyncio
+
+    async def attended() -> T:
+        client = CommandHandle(name, cluster).client("kubernetes-admin")
+        try:
+            return await work(client)
+        finally:
+            await client.close()
+
+    return asyncio.run(attended())

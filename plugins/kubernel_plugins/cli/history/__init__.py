@@ -63,24 +63,17 @@ class Plugin(BasePlugin):
 
     def _later(self, name: str) -> Callable[[argparse.Namespace], int]:
         def run(args: argparse.Namespace) -> int:
-            import asyncio
-
-            from kubernel.cli.handle import CommandHandle
+            from kubernel.cli import handle
             from kubernel.cli.options import configuration
 
             from . import commands
 
             command: Callable[..., Awaitable[int]] = getattr(commands, name)
-            handle = CommandHandle(self.handle.name, configuration(args).cluster)
-
-            async def work() -> int:
-                client = handle.client("kubernetes-admin")
-                try:
-                    return await command(client, handle.clock, args)
-                finally:
-                    await client.close()
-
-            return asyncio.run(work())
+            return handle.run(
+                self.handle.name,
+                configuration(args).cluster,
+                lambda client: command(client, self.handle.clock, args),
+            )
 
         return run
 

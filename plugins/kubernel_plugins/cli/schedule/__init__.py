@@ -96,19 +96,9 @@ class Plugin(BasePlugin):
 
     def _cluster(self, args: argparse.Namespace) -> tuple[Any, Any, float]:
         """The configuration, what the cluster holds, and the time."""
-        import asyncio
-
-        from kubernel.cli.handle import CommandHandle
+        from kubernel.cli.handle import run
         from kubernel.cli.options import configuration
         from kubernel_plugins.cli.schedule.fork import read
 
         config = configuration(args)
-
-        async def work() -> Any:
-            client = CommandHandle(self.handle.name, config.cluster).client("kubernetes-admin")
-            try:
-                return await read(client)
-            finally:
-                await client.close()
-
-        return config, asyncio.run(work()), self.handle.clock.time()
+        return config, run(self.handle.name, config.cluster, read), self.handle.clock.time()

@@ -33,20 +33,13 @@ class Plugin(BasePlugin):
         why.set_defaults(run=self._run)
 
     def _run(self, args: argparse.Namespace) -> int:
-        import asyncio
-
-        from kubernel.cli.handle import CommandHandle
+        from kubernel.cli.handle import run
         from kubernel.cli.options import configuration
 
         from .commands import why
 
-        handle = CommandHandle(self.handle.name, configuration(args).cluster)
-
-        async def work() -> int:
-            client = handle.client("kubernetes-admin")
-            try:
-                return await why(client, handle.clock, args)
-            finally:
-                await client.close()
-
-        return asyncio.run(work())
+        return run(
+            self.handle.name,
+            configuration(args).cluster,
+            lambda client: why(client, self.handle.clock, args),
+        )
