@@ -59,6 +59,13 @@ def script_of(pod: Mapping[str, Any], container: str, log: Any = None) -> Script
     def value(name: str) -> str:
         return str(annotations.get(f"{PREFIX}{name}.{container}", annotations.get(PREFIX + name, "")))
 
+    def misread(name: str, what: str) -> None:
+        if log is not None:
+            pod_name = pod["metadata"]["name"]
+            log.warning(
+                'annotation {}{} of pod {}: "{}" is not a {}', PREFIX, name, pod_name, value(name), what
+            )
+
     def number(name: str) -> float | None:
         text = value(name)
         if not text:
@@ -66,14 +73,7 @@ def script_of(pod: Mapping[str, Any], container: str, log: Any = None) -> Script
         try:
             return float(text) if text.replace(".", "", 1).isdigit() else times.duration(text)
         except ValueError:
-            if log is not None:
-                log.warning(
-                    'annotation {}{} of pod {}: "{}" is not a duration',
-                    PREFIX,
-                    name,
-                    pod["metadata"]["name"],
-                    text,
-                )
+            misread(name, "duration")
             return None
 
     def amount(name: str) -> Any:
@@ -81,14 +81,7 @@ def script_of(pod: Mapping[str, Any], container: str, log: Any = None) -> Script
         try:
             return quantity.parse(text) if text else 0
         except ValueError:
-            if log is not None:
-                log.warning(
-                    'annotation {}{} of pod {}: "{}" is not a quantity',
-                    PREFIX,
-                    name,
-                    pod["metadata"]["name"],
-                    text,
-                )
+            misread(name, "quantity")
             return 0
 
     code = number("exit-code")

@@ -14,7 +14,6 @@ __all__ = ["KEYWORDS", "LOGIC", "compile_resource", "compile_schema"]
 
 KEYWORDS = (
     "title",
-    "description",
     "externalDocs",
     "example",
     "minimum",
@@ -32,7 +31,7 @@ KEYWORDS = (
     "maxProperties",
     "x-kubernetes-validations",
 )
-"""What goes to ``Node.extra`` as it is."""
+"""What goes to ``Node.extra`` as it is, and from there into the published documents; so does a description."""
 LOGIC = ("allOf", "anyOf", "oneOf", "not")
 """Kept in ``Node.extra`` as written; ``structural`` makes nodes of them."""
 
@@ -65,7 +64,7 @@ def compile_schema(schema: Mapping[str, Any], metadata: Node | None = None) -> N
     items = schema.get("items")
     if isinstance(items, Mapping):
         node.items = compile_schema(items, metadata)
-    extra = {key: schema[key] for key in (*KEYWORDS, *LOGIC) if schema.get(key) is not None}
+    extra = {key: schema[key] for key in ("description", *KEYWORDS, *LOGIC) if schema.get(key) is not None}
     if additional is False:
         extra["additionalProperties"] = False
     node.extra = extra or None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from kubernel.registry.jsonschema import KEYWORDS, LOGIC
 from kubernel.registry.schema import DefinitionSource, Node
 
 if TYPE_CHECKING:
@@ -18,26 +19,6 @@ __all__ = ["Definitions", "definition_name"]
 
 _PREFIX = {2: "#/definitions/", 3: "#/components/schemas/"}
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1"
-_KEYWORDS = (
-    "title",
-    "externalDocs",
-    "example",
-    "minimum",
-    "maximum",
-    "exclusiveMinimum",
-    "exclusiveMaximum",
-    "minLength",
-    "maxLength",
-    "pattern",
-    "minItems",
-    "maxItems",
-    "uniqueItems",
-    "multipleOf",
-    "minProperties",
-    "maxProperties",
-    "x-kubernetes-validations",
-)
-_LOGIC = ("allOf", "anyOf", "oneOf", "not")
 _API_VERSION = (
     "APIVersion defines the versioned schema of this representation of an object. Servers should convert "
     "recognized schemas to the latest internal value, and may reject unrecognized values. More info: "
@@ -294,13 +275,13 @@ class Definitions:
         if node.native:
             return found
         extra = node.extra or {}
-        found.update((keyword, extra[keyword]) for keyword in _KEYWORDS if keyword in extra)
+        found.update((keyword, extra[keyword]) for keyword in KEYWORDS if keyword in extra)
         if node.embedded:
             found["x-kubernetes-embedded-resource"] = True
         if node.preserve_unknown:
             found["x-kubernetes-preserve-unknown-fields"] = True
         if self.openapi == 3:
-            found.update((keyword, extra[keyword]) for keyword in _LOGIC if keyword in extra)
+            found.update((keyword, extra[keyword]) for keyword in LOGIC if keyword in extra)
             if node.nullable:
                 found["nullable"] = True
         return found

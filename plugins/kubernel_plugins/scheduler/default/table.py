@@ -377,6 +377,10 @@ class NodeTable:
                 self._on[row][pod.uid] = pod
             else:
                 del self._on[row][pod.uid]
+        self._add(rows, pod, sign)
+
+    def _add(self, rows: Any, pod: PodState, sign: int) -> None:
+        """What ``pod`` asks for, to one row or to an array of different rows."""
         self.pods[rows] += sign
         for resource, value in pod.requests.items():
             self._sums(resource)[rows] += sign * value
@@ -404,11 +408,7 @@ class NodeTable:
             self._on[row][pod.uid] = pod
         else:
             del self._on[row][pod.uid]
-        self.pods[row] += sign
-        for resource, value in pod.requests.items():
-            self._sums(resource)[row] += sign * value
-        self.nonzero[0, row] += sign * pod.nonzero[0]
-        self.nonzero[1, row] += sign * pod.nonzero[1]
+        self._add(row, pod, sign)
         for ip, protocol, port in pod.ports:
             self._count_port(row, ip, (protocol, port), sign)
         if self._matchers:
