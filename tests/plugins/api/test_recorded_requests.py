@@ -1,12 +1,15 @@
 """What kube-apiserver v1.37.0 answered to sequences of requests: options, preconditions, lists, patches, owners.
 
 ``recorded/*.json`` are the sequences. Steps without an answer are there for what they leave behind, or differ on
-purpose. What no two servers have in common (uids, times, resource versions) is masked.
+purpose. What no two servers have in common (uids, times, resource versions) is masked. A step that is to ``keep`` its
+answer gives it a name, and ``$(name:path/in/it)`` stands for a part of it in later ones; of ``brief`` ones only the
+names of the objects are compared. Bodies of watches are lists of events.
 """
 
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import re
 import ssl
@@ -26,7 +29,8 @@ from kubernel.testing import Cluster
 RECORDED = Path(__file__).parent / "recorded"
 UID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 TIME = re.compile(r'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"')
-REVISION = re.compile(r"(in record|current:) \(?\d+\)?")
+REVISION = re.compile(r"(in record|current:|old resource version:) \(?\d+\)?( \(\d+\))?")
+PLACE = re.compile(r"\$\((\w+):([^)]*)\)")
 MASKED = {
     "uid",
     "creationTimestamp",
@@ -85,17 +89,53 @@ def replay(name: str) -> list[tuple[int, Any, list[str], str]]:
                 file.write(base64.b64decode(user[key]) + b"\n")
             file.flush()
             context.load_cert_chain(file.name)
-        return [answer(base, context, step) for step in steps(name)]
+        kept: dict[str, Any] = {}
+        return [answer(base, context, step, kept) for step in steps(name)]
 
 
-def answer(base: str, context: ssl.SSLContext, step: dict[str, Any]) -> tuple[int, Any, list[str], str]:
+def filled(value: Any, kept: dict[str, Any]) -> Any:
+    if isinstance(value, dict):
+        return {key: filled(item, kept) for key, item in value.items()}
+    if isinstance(value, list):
+        return [filled(item, kept) for item in value]
+    return PLACE.sub(lambda place: part(kept[place[1]], place[2]), value) if isinstance(value, str) else value
+
+
+def part(document: Any, path: str) -> str:
+    for key in path.split("/"):
+        document = document[int(key)] if isinstance(document, list) else document[key]
+    return str(document)
+
+
+def events(text: str) -> list[Any]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def names(document: Any) -> Any:
+    if isinstance(document, list):
+        return [
+            event
+            if event["type"] in ("BOOKMARK", "ERROR")
+            else f"{event['type']} {event['object'].get('metadata', {}).get('name', '')}"
+            for event in document
+        ]
+    if "items" not in document:
+        return document
+    return {**document, "items": [item["metadata"]["name"] for item in document["items"]]}
+
+
+def answer(
+    base: str, context: ssl.SSLContext, asked: dict[str, Any], kept: dict[str, Any]
+) -> tuple[int, Any, list[str], str]:
+    step = {key: filled(value, kept) for key, value in asked.items() if key != "answer"}
     data = step["text"].encode() if "text" in step else None
     if "body" in step:
         data = json.dumps(step["body"]).encode()
     headers = {
         "Content-Type": step.get("type", "application/json"),
-        "Accept": "application/json",
+        "Accept": step.get("accept", "application/json"),
         "User-Agent": "Python-urllib/3.11",
+        **step.get("headers", {}),
     }
     request = urllib.request.Request(base + step["path"], method=step["method"], data=data, headers=headers)
     try:
@@ -103,10 +143,17 @@ def answer(base: str, context: ssl.SSLContext, step: dict[str, Any]) -> tuple[in
             code, body, sent = reply.status, reply.read(), reply.headers
     except urllib.error.HTTPError as error:
         code, body, sent = error.code, error.read(), error.headers
+    text = body.decode(errors="replace")
     try:
-        document = masked(json.loads(body))
+        document = events(text) if text.startswith('{"type"') else json.loads(text)
     except ValueError:
-        document = body.decode()
+        document = text
+    else:
+        if "keep" in step:
+            kept[step["keep"]] = copy.deepcopy(document)
+        document = masked(document)
+        if step.get("brief"):
+            document = names(document)
     media = (sent.get("Content-Type") or "").partition(";")[0]
     return code, document, sent.get_all("Warning") or [], media
 

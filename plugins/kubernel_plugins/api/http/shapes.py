@@ -92,8 +92,12 @@ class Shape:
         )
 
     def _items(self, records: Sequence[Record]) -> Iterator[bytes]:
-        one = self.one
-        return (one(record) for record in records)
+        one, type = self.one, self.type
+        if type.custom:
+            return (one(record) for record in records)
+        version, kind = orjson.dumps(type.api_version), orjson.dumps(type.kind)
+        heads = (b'{"apiVersion":%b,"kind":%b,' % (version, kind), b'{"kind":%b,"apiVersion":%b,' % (kind, version))
+        return (_untyped(one(record), heads) for record in records)
 
     # --- watches
 
@@ -278,6 +282,16 @@ def _partial_view(view: Obj, version: str) -> Obj:
         "apiVersion": f"meta.k8s.io/{version}",
         "metadata": view["metadata"],
     }
+
+
+def _untyped(data: bytes, heads: tuple[bytes, bytes]) -> bytes:
+    """An item of a built-in type's list: Go leaves kind and apiVersion, which the list tells, out of those."""
+    if data.startswith(heads):
+        return b"{" + data[len(heads[0]) :]
+    obj = orjson.loads(data)
+    obj.pop("kind", None)
+    obj.pop("apiVersion", None)
+    return orjson.dumps(obj)
 
 
 def list_meta(page: Page) -> dict[str, Any]:
