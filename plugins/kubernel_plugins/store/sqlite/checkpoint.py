@@ -51,9 +51,7 @@ class Checkpoint:
         if self._pages < self._limit:
             return
         if self._copying is None:
-            self._copying = threading.Thread(
-                target=self._copy, name="kubernel-store-checkpoint", daemon=True
-            )
+            self._copying = threading.Thread(target=self._copy, name="kubernel-store-checkpoint", daemon=True)
             self._copying.start()
         elif self._pages > self._limit * _BOUND or not self._copying.is_alive():
             self.end()
