@@ -88,12 +88,14 @@ class _Request(RequestHandler):
             or self._keepalive_handle is None
         ):
             super().data_received(data)
+            self._hold()
             return
         self._waiter = None
         try:
             super().data_received(data)
         finally:
             self._waiter = waiter
+        self._hold()
         if not self._messages:
             return
         if len(self._messages) == 1 and self.server.answer_at_once(self, *self._messages[0]):
@@ -103,6 +105,13 @@ class _Request(RequestHandler):
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         elif not waiter.done():
             waiter.set_result(None)
+
+    def _hold(self) -> None:
+        """What follows a whole request for another protocol is kept until that is granted or refused. aiohttp does
+        so for WebSocket alone, and would read the rest as requests."""
+        if self._messages and not self._upgraded:
+            message, payload = self._messages[-1]
+            self._upgraded = bool(getattr(message, "upgrade", False)) and payload.is_eof()
 
     @property
     def certificate(self) -> bytes | None:
@@ -250,10 +259,13 @@ class AioExchange:
 
     @property
     def wants_upgrade(self) -> bool:
-        return (
-            "upgrade" in self.headers.get("Connection", "").lower()
-            and self.headers.get("Upgrade", "").lower() == "websocket"
+        return bool(self.headers.get("Upgrade")) and any(
+            "upgrade" in value.lower() for value in self.headers.getall("Connection", ())
         )
+
+    @property
+    def wants_socket(self) -> bool:
+        return self.wants_upgrade and self.headers.get("Upgrade").lower() == "websocket"
 
     async def upgrade(self, protocols: Sequence[str]) -> SocketChannel:
         from aiohttp.web_exceptions import HTTPException
