@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpServer", "Limits"]
 
+_HEARD, _HEARD_BYTES = 512, 2048
+"""Requests that are kept to be heard again, and how large they may be."""
 _COPIED = 64 * 1024
 """Copying less than this is cheaper than sending a head and its body one by one."""
 _STATUS_LINES: dict[int, bytes] = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
@@ -61,7 +63,7 @@ class Limits:
 class _Request(RequestHandler):
     """A connection: aiohttp's protocol plus what the API server remembers about the client."""
 
-    __slots__ = ("_certificate", "opened", "server", "user")
+    __slots__ = ("_between", "_certificate", "opened", "server", "user")
 
     def __init__(self, manager: Any, server: HttpServer, opened: float, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
@@ -69,6 +71,8 @@ class _Request(RequestHandler):
         self.user: UserInfo | None = None
         self.opened = opened
         self._certificate: bytes | None = None
+        self._between = True
+        """The parser stands between two messages; False when that is not known."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -86,19 +90,29 @@ class _Request(RequestHandler):
             or self._messages
             or self._payload_parser is not None
             or self._keepalive_handle is None
+            or self._force_close
+            or self._close
         ):
-            super().data_received(data)
-            self._hold()
+            self._feed(data)
+            return
+        server = self.server
+        if (
+            self._between
+            and (heard := server.heard.get(data)) is not None
+            and server.answer_again(self, heard)
+        ):
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
             return
         self._waiter = None
         try:
-            super().data_received(data)
+            self._feed(data)
         finally:
             self._waiter = waiter
-        self._hold()
         if not self._messages:
             return
-        if len(self._messages) == 1 and self.server.answer_at_once(self, *self._messages[0]):
+        if len(self._messages) == 1 and server.answer_at_once(
+            self, *self._messages[0], data if self._between else None
+        ):
             self._messages.popleft()
             if (consumed := getattr(self._parser, "message_consumed", None)) is not None:
                 consumed()
@@ -106,10 +120,14 @@ class _Request(RequestHandler):
         elif not waiter.done():
             waiter.set_result(None)
 
-    def _hold(self) -> None:
-        """What follows a whole request for another protocol is kept until that is granted or refused. aiohttp does
-        so for WebSocket alone, and would read the rest as requests."""
-        if self._messages and not self._upgraded:
+    def _feed(self, data: bytes) -> None:
+        before = len(self._messages)
+        super().data_received(data)
+        if self._between:
+            self._between = len(self._messages) == before + 1 and _is_whole(data, self._messages[-1][1])
+        # What follows a whole request for another protocol is kept until that is granted or refused. aiohttp does
+        # so for WebSocket alone, and would read the rest as requests.
+        if len(self._messages) > before and not self._upgraded:
             message, payload = self._messages[-1]
             self._upgraded = bool(getattr(message, "upgrade", False)) and payload.is_eof()
 
@@ -138,6 +156,25 @@ class _Request(RequestHandler):
         return _Response(reply)
 
 
+def _is_whole(data: bytes, payload: Any) -> bool:
+    """Whether ``data``, of which the parser made one message, ends where that does."""
+    body = len(data) - data.find(b"\r\n\r\n") - 4
+    if payload is EMPTY_PAYLOAD:
+        return not body
+    return bool(payload.is_eof() and payload.total_bytes == body)
+
+
+class _Heard:
+    """A request that was answered at once, as the parser told it. It is kept by its bytes: parsing them again gives
+    the same. Those that show credentials are never answered at once, so none are kept here."""
+
+    __slots__ = ("memo", "message")
+
+    def __init__(self, message: Any, memo: Any) -> None:
+        self.message = message
+        self.memo = memo
+
+
 class _Response:
     """What aiohttp's protocol expects of a response, reduced to one write."""
 
@@ -162,8 +199,8 @@ class AioExchange:
     """``transport.Exchange`` on aiohttp; it takes the place of aiohttp's request object."""
 
     __slots__ = (
-        "_message", "_payload", "_streaming", "_task", "headers", "method", "original", "path", "protocol",
-        "query", "server", "trail", "writer",
+        "_message", "_payload", "_streaming", "_task", "headers", "memo", "method", "original", "path",
+        "protocol", "query", "server", "trail", "writer",
     )  # fmt: skip
 
     def __init__(
@@ -178,6 +215,7 @@ class AioExchange:
         self._streaming: asyncio.Task[Any] | None = None
         self.original: UserInfo | None = None
         self.trail: Trail | None = None
+        self.memo: Any = None
         self.method: str = message.method
         self.path, _, self.query = message.path.partition("?")
         self.headers: Headers = message.headers
@@ -481,6 +519,7 @@ class HttpServer:
         self.drain_time = drain_time
         self.streams: dict[Any, asyncio.Task[Any] | None] = {}
         self.draining = False
+        self.heard: dict[bytes, _Heard] = {}
         self._manager: _Server | None = None
         self._listeners: list[asyncio.Server] = []
         self._date = b""
@@ -512,8 +551,9 @@ class HttpServer:
     def exchange(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> Any:
         return AioExchange(self, message, payload, protocol, writer, task)
 
-    def answer_at_once(self, connection: _Request, message: Any, payload: Any) -> bool:
-        """Answer a request without a body by a client that keeps up; whether that was done."""
+    def answer_at_once(self, connection: _Request, message: Any, payload: Any, data: bytes | None) -> bool:
+        """Answer a request without a body by a client that keeps up; whether that was done. ``data`` is the
+        request as it came, where it came in one piece of its own."""
         if (
             self.at_once is None
             or payload is not EMPTY_PAYLOAD
@@ -524,15 +564,38 @@ class HttpServer:
             or connection.writing_paused
         ):
             return False
-        exchange = AioExchange(self, message, payload, connection, None, None)
+        memo = self._answer(connection, message, None)
+        if memo is None:
+            return False
+        if data is not None and len(data) <= _HEARD_BYTES:
+            if len(self.heard) >= _HEARD:
+                self.heard.clear()
+            self.heard[data] = _Heard(message, memo)
+        return True
+
+    def answer_again(self, connection: _Request, heard: _Heard) -> bool:
+        """``answer_at_once`` for what was heard before."""
+        if self.draining or connection.writing_paused:
+            return False
+        memo = self._answer(connection, heard.message, heard.memo)
+        if memo is None:
+            return False
+        heard.memo = memo
+        return True
+
+    def _answer(self, connection: _Request, message: Any, memo: Any) -> Any:
+        """The new memo of a request that was answered; None for one that was not."""
+        assert self.at_once is not None  # noqa: S101 - who calls has looked
+        exchange = AioExchange(self, message, EMPTY_PAYLOAD, connection, None, None)
+        exchange.memo = memo
         reply = self.at_once(cast("Exchange", exchange))
         if reply is None or reply.close:
-            return False
+            return None
         try:
             exchange.send(reply, True)
         except ConnectionResetError:
-            return False
-        return True
+            return None
+        return exchange.memo
 
     async def _handle(self, exchange: Any) -> Any:
         try:
