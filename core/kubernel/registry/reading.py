@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Reader", "Watch", "parse_resource_version", "version_problem"]
 
+
 def version_problem(text: str) -> str:
     """What is wrong with a resourceVersion that is no base-10 unsigned integer of 64 bits; empty for others."""
     if not text.isascii() or not text.isdigit():
@@ -179,19 +180,19 @@ class Reader:
     async def watch(self, type: ResourceType, namespace: str, options: WatchOptions) -> Watch:
         selection = Selection(type, options.labels, options.fields)
         initial: Sequence[Record] = ()
-        since: int | None
-        if options.resource_version in ("", "0") or options.initial_events:
-            if options.resource_version not in ("", "0"):
-                wanted = parse_resource_version(options.resource_version)
-                if wanted > self.store.revision:
-                    raise _too_large(wanted, self.store.revision)
+        version = options.resource_version
+        since = 0 if version in ("", "0") else parse_resource_version(version)
+        sends = not since if options.initial_events is None else options.initial_events
+        if sends:
+            if since > self.store.revision:
+                raise _too_large(since, self.store.revision)
             listing = self.store.list(type.resource, namespace or None)
             initial = await read_records(type, _narrow(listing.records, selection, namespace))
             if not selection.everything:
                 initial = [record for record in initial if selection.matches(record.obj)]
             since = listing.revision
-        else:
-            since = parse_resource_version(options.resource_version)
+        elif not since:
+            since = self.store.revision
         indexed = (type.indexed_field, selection.indexed) if selection.indexed else None
         try:
             cursor = self.bus.watch(

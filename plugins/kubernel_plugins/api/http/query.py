@@ -28,6 +28,7 @@ Query = dict[str, list[str]]
 _META = "meta.k8s.io"
 _MATCHES = ("Exact", "NotOlderThan")
 _MATCH_ALONE = "resourceVersionMatch is forbidden unless resourceVersion is provided"
+_MATCH_AND_CONTINUE = "resourceVersionMatch is forbidden when continue is provided"
 _EXACT_ZERO = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
 _POLICIES = ("Background", "Foreground", "Orphan")
 _MANAGER_LENGTH = 128
@@ -105,11 +106,7 @@ def list_options(query: Query) -> ListOptions:
         if not version:
             causes.append(_forbidden("resourceVersionMatch", _MATCH_ALONE))
         if token:
-            causes.append(
-                _forbidden(
-                    "resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"
-                )
-            )
+            causes.append(_forbidden("resourceVersionMatch", _MATCH_AND_CONTINUE))
         if match not in _MATCHES:
             causes.append(_unsupported("resourceVersionMatch", match, (*_MATCHES, "")))
         if match == "Exact" and version == "0":
@@ -130,7 +127,7 @@ def list_options(query: Query) -> ListOptions:
 
 
 def watch_options(query: Query) -> WatchOptions:
-    version, match = resource_version(query), one(query, "resourceVersionMatch")
+    match = one(query, "resourceVersionMatch")
     causes: list[Cause] = []
     initial = "sendInitialEvents" in query
     if initial and match != "NotOlderThan":
@@ -151,15 +148,15 @@ def watch_options(query: Query) -> WatchOptions:
         if match != "NotOlderThan":
             causes.append(_unsupported("resourceVersionMatch", match, ("NotOlderThan",)))
     if one(query, "continue"):
-        causes.append(_forbidden("continue", "continue is forbidden for watch"))
+        causes.append(_forbidden("resourceVersionMatch", _MATCH_AND_CONTINUE))
     _refuse("ListOptions", causes)
     return WatchOptions(
         labels=one(query, "labelSelector"),
         fields=one(query, "fieldSelector"),
-        resource_version=version,
+        resource_version=resource_version(query),
         match=match,
         bookmarks=flag(query, "allowWatchBookmarks"),
-        initial_events=flag(query, "sendInitialEvents"),
+        initial_events=flag(query, "sendInitialEvents") if initial else None,
     )
 
 
