@@ -32,27 +32,29 @@ def decode(
     patch: bool = False,
     patched: Callable[[], str] | None = None,
     kind: GroupVersionKind | None = None,
-) -> None:
-    """Normalise ``obj`` in place to what the type's schema knows.
+    apart: bytes = b"",
+) -> bool:
+    """Normalise ``obj`` in place to what the type's schema knows; whether it had no field that is not known.
 
     Unknown fields are dropped; how they are told is the request's ``field_validation``. ``raw`` is the JSON
     body that ``obj`` was decoded from, in which duplicate fields are looked for. ``kind`` is the body's, where it
-    is not the type's. ``patched`` prints what a patch made, or the patch, for a refusal. Raises BadRequest (for
-    what a patch made Invalid) in upstream's words; Undecodable for wrong types.
+    is not the type's. ``apart`` is the JSON of a field that was taken out, for it is known. ``patched`` prints what a
+    patch made, or the patch, for a refusal. Raises BadRequest (for what a patch made Invalid) in upstream's words;
+    Undecodable for wrong types.
     """
     type = kind or request.type
     mode = request.options.field_validation
-    repeated = raw if raw is not None and mode != "Ignore" and may_repeat(raw, obj) else None
+    repeated = raw if raw is not None and mode != "Ignore" and may_repeat(raw, obj, apart) else None
     unknown = decode_check(node, obj, kind=type.kind, version=type.version)
     if mode == "Ignore":
-        return
+        return not unknown
     problems = [*unknown, *duplicate_fields(repeated)] if repeated is not None else unknown
     if not problems:
-        return
+        return True
     if mode == "Warn":
         for problem in problems:
             request.warn(problem)
-        return
+        return not unknown
     text = f"strict decoding error: {', '.join(problems)}"
     if patched is not None:
         raise not_patched(patched(), text)
