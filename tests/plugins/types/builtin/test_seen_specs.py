@@ -213,14 +213,14 @@ def test_unknown_and_repeated_fields_are_told_each_time() -> None:
     async def ask(cluster: Cluster) -> list[str]:
         return [
             await answer(cluster, text.encode(), mode)
+            for mode in ("Strict", "Warn")
             for _ in range(4)
             for text in odd
-            for mode in ("Warn", "Strict")
         ]
 
     remembering, without = both(ask)
     assert remembering == without
-    assert [("unknown field" in told, "duplicate field" in told) for told in remembering[-10::2]] == [
+    assert [("unknown field" in told, "duplicate field" in told) for told in remembering[-5:]] == [
         (True, False),
         (False, True),
         (False, True),
