@@ -8,6 +8,7 @@ reports on one object in bursts is throttled to 25 events and then one in five m
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -33,6 +34,8 @@ _T = TypeVar("_T")
 
 _REMEMBERED = 4096
 _QUEUED = 1000
+_LANES = 32
+"""Events written at a time; those of one object go one after the other."""
 _SIMILAR_LIMIT = 10
 _SIMILAR_WINDOW = 600.0
 _BURST = 25.0
@@ -59,6 +62,12 @@ class _Recent(Generic[_T]):
         if len(self._entries) > _REMEMBERED:
             self._entries.popitem(last=False)
         return entry
+
+
+@dataclass(slots=True)
+class _Lane:
+    waiting: deque[tuple[Obj, str, str, str, float]] = field(default_factory=deque)
+    writer: asyncio.Task[None] | None = None
 
 
 @dataclass(slots=True)
@@ -93,8 +102,8 @@ class EventRecorder:
         self.component = component
         self._host = host
         self._log = log
-        self._queue: deque[tuple[Obj, str, str, str, float]] = deque(maxlen=_QUEUED)
-        self._writer: asyncio.Task[None] | None = None
+        self._lanes = [_Lane() for _ in range(_LANES)]
+        self._waiting = 0
         self._buckets: _Recent[_Bucket] = _Recent()
         self._similar: _Recent[_Similar] = _Recent()
         self._written: _Recent[_Written] = _Recent()
@@ -120,26 +129,37 @@ class EventRecorder:
             "fieldPath": field_path,
         }
         about = {key: value for key, value in about.items() if value}
-        self._queue.append((about, type, reason, message[:_MESSAGE_LIMIT], self._clock.time()))
-        if self._writer is None:
-            self._writer = asyncio.get_running_loop().create_task(
-                self._drain(), name=f"events of {self.component}"
+        lane = self._lanes[zlib.crc32(f"{about.get('namespace')}/{about.get('name')}".encode()) % _LANES]
+        if self._waiting < _QUEUED:
+            self._waiting += 1
+        elif lane.waiting:
+            lane.waiting.popleft()
+        else:
+            return
+        lane.waiting.append((about, type, reason, message[:_MESSAGE_LIMIT], self._clock.time()))
+        if lane.writer is None:
+            lane.writer = asyncio.get_running_loop().create_task(
+                self._drain(lane), name=f"events of {self.component}"
             )
 
     async def close(self) -> None:
         """Drop what has not been written, and take no more."""
         self._closed = True
-        self._queue.clear()
-        if self._writer is not None:
-            self._writer.cancel()
-            await asyncio.gather(self._writer, return_exceptions=True)
+        writers = [lane.writer for lane in self._lanes if lane.writer is not None]
+        for lane in self._lanes:
+            lane.waiting.clear()
+        self._waiting = 0
+        for writer in writers:
+            writer.cancel()
+        await asyncio.gather(*writers, return_exceptions=True)
 
-    async def _drain(self) -> None:
+    async def _drain(self, lane: _Lane) -> None:
         try:
-            while self._queue:
-                await self._record(*self._queue.popleft())
+            while lane.waiting:
+                self._waiting -= 1
+                await self._record(*lane.waiting.popleft())
         finally:
-            self._writer = None
+            lane.writer = None
 
     async def _record(self, about: Obj, type: str, reason: str, message: str, now: float) -> None:
         identity = tuple(about.get(part, "") for part in ("kind", "namespace", "name", "uid", "apiVersion"))

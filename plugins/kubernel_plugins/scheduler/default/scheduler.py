@@ -18,7 +18,7 @@ from kubernel_plugins.scheduler.default.context import SchedulerContext, Suppose
 from kubernel_plugins.scheduler.default.gangs import GangCycle
 from kubernel_plugins.scheduler.default.messages import unschedulable
 from kubernel_plugins.scheduler.default.nominations import Nominations
-from kubernel_plugins.scheduler.default.pods import pod_state
+from kubernel_plugins.scheduler.default.pods import pod_state, refreshed
 from kubernel_plugins.scheduler.default.profile import Profile
 from kubernel_plugins.scheduler.default.queue import SchedulingQueue
 from kubernel_plugins.scheduler.default.table import NodeTable
@@ -207,7 +207,9 @@ class Scheduler:
         before = old if old is not None and old["spec"].get("nodeName") == node else None
         if before is not None and _placing(before) == _placing(pod):
             return
-        self.table.place(pod_state(pod), node)
+        assumed = self.table.pod(uid)
+        known = assumed[0] if assumed is not None and assumed[1] == node else None
+        self.table.place(pod_state(pod) if known is None else refreshed(known, pod), node)
         self.queue.changed(Change("pods", "ADDED" if before is None else "MODIFIED", pod, before))
 
     def _is_ours(self, pod: Obj) -> bool:

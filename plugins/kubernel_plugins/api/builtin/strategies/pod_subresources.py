@@ -83,7 +83,9 @@ class Binder:
         pods = self.context.registry.lookup("", "v1", "pods")
         assert pods is not None  # noqa: S101 - registered with this handler
         if self._pods is not pods:
-            view = Subresource("binding", _BINDING, ("update",), read=_itself, write=self._bound)
+            view = Subresource(
+                "binding", _BINDING, ("update",), read=_itself, write=self._bound, complete=True
+            )
             self._pods = pods
             self._bindable = replace(pods, subresources={**pods.subresources, "binding": view})
         return self._bindable
