@@ -189,7 +189,7 @@ class _Still:
 
 
 class _Recorder:
-    component = "default-scheduler"
+    controller = "default-scheduler"
 
 
 class _Handle:
@@ -297,8 +297,8 @@ async def bound(client: Any, count: int, pods: list[dict[str, Any]], creators: i
 
 def end_to_end(workload: Workload, nodes: int, pods: int, store: str) -> Iterator[tuple[str, float, float]]:
     """(what, pods a second, pods a second of the processor): through the API of one process and its store, with
-    bindings and events, the garbage collected as in a server. First of pods that are all there when the scheduler starts, its start included; then of
-    pods while the same process creates them."""
+    bindings and events, garbage collected as in a server. First of pods that are all there when the scheduler starts,
+    its start included; then of pods while the same process creates them."""
     from kubernel.collector import CollectorPolicy
     from kubernel.testing import Cluster
 

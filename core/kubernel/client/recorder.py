@@ -7,12 +7,11 @@ reports on one object in bursts is throttled to 25 events and then one in five m
 
 from __future__ import annotations
 
-import asyncio
-import zlib
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
+from kubernel.client.lanes import Lanes
 from kubernel.clock import rfc3339
 from kubernel.errors import (
     AlreadyExists,
@@ -28,14 +27,12 @@ if TYPE_CHECKING:
     from kubernel.clock import Clock
     from kubernel.store.records import Obj
 
-__all__ = ["EventRecorder"]
+__all__ = ["EventRecorder", "reference"]
 
 _T = TypeVar("_T")
 
 _REMEMBERED = 4096
 _QUEUED = 1000
-_LANES = 32
-"""Events written at a time; those of one object go one after the other."""
 _SIMILAR_LIMIT = 10
 _SIMILAR_WINDOW = 600.0
 _BURST = 25.0
@@ -43,6 +40,20 @@ _REFILL_PER_SECOND = 1.0 / 300.0
 _ATTEMPTS = 12
 _RETRY_DELAY = 10.0
 _MESSAGE_LIMIT = 1024
+
+
+def reference(obj: Obj) -> Obj:
+    """An ObjectReference to this version of the object."""
+    metadata = obj.get("metadata") or {}
+    about: Obj = {
+        "kind": obj.get("kind", ""),
+        "namespace": metadata.get("namespace", ""),
+        "name": metadata.get("name", ""),
+        "uid": metadata.get("uid", ""),
+        "apiVersion": obj.get("apiVersion", ""),
+        "resourceVersion": metadata.get("resourceVersion", ""),
+    }
+    return {key: value for key, value in about.items() if value}
 
 
 class _Recent(Generic[_T]):
@@ -62,12 +73,6 @@ class _Recent(Generic[_T]):
         if len(self._entries) > _REMEMBERED:
             self._entries.popitem(last=False)
         return entry
-
-
-@dataclass(slots=True)
-class _Lane:
-    waiting: deque[tuple[Obj, str, str, str, float]] = field(default_factory=deque)
-    writer: asyncio.Task[None] | None = None
 
 
 @dataclass(slots=True)
@@ -102,8 +107,9 @@ class EventRecorder:
         self.component = component
         self._host = host
         self._log = log
-        self._lanes = [_Lane() for _ in range(_LANES)]
-        self._waiting = 0
+        self._lanes: Lanes[tuple[Obj, str, str, str, float]] = Lanes(
+            f"events of {component}", self._record, _QUEUED
+        )
         self._buckets: _Recent[_Bucket] = _Recent()
         self._similar: _Recent[_Similar] = _Recent()
         self._written: _Recent[_Written] = _Recent()
@@ -118,50 +124,19 @@ class EventRecorder:
         ``spec.containers{web}``."""
         if self._closed:
             return
-        metadata = obj.get("metadata") or {}
-        about: Obj = {
-            "kind": obj.get("kind", ""),
-            "namespace": metadata.get("namespace", ""),
-            "name": metadata.get("name", ""),
-            "uid": metadata.get("uid", ""),
-            "apiVersion": obj.get("apiVersion", ""),
-            "resourceVersion": metadata.get("resourceVersion", ""),
-            "fieldPath": field_path,
-        }
-        about = {key: value for key, value in about.items() if value}
-        lane = self._lanes[zlib.crc32(f"{about.get('namespace')}/{about.get('name')}".encode()) % _LANES]
-        if self._waiting < _QUEUED:
-            self._waiting += 1
-        elif lane.waiting:
-            lane.waiting.popleft()
-        else:
-            return
-        lane.waiting.append((about, type, reason, message[:_MESSAGE_LIMIT], self._clock.time()))
-        if lane.writer is None:
-            lane.writer = asyncio.get_running_loop().create_task(
-                self._drain(lane), name=f"events of {self.component}"
-            )
+        about = reference(obj)
+        if field_path:
+            about["fieldPath"] = field_path
+        item = about, type, reason, message[:_MESSAGE_LIMIT], self._clock.time()
+        self._lanes.put(f"{about.get('namespace')}/{about.get('name')}", item)
 
     async def close(self) -> None:
         """Drop what has not been written, and take no more."""
         self._closed = True
-        writers = [lane.writer for lane in self._lanes if lane.writer is not None]
-        for lane in self._lanes:
-            lane.waiting.clear()
-        self._waiting = 0
-        for writer in writers:
-            writer.cancel()
-        await asyncio.gather(*writers, return_exceptions=True)
+        await self._lanes.close()
 
-    async def _drain(self, lane: _Lane) -> None:
-        try:
-            while lane.waiting:
-                self._waiting -= 1
-                await self._record(*lane.waiting.popleft())
-        finally:
-            lane.writer = None
-
-    async def _record(self, about: Obj, type: str, reason: str, message: str, now: float) -> None:
+    async def _record(self, item: tuple[Obj, str, str, str, float]) -> None:
+        about, type, reason, message, now = item
         identity = tuple(about.get(part, "") for part in ("kind", "namespace", "name", "uid", "apiVersion"))
         if self._is_spam(identity, now):
             return

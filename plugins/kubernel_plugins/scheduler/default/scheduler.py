@@ -17,17 +17,18 @@ from kubernel.plugin.scheduling import Change, Explanation, Nomination, Wait
 from kubernel_plugins.scheduler.default.context import SchedulerContext, Supposed
 from kubernel_plugins.scheduler.default.gangs import GangCycle
 from kubernel_plugins.scheduler.default.messages import unschedulable
+from kubernel_plugins.scheduler.default.metrics import Metrics, render
 from kubernel_plugins.scheduler.default.nominations import Nominations
 from kubernel_plugins.scheduler.default.pods import pod_state, refreshed
 from kubernel_plugins.scheduler.default.profile import Profile
-from kubernel_plugins.scheduler.default.queue import SchedulingQueue
+from kubernel_plugins.scheduler.default.queue import Attempt, SchedulingQueue
 from kubernel_plugins.scheduler.default.table import NodeTable
 from kubernel_plugins.scheduler.default.waiting import WaitingPods
 
 if TYPE_CHECKING:
     from kubernel.client import Client
     from kubernel.client.informer import Informer
-    from kubernel.client.recorder import EventRecorder
+    from kubernel.client.series import SeriesRecorder
     from kubernel.plugin.scheduling import PodState, PolicyFactory
     from kubernel.store.records import EventType, Obj
     from kubernel_plugins.scheduler.default.configuration import SchedulerSettings
@@ -51,7 +52,7 @@ class Scheduler:
         client: Client,
         settings: SchedulerSettings,
         factories: Sequence[PolicyFactory],
-        recorders: Callable[[str], EventRecorder],
+        recorders: Callable[[str], SeriesRecorder],
         parallel_binds: int,
     ) -> None:
         self._clock, self.rng, self._log = handle.clock, handle.rng, handle.log
@@ -69,13 +70,17 @@ class Scheduler:
             each.scheduler_name: Profile(each, factories, self._contexts[each.scheduler_name], self.table)
             for each in settings.profiles
         }
+        self.metrics = Metrics()
         self.queue = SchedulingQueue(
             self._clock,
+            incoming=self.metrics.incoming,
             order=lambda pod: self.profile(pod).sort_key(pod),
             gate=lambda pod: self.profile(pod).gates(pod),
             sign=lambda pod: self.profile(pod).signature(pod),
             backoff=(settings.first_backoff, settings.last_backoff),
         )
+        self._attempts: dict[str, Attempt] = {}
+        """Of pods that are being bound."""
         self._unlisten: list[Callable[[], None]] = []
         self._starting = asyncio.Lock()
         self._following = False
@@ -89,6 +94,9 @@ class Scheduler:
         """What the pod's profile says about it, now."""
         profile = self.profile(pod)
         return profile.evaluation(self.queue.signature(pod.uid) or profile.signature(pod))
+
+    def render_metrics(self) -> str:
+        return render(self.metrics, self.queue, self.table)
 
     def explain(self, namespace: str, name: str) -> Explanation:
         """As ``Explainer``; to be called after ``follow``."""
@@ -224,7 +232,9 @@ class Scheduler:
             await GangCycle(self, profile, *gang).schedule(pod, group, binds)
             return
         evaluation = self.evaluation(pod)
+        begun = self._clock.monotonic()
         row = evaluation.choose(pod, self.rng, self.nominations)
+        self.metrics.algorithm.observe(self._clock.monotonic() - begun)
         if row is None:
             await self._no_node(pod, profile, evaluation)
             return
@@ -249,6 +259,7 @@ class Scheduler:
         group: asyncio.TaskGroup,
         binds: asyncio.Semaphore,
     ) -> None:
+        self._attempts[pod.uid] = self.queue.attempt(pod.uid)
         await binds.acquire()
         group.create_task(self._bind(pod, node, profile, binds), name=f"bind {pod.namespace}/{pod.name}")
 
@@ -269,7 +280,7 @@ class Scheduler:
         return ""
 
     async def _bind(self, pod: PodState, node: str, profile: Profile, binds: asyncio.Semaphore) -> None:
-        doing = ""
+        doing, attempt = "", self._attempts.pop(pod.uid)
         try:
             if refusal := await self.held.wait(pod.uid):
                 await self._give_up(pod, profile, refusal)
@@ -288,15 +299,19 @@ class Scheduler:
             return
         finally:
             binds.release()
+        now = self._clock.monotonic()
+        self.metrics.attempt(profile.scheduler_name, "scheduled", now - attempt.begun)
+        self.metrics.scheduled(attempt.number, now - attempt.entered)
         for policy in profile.at("post_bind"):
             policy.post_bind(pod, node)
         message = f"Successfully assigned {pod.namespace}/{pod.name} to {node}"
-        await self._contexts[profile.scheduler_name].event(pod.pod, "Normal", "Scheduled", message)
+        self._contexts[profile.scheduler_name].event(pod.pod, "Normal", "Scheduled", "Binding", message)
 
     async def _give_up(self, pod: PodState, profile: Profile, why: str) -> None:
+        self._failed(pod, profile, "error")
         if self._unassume(pod, profile):
             context = self._contexts[profile.scheduler_name]
-            await context.event(pod.pod, "Warning", "FailedScheduling", why)
+            context.event(pod.pod, "Warning", "FailedScheduling", "Scheduling", why)
 
     def _unassume(self, pod: PodState, profile: Profile) -> bool:
         """The pod was not bound as intended; whether it still waits for a node."""
@@ -320,6 +335,10 @@ class Scheduler:
             for policy in reversed(profile.at("reserve")):
                 policy.unreserve(pod, assumed[1])
 
+    def _failed(self, pod: PodState, profile: Profile, result: str) -> None:
+        begun = self.queue.attempt(pod.uid).begun
+        self.metrics.attempt(profile.scheduler_name, result, self._clock.monotonic() - begun)
+
     # --- when no node fits
 
     async def _no_node(self, pod: PodState, profile: Profile, evaluation: Evaluation) -> None:
@@ -327,10 +346,12 @@ class Scheduler:
         refused_by = [profile.policies[name] for name in sorted(found.policies)]
         nominated, said = "", []
         if found.nodes:
+            self.metrics.preemptions += bool(profile.at("post_filter"))
             for policy in profile.at("post_filter"):
                 answer = await policy.post_filter(Supposed(self, pod, evaluation, found.lasting))
                 if isinstance(answer, Nomination):
                     nominated = answer.node
+                    self.metrics.victims.observe(answer.victims)
                     break
                 if answer:
                     said.append(answer)
@@ -341,8 +362,9 @@ class Scheduler:
 
     async def tell(self, pod: PodState, profile: Profile, message: str, nominated: str = "") -> None:
         """The pod's owner, why it waits."""
+        self._failed(pod, profile, "unschedulable")
         context = self._contexts[profile.scheduler_name]
-        await context.event(pod.pod, "Warning", "FailedScheduling", message)
+        context.event(pod.pod, "Warning", "FailedScheduling", "Scheduling", message)
         now = rfc3339(self._clock.time())
         status = pod.pod.get("status") or {}
         wanted, changed = conditions.set(

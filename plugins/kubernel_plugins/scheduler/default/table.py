@@ -90,6 +90,11 @@ class NodeTable:
     def count(self) -> int:
         return len(self._rows)
 
+    @property
+    def pods_known(self) -> int:
+        """Pods that have a node, or are assumed to."""
+        return len(self._where)
+
     def names(self) -> list[str]:
         return sorted(self._rows)
 

@@ -30,6 +30,9 @@ _RENAMED = {
 }
 _BACK = {new: old for old, new in _RENAMED.items()}
 
+_ALWAYS = MappingProxyType({"source": {}})
+"""In Go these have no omitempty."""
+
 
 def from_core(event: Obj) -> Obj:
     """A core/v1 Event as events.k8s.io/v1."""
@@ -40,7 +43,8 @@ def from_core(event: Obj) -> Obj:
 
 def to_core(event: Obj) -> Obj:
     """An events.k8s.io/v1 Event as core/v1."""
-    return {_BACK.get(key, key): value for key, value in event.items()} | {"apiVersion": "v1"}
+    renamed = {_BACK.get(key, key): value for key, value in event.items()}
+    return {**_ALWAYS, **renamed, "apiVersion": "v1"}
 
 
 class EventStrategy(Builtin):
