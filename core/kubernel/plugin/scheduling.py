@@ -279,9 +279,11 @@ class Gang:
 
 @dataclass(frozen=True, slots=True)
 class Nomination:
-    """Answer of ``post_filter``: the pod will fit on ``node`` once what the policy set going is done."""
+    """Answer of ``post_filter``: the pod will fit on ``node`` once what the policy set going is done. An empty
+    ``node`` takes back what was promised to the pod before, ``text`` says why it cannot be helped."""
 
     node: str
+    text: str = ""
     victims: int = 0
     """Pods that have to go for it."""
 

@@ -83,7 +83,7 @@ def test_what_does_not_fit_waits_and_says_why_in_the_usual_words(start: Start) -
         cluster.create(asking(f"fill-{number}", "2"))
     cluster.create(asking("late", "1"))
     message = (
-        "0/3 nodes are available: 3 Insufficient cpu. no new claims to deallocate, preemption: 0/3 nodes are "
+        "0/3 nodes are available: 3 Insufficient cpu. preemption: 0/3 nodes are "
         f"available: 1 {NOT_HELPFUL}, 2 {NO_VICTIMS}."
     )
     assert node_of(cluster, "late") == ""
@@ -105,7 +105,7 @@ def test_each_reason_is_counted_by_node(start: Start) -> None:
     assert scheduled(cluster, "picky")[2] == (
         "0/5 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, "
         "1 node(s) had untolerated taint(s), 1 node(s) were unschedulable, 2 Insufficient cpu. "
-        f"no new claims to deallocate, preemption: 0/5 nodes are available: 5 {NOT_HELPFUL}."
+        f"preemption: 0/5 nodes are available: 5 {NOT_HELPFUL}."
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from kubernel.clock import rfc3339
 from kubernel.errors import ApiError, Conflict, KubernelError, NotFound
@@ -233,7 +233,7 @@ class Scheduler:
             return
         evaluation = self.evaluation(pod)
         begun = self._clock.monotonic()
-        row = evaluation.choose(pod, self.rng, self.nominations)
+        row = self.choose(pod, evaluation)
         self.metrics.algorithm.observe(self._clock.monotonic() - begun)
         if row is None:
             await self._no_node(pod, profile, evaluation)
@@ -244,6 +244,16 @@ class Scheduler:
             await self._give_up(pod, profile, refusal)
             return
         await self.begin_binding(pod, node, profile, group, binds)
+
+    def choose(self, pod: PodState, evaluation: Evaluation) -> int | None:
+        """The row of the node that was promised to the pod, if it fits there, or of the best one."""
+        if promised := self.nominations.node_of(pod.uid):
+            row = self.table.row(promised)
+            evaluation.update(pod)
+            others = self.nominations.for_row(pod, promised, self.table)
+            if row is not None and evaluation.fits_at(pod, row, others):
+                return row
+        return evaluation.choose(pod, self.rng, self.nominations)
 
     def assume(self, pod: PodState, node: str, profile: Profile) -> str:
         """The pod counts on the node from now on. Why it may not have it after all; empty when it may."""
@@ -295,7 +305,7 @@ class Scheduler:
                 if inspect.isawaitable(answer) and await answer:
                     break
         except KubernelError as error:
-            await self._give_up(pod, profile, f"{doing}: {error}")
+            await self._give_up(pod, profile, f"{doing}: {error}", "SchedulerError")
             return
         finally:
             binds.release()
@@ -307,11 +317,15 @@ class Scheduler:
         message = f"Successfully assigned {pod.namespace}/{pod.name} to {node}"
         self._contexts[profile.scheduler_name].event(pod.pod, "Normal", "Scheduled", "Binding", message)
 
-    async def _give_up(self, pod: PodState, profile: Profile, why: str) -> None:
-        self._failed(pod, profile, "error")
+    async def _give_up(
+        self,
+        pod: PodState,
+        profile: Profile,
+        why: str,
+        reason: Literal["Unschedulable", "SchedulerError"] = "Unschedulable",
+    ) -> None:
         if self._unassume(pod, profile):
-            context = self._contexts[profile.scheduler_name]
-            context.event(pod.pod, "Warning", "FailedScheduling", "Scheduling", why)
+            await self.tell(pod, profile, why, "", reason=reason)
 
     def _unassume(self, pod: PodState, profile: Profile) -> bool:
         """The pod was not bound as intended; whether it still waits for a node."""
@@ -344,35 +358,55 @@ class Scheduler:
     async def _no_node(self, pod: PodState, profile: Profile, evaluation: Evaluation) -> None:
         found = evaluation.diagnose(pod)
         refused_by = [profile.policies[name] for name in sorted(found.policies)]
-        nominated, said = "", []
+        said: list[str] = []
+        nominated: str | None = None
         if found.nodes:
             self.metrics.preemptions += bool(profile.at("post_filter"))
             for policy in profile.at("post_filter"):
                 answer = await policy.post_filter(Supposed(self, pod, evaluation, found.lasting))
-                if isinstance(answer, Nomination):
+                if isinstance(answer, Nomination) and not answer.node:
+                    nominated = ""
+                    self.nominations.remove(pod.uid)
+                    said.append(answer.text)
+                elif isinstance(answer, Nomination):
                     nominated = answer.node
                     self.metrics.victims.observe(answer.victims)
                     break
-                if answer:
+                elif answer:
                     said.append(answer)
         if pod.uid in self.queue and nominated:
             self.nominations.add(pod, nominated)
         self.queue.fail(pod, refused_by)
         await self.tell(pod, profile, unschedulable(found, said, nominated=bool(nominated)), nominated)
 
-    async def tell(self, pod: PodState, profile: Profile, message: str, nominated: str = "") -> None:
-        """The pod's owner, why it waits."""
-        self._failed(pod, profile, "unschedulable")
+    async def tell(
+        self,
+        pod: PodState,
+        profile: Profile,
+        message: str,
+        nominated: str | None = None,
+        *,
+        reason: Literal["Unschedulable", "SchedulerError"] = "Unschedulable",
+    ) -> None:
+        """The pod's owner, why it waits. ``nominated`` is the node it was promised now, empty when it is promised none
+        any more."""
+        self._failed(pod, profile, "unschedulable" if reason == "Unschedulable" else "error")
         context = self._contexts[profile.scheduler_name]
         context.event(pod.pod, "Warning", "FailedScheduling", "Scheduling", message)
         now = rfc3339(self._clock.time())
         status = pod.pod.get("status") or {}
         wanted, changed = conditions.set(
-            status.get("conditions"), "PodScheduled", "False", "Unschedulable", message, now
+            status.get("conditions"),
+            "PodScheduled",
+            "False",
+            reason,
+            message,
+            now,
+            observedGeneration=pod.pod["metadata"].get("generation", 0),
         )
         change: dict[str, Any] = {"conditions": wanted}
-        if nominated and status.get("nominatedNodeName") != nominated:
-            change["nominatedNodeName"] = nominated
+        if nominated is not None and (status.get("nominatedNodeName") or "") != nominated:
+            change["nominatedNodeName"] = nominated or None
             changed = True
         if changed:
             await self.patch_status(pod, change)

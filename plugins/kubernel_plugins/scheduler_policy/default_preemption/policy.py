@@ -83,10 +83,10 @@ class DefaultPreemption(Policy):
             return f"preemption: {refusal}"
         candidates = list(self._candidates(cycle))
         if not candidates:
-            return self._hopeless(cycle)
+            return Nomination("", self._hopeless(cycle))
         chosen = best(candidates)
         await self._make_room(cycle.pod, chosen)
-        return Nomination(chosen.node, len(chosen.victims))
+        return Nomination(chosen.node, victims=len(chosen.victims))
 
     # --- whether
 

@@ -5,6 +5,7 @@ core/v1 is what is kept; events.k8s.io/v1 renames fields (KEP-383).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ _RENAMED = {
 }
 _BACK = {new: old for old, new in _RENAMED.items()}
 
-_ALWAYS = MappingProxyType({"source": {}})
+_ALWAYS: Mapping[str, Any] = MappingProxyType({"source": {}})
 """In Go these have no omitempty."""
 
 

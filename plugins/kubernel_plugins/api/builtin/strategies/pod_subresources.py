@@ -111,7 +111,7 @@ class Binder:
                 meta = {**meta, key: {**(meta.get(key) or {}), **wanted}}
         status = pod.get("status") or {}
         changed, _ = conditions.set(
-            status.get("conditions") or [],
+            [each for each in status.get("conditions") or () if each.get("type") != "PodScheduled"],
             "PodScheduled",
             "True",
             "",
