@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,12 +19,11 @@ from aiohttp.web_server import Server
 
 from kubernel.errors import BadRequest, InternalError, RequestEntityTooLarge
 
+from .aio_streams import COPIED, ChunkStream, RawTunnel, WebSocket
 from .responses import error_reply
-from .transport import AtOnce, Handler, Reply, Shared, Stream
+from .transport import AtOnce, Handler, Reply, Stream
 
 if TYPE_CHECKING:
-    from aiohttp.web_ws import WebSocketResponse
-
     from kubernel.clock import Clock
     from kubernel.registry.request import UserInfo
 
@@ -35,8 +34,6 @@ __all__ = ["HttpServer", "Limits"]
 
 _HEARD, _HEARD_BYTES = 512, 2048
 """Requests that are kept to be heard again, and how large they may be."""
-_COPIED = 64 * 1024
-"""Copying less than this is cheaper than sending a head and its body one by one."""
 _STATUS_LINES: dict[int, bytes] = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
 
@@ -56,8 +53,6 @@ class Limits:
     DRAIN = 30.0
     """A client that takes nothing for so long is cut off."""
     LINGER = 2.0
-    TUNNEL = 256 * 1024
-    """What a client has sent after an upgrade and nobody has taken: more is not read."""
 
 
 class _Request(RequestHandler):
@@ -125,6 +120,11 @@ class _Request(RequestHandler):
         super().data_received(data)
         if self._between:
             self._between = len(self._messages) == before + 1 and _is_whole(data, self._messages[-1][1])
+        # What follows a whole request for another protocol is kept until that is granted or refused. aiohttp does
+        # so for WebSocket alone, and would read the rest as requests.
+        if len(self._messages) > before and not self._upgraded:
+            message, payload = self._messages[-1]
+            self._upgraded = bool(getattr(message, "upgrade", False)) and payload.is_eof()
 
     @property
     def certificate(self) -> bytes | None:
@@ -267,7 +267,7 @@ class AioExchange:
         )
         if self.method == "HEAD":
             body = b""
-        if len(body) < _COPIED:
+        if len(body) < COPIED:
             transport.write(head + body)
         else:
             transport.write(head)
@@ -283,7 +283,7 @@ class AioExchange:
         framing = b"Transfer-Encoding: chunked\r\n" if chunked else b"Connection: close\r\n"
         transport.write(b"%b%b%b%b\r\n" % (_status_line(status), self.server.date_line(), head, framing))
         self._streaming = asyncio.current_task()
-        stream = _ChunkStream(self, chunked, silent=self.method == "HEAD")
+        stream = ChunkStream(self, chunked, silent=self.method == "HEAD")
         self.server.streams[self] = self._streaming
         return stream
 
@@ -292,10 +292,13 @@ class AioExchange:
 
     @property
     def wants_upgrade(self) -> bool:
-        return (
-            "upgrade" in self.headers.get("Connection", "").lower()
-            and self.headers.get("Upgrade", "").lower() == "websocket"
+        return bool(self.headers.get("Upgrade")) and any(
+            "upgrade" in value.lower() for value in self.headers.getall("Connection", ())
         )
+
+    @property
+    def wants_socket(self) -> bool:
+        return self.wants_upgrade and self.headers.get("Upgrade").lower() == "websocket"
 
     async def upgrade(self, protocols: Sequence[str]) -> SocketChannel:
         from aiohttp.web_exceptions import HTTPException
@@ -315,7 +318,7 @@ class AioExchange:
         if self.trail is not None:
             await self.trail.tell("ResponseStarted", None, 101)
         self._streaming = asyncio.current_task()
-        channel = _WebSocket(socket)
+        channel = WebSocket(socket)
         self.server.streams[self] = self._streaming
         return channel
 
@@ -326,7 +329,7 @@ class AioExchange:
         transport.write(b"HTTP/1.1 101 Switching Protocols\r\n%b\r\n" % head)
         self._streaming = asyncio.current_task()
         self.server.streams[self] = self._streaming
-        tunnel = _Tunnel(self)
+        tunnel = RawTunnel(self)
         self.protocol.set_parser(cast("Any", tunnel))
         return tunnel
 
@@ -353,134 +356,6 @@ class AioExchange:
 
 def _too_large(limit: int) -> RequestEntityTooLarge:
     return RequestEntityTooLarge(f"limit is {limit}")
-
-
-class _ChunkStream:
-    __slots__ = ("chunked", "closed", "exchange", "silent")
-
-    def __init__(self, exchange: AioExchange, chunked: bool, silent: bool) -> None:
-        self.exchange = exchange
-        self.chunked = chunked
-        self.silent = silent
-        self.closed = False
-
-    async def write(self, data: bytes) -> None:
-        self.push(data)
-        if self.exchange.protocol.writing_paused:
-            await self.exchange.drain()
-
-    async def share(self, piece: Shared) -> None:
-        if self.chunked and piece.data:
-            framed = piece.framed
-            if framed is None:
-                framed = piece.framed = b"%x\r\n%b\r\n" % (len(piece.data), piece.data)
-            self._send(framed)
-        else:
-            self.push(piece.data)
-        if self.exchange.protocol.writing_paused:
-            await self.exchange.drain()
-
-    def push(self, data: bytes) -> None:
-        size = len(data)
-        if not size or not self.chunked:
-            self._send(data)
-        elif size < _COPIED:
-            self._send(b"%x\r\n%b\r\n" % (size, data))
-        else:
-            self._send(b"%x\r\n" % size, data, b"\r\n")
-
-    def _send(self, *pieces: bytes) -> None:
-        transport = self.exchange.protocol.transport
-        if transport is None:
-            raise ConnectionResetError("client is gone")
-        if self.silent:
-            return
-        if len(pieces) == 1:
-            transport.write(pieces[0])
-        else:
-            transport.writelines(pieces)
-
-    @property
-    def congested(self) -> bool:
-        return self.exchange.protocol.writing_paused
-
-    async def close(self) -> None:
-        if self.closed:
-            return
-        self.closed = True
-        transport = self.exchange.protocol.transport
-        if transport is not None and not transport.is_closing() and self.chunked:
-            transport.write(b"0\r\n\r\n")
-
-
-class _WebSocket:
-    __slots__ = ("protocol", "socket")
-
-    def __init__(self, socket: WebSocketResponse) -> None:
-        self.socket = socket
-        self.protocol = socket.ws_protocol or ""
-
-    async def send(self, data: bytes) -> None:
-        await self.socket.send_bytes(data)
-
-    async def send_text(self, text: str) -> None:
-        await self.socket.send_str(text)
-
-    async def messages(self) -> AsyncIterator[bytes]:
-        from aiohttp.http import WSMsgType
-
-        async for message in self.socket:
-            if message.type is WSMsgType.BINARY:
-                yield message.data
-            elif message.type is WSMsgType.TEXT:
-                yield message.data.encode()
-
-    async def close(self, code: int = 1000, reason: str = "") -> None:
-        await self.socket.close(code=code, message=reason.encode()[:120])
-
-
-class _Tunnel:
-    """``transport.Tunnel``; to aiohttp it is the parser of what comes after an upgrade."""
-
-    __slots__ = ("_arrived", "_ended", "_exchange", "_paused", "_pieces", "_size")
-
-    def __init__(self, exchange: AioExchange) -> None:
-        self._exchange = exchange
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._arrived = asyncio.Event()
-        self._ended = self._paused = False
-
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        self._pieces.append(data)
-        self._size += len(data)
-        self._arrived.set()
-        if self._size > Limits.TUNNEL and not self._paused:
-            self._paused = True
-            self._exchange.protocol.pause_reading()
-        return False, b""
-
-    def feed_eof(self) -> None:
-        self._ended = True
-        self._arrived.set()
-
-    async def read(self) -> bytes:
-        if not self._pieces and not self._ended:
-            self._arrived.clear()
-            await self._arrived.wait()
-        data, self._pieces, self._size = b"".join(self._pieces), [], 0
-        if self._paused:
-            self._paused = False
-            self._exchange.protocol.resume_reading()
-        return data
-
-    async def write(self, data: bytes) -> None:
-        transport = self._exchange.protocol.transport
-        if transport is None:
-            raise ConnectionResetError("client is gone")
-        transport.write(data)
-        if self._exchange.protocol.writing_paused:
-            await self._exchange.drain()
 
 
 class _Server(Server):

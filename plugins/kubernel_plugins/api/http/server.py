@@ -255,7 +255,8 @@ class Api:
             remote = self._remote(target)
             if remote is None:
                 raise not_served(self.registry, target.group)
-            return await self.aggregator.serve(exchange, user, remote, stamp)
+            begun = seat.begun if seat is not None else None
+            return await self.aggregator.serve(exchange, user, remote, stamp, begun)
         if not verb:
             raise MethodNotSupported.for_path()
         if type.namespaced:
@@ -383,7 +384,7 @@ class Api:
             ),
             exchange.trail,
         )  # fmt: skip
-        if verb == "get" and target.subresource in _CREATE_TO_CONNECT and exchange.wants_upgrade:
+        if verb == "get" and target.subresource in _CREATE_TO_CONNECT and exchange.wants_socket:
             # Since v1.35 a WebSocket needs what a POST needs.
             await self.gate.authorize(
                 Attributes(
