@@ -18,7 +18,6 @@ __all__ = [
     "is_allocated",
     "is_labelled",
     "of_service",
-    "reference",
     "service_addresses",
 ]
 

@@ -306,6 +306,21 @@ def test_an_address_may_be_asked_for(two: Cluster) -> None:
     assert ingress(two, "other") == []
 
 
+def test_the_configuration_says_whether_traffic_has_to_pass_the_load_balancer() -> None:
+    def points(cluster: Cluster) -> list[dict[str, str]]:
+        found: list[dict[str, str]] = cluster.get("services", "web")["status"]["loadBalancer"]["ingress"]
+        return found
+
+    settings = {"addresses": ["127.113.0.1"], "ipMode": "Proxy"}
+    with Cluster({"plugins": {"controller": ["*", {"loadbalancer": settings}]}}) as cluster:
+        cluster.apply(service(type="LoadBalancer"))
+        assert points(cluster) == [{"ip": "127.113.0.1", "ipMode": "Proxy"}]
+        # As an earlier configuration had it.
+        status = {"status": {"loadBalancer": {"ingress": [{"ip": "127.113.0.1", "ipMode": "VIP"}]}}}
+        cluster.patch("services", "web", status, subresource="status")
+        assert points(cluster) == [{"ip": "127.113.0.1", "ipMode": "Proxy"}]
+
+
 def test_services_of_another_class_are_left_to_it(two: Cluster) -> None:
     two.apply(service("ours", type="LoadBalancer", loadBalancerClass="acme.dev/ours"))
     two.apply(service("theirs", type="LoadBalancer", loadBalancerClass="acme.dev/theirs"))
