@@ -286,8 +286,8 @@ def test_a_created_object_has_one_updater() -> None:
                         "f:containers": {
                             ".": {},
                             'k:{"name":"a"}': {".": {}, "f:name": {}, "f:image": {}},
-                        }
-                    }
+                        },
+                    },
                 },
             },
         }

@@ -1,7 +1,8 @@
 """What kube-apiserver v1.37.0 answered to sequences of requests: options, preconditions, lists, patches, owners.
 
-``recorded/*.json`` are the sequences; a step with ``until`` is repeated until it has that code. Steps without an answer are there for what they leave behind, or differ on
-purpose. What no two servers have in common (uids, times, resource versions) is masked.
+``recorded/*.json`` are the sequences; a step with ``until`` is repeated until it has that code. Steps without an
+answer are there for what they leave behind, or differ on purpose. What no two servers have in common (uids, times,
+resource versions) is masked.
 """
 
 from __future__ import annotations
