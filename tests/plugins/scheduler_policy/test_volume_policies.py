@@ -341,7 +341,7 @@ def test_a_provider_that_is_silent_keeps_nobody_else_waiting(
     cluster_factory: Callable[..., Cluster],
 ) -> None:
     plugins = {"node": [{"simulated": {"nodes": 1}}], "scheduler": [{"default": {"parallelBinds": 2}}]}
-    cluster = cluster_factory(config={"plugins": {**plugins, "controller": ["bootstrap"]}})
+    cluster = cluster_factory(config={"plugins": {**plugins, "controller": ["bootstrap", "serviceaccount"]}})
     cluster.create(storage_class("waits"))
     for name in ("a", "b", "c"):
         cluster.create(claim(name))
