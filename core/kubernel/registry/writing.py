@@ -273,14 +273,23 @@ class Writer:
                 type.plural, type.group, name, metadata.other_uid(current.key, uid, real)
             )
 
-    async def _replace(self, request: Request, obj: Obj, current: Record, *, tracked: bool = False) -> Result:
+    async def _replace(
+        self,
+        request: Request,
+        obj: Obj,
+        current: Record,
+        *,
+        tracked: bool = False,
+        defaulted: bool = False,
+    ) -> Result:
         """The pipeline from decoded object to stored record, for an existing object."""
         type, node = request.type, request.type.schema()
         before = await read_record(type, current)
         old = request.old = from_storage(type, before.obj)
         meta = obj["metadata"]
         metadata.stamp_update(meta, old["metadata"])
-        complete_object(type, node, obj)
+        if not defaulted:
+            complete_object(type, node, obj)
         if not tracked:
             self._track(request, old, obj)
         complete = orjson.dumps(obj)
@@ -368,7 +377,7 @@ class Writer:
         key = current.key
         request = Request(user, verb, type, key.namespace, key.name, sub.name, options, obj=obj)
         try:
-            result = await self._replace(request, obj, current)
+            result = await self._replace(request, obj, current, defaulted=sub.complete)
         except StaleRevision:
             return None
         except MissingKey:

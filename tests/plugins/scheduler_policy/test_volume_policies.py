@@ -109,7 +109,7 @@ def node_of(cluster: Cluster, name: str) -> str:
 def said(cluster: Cluster, name: str) -> str:
     cluster.settle()
     found = conditions.find(cluster.get("pods", name), "PodScheduled") or {}
-    return str(found.get("message", "")).partition(" no new claims")[0]
+    return str(found.get("message", "")).partition(" preemption:")[0]
 
 
 def retried(cluster: Cluster) -> None:

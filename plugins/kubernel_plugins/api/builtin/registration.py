@@ -26,7 +26,7 @@ __all__ = ["resource_types"]
 
 _SCALE = GroupVersionKind("autoscaling", "v1", "Scale")
 
-_PATH_NAMES = ("apiservice", "role", "rolebinding")
+_PATH_NAMES = ("apiservice", "certificatesigningrequest", "role", "rolebinding")
 _LABEL_NAMES = ("namespace", "service", "statefulset")
 _EVENT_SOURCE = "source"
 
