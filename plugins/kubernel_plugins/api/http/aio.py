@@ -120,6 +120,11 @@ class _Request(RequestHandler):
         super().data_received(data)
         if self._between:
             self._between = len(self._messages) == before + 1 and _is_whole(data, self._messages[-1][1])
+        # What follows a whole request for another protocol is kept until that is granted or refused. aiohttp does
+        # so for WebSocket alone, and would read the rest as requests.
+        if len(self._messages) > before and not self._upgraded:
+            message, payload = self._messages[-1]
+            self._upgraded = bool(getattr(message, "upgrade", False)) and payload.is_eof()
 
     @property
     def certificate(self) -> bytes | None:
@@ -287,10 +292,13 @@ class AioExchange:
 
     @property
     def wants_upgrade(self) -> bool:
-        return (
-            "upgrade" in self.headers.get("Connection", "").lower()
-            and self.headers.get("Upgrade", "").lower() == "websocket"
+        return bool(self.headers.get("Upgrade")) and any(
+            "upgrade" in value.lower() for value in self.headers.getall("Connection", ())
         )
+
+    @property
+    def wants_socket(self) -> bool:
+        return self.wants_upgrade and self.headers.get("Upgrade").lower() == "websocket"
 
     async def upgrade(self, protocols: Sequence[str]) -> SocketChannel:
         from aiohttp.web_exceptions import HTTPException

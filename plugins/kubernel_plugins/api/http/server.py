@@ -255,7 +255,8 @@ class Api:
             remote = self._remote(target)
             if remote is None:
                 raise not_served(self.registry, target.group)
-            return await self.aggregator.serve(exchange, user, remote, stamp)
+            begun = seat.begun if seat is not None else None
+            return await self.aggregator.serve(exchange, user, remote, stamp, begun)
         if not verb:
             raise MethodNotSupported.for_path()
         if type.namespaced:
@@ -344,6 +345,8 @@ class Api:
     ) -> Reply | None:
         sub = type.subresources.get(target.subresource)
         if sub is None:
+            if type.custom:
+                raise NotFound.for_object(type.plural, type.group, target.name)
             raise NotFound.for_path()
         if sub.connect:
             return await self.connector.serve(exchange, user, type, target, verb, query, stamp)
@@ -383,7 +386,7 @@ class Api:
             ),
             exchange.trail,
         )  # fmt: skip
-        if verb == "get" and target.subresource in _CREATE_TO_CONNECT and exchange.wants_upgrade:
+        if verb == "get" and target.subresource in _CREATE_TO_CONNECT and exchange.wants_socket:
             # Since v1.35 a WebSocket needs what a POST needs.
             await self.gate.authorize(
                 Attributes(

@@ -160,7 +160,12 @@ class Exchange(Protocol):
 
     @property
     def wants_upgrade(self) -> bool:
-        """The client asks for a WebSocket."""
+        """The client asks for another protocol."""
+        ...
+
+    @property
+    def wants_socket(self) -> bool:
+        """That protocol is WebSocket."""
         ...
 
     async def upgrade(self, protocols: Sequence[str]) -> SocketChannel:

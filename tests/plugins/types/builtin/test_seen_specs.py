@@ -59,6 +59,11 @@ async def answer(cluster: Cluster, raw: bytes, mode: Any = "Strict", *, dry_run:
     return UID.sub("UID", GENERATED.sub("GENERATED", told))
 
 
+def served(cluster: Cluster, obj: dict[str, Any]) -> bool:
+    group, _, version = obj["apiVersion"].rpartition("/")
+    return cluster.registry.by_kind(group, version, obj["kind"]) is not None
+
+
 def both(test: Any) -> tuple[Any, Any]:
     """What ``test`` gives with specs remembered, and without."""
 
@@ -77,7 +82,8 @@ def both(test: Any) -> tuple[Any, Any]:
 
 def test_what_upstream_was_asked_gets_the_same_answer_every_time() -> None:
     async def ask(cluster: Cluster) -> list[list[str]]:
-        raws = [json.dumps(obj).encode() for obj in RECORDED]
+        raws = [json.dumps(obj).encode() for obj in RECORDED if served(cluster, obj)]
+        assert len(raws) > 500
         return [[await answer(cluster, raw) for raw in raws] for _ in range(4)]
 
     remembering, without = both(ask)

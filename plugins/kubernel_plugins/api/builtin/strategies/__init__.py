@@ -22,12 +22,7 @@ TRAITS: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
     "spec": {"generation": True},
     "conditional": {"generation": True, "unconditional_update": False},
-    "deviceclass": {"generation": True},
-    "resourceclaim": {"immutable": ("spec",)},
-    "resourceclaimtemplate": {"immutable": ("spec",)},
-    "resourceslice": {"generation": True, "immutable": ("spec.nodeName", "spec.driver", "spec.pool.name")},
     "serviceaccount": {"returns": True},
-    "storageversionmigration": {"immutable": ("spec",)},
 }
 """Strategies that are ``Builtin`` with these traits."""
 
@@ -43,6 +38,8 @@ CLASSES: Mapping[str, str] = {
     "csistoragecapacity": "storage:CSIStorageCapacityStrategy",
     "daemonset": "workloads:DaemonSetStrategy",
     "deployment": "workloads:DeploymentStrategy",
+    "deviceclass": "devices:DeviceClassStrategy",
+    "devicetaintrule": "devices:DeviceTaintRuleStrategy",
     "endpoints": "networking:EndpointsStrategy",
     "endpointslice": "networking:EndpointSliceStrategy",
     "event": "events:EventStrategy",
@@ -70,7 +67,10 @@ CLASSES: Mapping[str, str] = {
     "prioritylevel": "flow_control:PriorityLevelStrategy",
     "replicaset": "workloads:ReplicaSetStrategy",
     "replicationcontroller": "workloads:ReplicationControllerStrategy",
+    "resourceclaim": "devices:ResourceClaimStrategy",
+    "resourceclaimtemplate": "devices:ResourceClaimTemplateStrategy",
     "resourcequota": "cluster:ResourceQuotaStrategy",
+    "resourceslice": "devices:ResourceSliceStrategy",
     "role": "access:RoleStrategy",
     "rolebinding": "access:RoleBindingStrategy",
     "runtimeclass": "cluster:RuntimeClassStrategy",
@@ -79,6 +79,7 @@ CLASSES: Mapping[str, str] = {
     "servicecidr": "networking:ServiceCIDRStrategy",
     "statefulset": "workloads:StatefulSetStrategy",
     "storageclass": "storage:StorageClassStrategy",
+    "storageversionmigration": "storage:StorageVersionMigrationStrategy",
     "validatingpolicy": "policies:ValidatingPolicyStrategy",
     "volumeattachment": "storage:VolumeAttachmentStrategy",
     "volumeattributesclass": "storage:VolumeAttributesClassStrategy",
@@ -87,7 +88,17 @@ CLASSES: Mapping[str, str] = {
 }
 """``module:class`` for the others."""
 
-_WITH_CONTEXT = ("certificatesigningrequest", "persistentvolume", "pod", "service")
+_WITH_CONTEXT = (
+    "certificatesigningrequest",
+    "devicetaintrule",
+    "persistentvolume",
+    "pod",
+    "podcertificaterequest",
+    "resourceclaim",
+    "resourceclaimtemplate",
+    "resourceslice",
+    "service",
+)
 
 
 def make(name: str, context: Context) -> Builtin:
