@@ -117,6 +117,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "volume_zone",
         "pod_topology_spread",
         "inter_pod_affinity",
+        "dynamic_resources",
         "default_preemption",
         "node_resources_balanced_allocation",
         "image_locality",
