@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from kubernel.clock import rfc3339
 from kubernel.errors import ApiError, Conflict, KubernelError, NotFound
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from kubernel_plugins.scheduler.default.cycle import Evaluation
 
 __all__ = ["Scheduler"]
+
+T = TypeVar("T")
 
 _FLUSH_PERIOD = 30.0
 
@@ -297,13 +299,13 @@ class Scheduler:
     async def _bind(self, pod: PodState, node: str, profile: Profile, binds: asyncio.Semaphore) -> None:
         doing, attempt = "", self._attempts.pop(pod.uid)
         try:
-            if refusal := await self.held.wait(pod.uid):
+            if pod.uid in self.held and (refusal := await _aside(binds, self.held.wait(pod.uid))):
                 await self._give_up(pod, profile, refusal)
                 return
             for policy in profile.at("pre_bind"):
                 doing = f'running PreBind plugin "{policy.name}"'
                 if (done := policy.pre_bind(pod, node)) is not None:
-                    await done
+                    await _aside(binds, done)
             for policy in profile.at("bind"):
                 doing = f'running Bind plugin "{policy.name}"'
                 answer = policy.bind(pod, node)
@@ -439,3 +441,12 @@ def _placing(pod: Obj) -> tuple[Any, ...]:
         (pod.get("status") or {}).get("startTime"),
         conditions.find(pod, "DisruptionTarget"),
     )
+
+
+async def _aside(binds: asyncio.Semaphore, work: Awaitable[T]) -> T:
+    """Wait for what others do (a provisioner, the rest of a gang) without a place among those who write."""
+    binds.release()
+    try:
+        return await work
+    finally:
+        await binds.acquire()
