@@ -105,8 +105,8 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "scheduler_policy": (
         "scheduling_gates",
         "priority_sort",
-        "node_unschedulable",
         "node_name",
+        "node_unschedulable",
         "taint_toleration",
         "node_affinity",
         "node_ports",
