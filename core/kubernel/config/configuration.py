@@ -63,6 +63,8 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "flowcontrol",
         "namespace",
         "serviceaccount",
+        "serviceaccounttoken",
+        "legacytokencleaner",
         "rootca",
         "deployment",
         "replicaset",

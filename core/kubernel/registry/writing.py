@@ -40,7 +40,7 @@ from kubernel.registry.decoding import decode
 from kubernel.registry.defaulting import complete_object
 from kubernel.registry.merging import check_applied
 from kubernel.registry.operations import PatchType, Result
-from kubernel.registry.patching import check_patched, patched, repeated_fields
+from kubernel.registry.patching import check_patched, names_version, patched, repeated_fields
 from kubernel.registry.request import Request, UserInfo, WriteOptions
 from kubernel.registry.validation import validate
 from kubernel.store import AlreadyExistsInStore, MissingKey, StaleRevision
@@ -428,7 +428,7 @@ class Writer:
                 if result is not None:
                     return result
                 continue
-            told = self._patch_version(patch_type, body)
+            told = names_version(patch_type, body)
             try:
                 return await self._patch_once(request, current, patch_type, body, repeated)
             except StaleRevision:
@@ -472,14 +472,6 @@ class Writer:
             cause = Cause("FieldValueInvalid", told, "metadata.uid")
             raise Invalid.for_object(type.kind, type.group, request.name, [cause])
         return await self._replace(request, obj, current, "tracked" if patch_type == "apply" else "")
-
-    @staticmethod
-    def _patch_version(patch_type: PatchType, body: Any) -> bool:
-        """Whether the patch itself demands a resourceVersion."""
-        if patch_type == "json":
-            return any(isinstance(op, dict) and op.get("path") == "/metadata/resourceVersion" for op in body)
-        meta = body.get("metadata") if isinstance(body, dict) else None
-        return isinstance(meta, dict) and bool(meta.get("resourceVersion"))
 
     # --- apply
 
