@@ -274,24 +274,17 @@ class Writer:
                 type.plural, type.group, name, metadata.other_uid(current.key, uid, real)
             )
 
-    async def _replace(
-        self,
-        request: Request,
-        obj: Obj,
-        current: Record,
-        *,
-        tracked: bool = False,
-        defaulted: bool = False,
-    ) -> Result:
-        """The pipeline from decoded object to stored record, for an existing object."""
+    async def _replace(self, request: Request, obj: Obj, current: Record, done: str = "") -> Result:
+        """The pipeline from decoded object to stored record, for an existing object; ``done``: it is ``defaulted``, or
+        ``tracked`` (managedFields are final) already."""
         type, node = request.type, request.type.schema()
         before = await read_record(type, current)
         old = request.old = from_storage(type, before.obj)
         meta = obj["metadata"]
         metadata.stamp_update(meta, old["metadata"])
-        if not defaulted:
+        if done != "defaulted":
             complete_object(type, node, obj)
-        if not tracked:
+        if done != "tracked":
             self._track(request, old, obj)
         complete = orjson.dumps(obj)
         await self.admission.admit(request)
@@ -375,7 +368,7 @@ class Writer:
         obj = own(sub.write(from_storage(type, before.obj), view))
         request = replace(asked, obj=obj, old=None, warnings=list(asked.warnings))
         try:
-            result = await self._replace(request, obj, current, defaulted=sub.complete)
+            result = await self._replace(request, obj, current, "defaulted" if sub.complete else "")
         except StaleRevision:
             return None
         except MissingKey:
@@ -478,7 +471,7 @@ class Writer:
             told = f"Invalid value: {show(uid or '')}: field is immutable"
             cause = Cause("FieldValueInvalid", told, "metadata.uid")
             raise Invalid.for_object(type.kind, type.group, request.name, [cause])
-        return await self._replace(request, obj, current, tracked=patch_type == "apply")
+        return await self._replace(request, obj, current, "tracked" if patch_type == "apply" else "")
 
     # --- apply
 
