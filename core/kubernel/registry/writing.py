@@ -37,7 +37,7 @@ from kubernel.registry.decoding import decode
 from kubernel.registry.defaulting import complete_object
 from kubernel.registry.merging import check_applied
 from kubernel.registry.operations import PatchType, Result
-from kubernel.registry.patching import check_patched, patched, repeated_fields
+from kubernel.registry.patching import check_patched, names_version, patched, repeated_fields
 from kubernel.registry.request import Request, UserInfo, WriteOptions
 from kubernel.registry.validation import validate
 from kubernel.store import MissingKey, StaleRevision
@@ -130,24 +130,17 @@ class Writer(Creator):
                 type.plural, type.group, name, metadata.other_uid(current.key, uid, real)
             )
 
-    async def _replace(
-        self,
-        request: Request,
-        obj: Obj,
-        current: Record,
-        *,
-        tracked: bool = False,
-        defaulted: bool = False,
-    ) -> Result:
-        """The pipeline from decoded object to stored record, for an existing object."""
+    async def _replace(self, request: Request, obj: Obj, current: Record, done: str = "") -> Result:
+        """The pipeline from decoded object to stored record, for an existing object; ``done``: it is ``defaulted``, or
+        ``tracked`` (managedFields are final) already."""
         type, node = request.type, request.type.schema()
         before = await read_record(type, current)
         old = request.old = from_storage(type, before.obj)
         meta = obj["metadata"]
         metadata.stamp_update(meta, old["metadata"])
-        if not defaulted:
+        if done != "defaulted":
             complete_object(type, node, obj)
-        if not tracked:
+        if done != "tracked":
             self._track(request, old, obj)
         complete = orjson.dumps(obj)
         await self.admission.admit(request)
@@ -231,7 +224,7 @@ class Writer(Creator):
         obj = own(sub.write(from_storage(type, before.obj), view))
         request = replace(asked, obj=obj, old=None, warnings=list(asked.warnings))
         try:
-            result = await self._replace(request, obj, current, defaulted=sub.complete)
+            result = await self._replace(request, obj, current, "defaulted" if sub.complete else "")
         except StaleRevision:
             return None
         except MissingKey:
@@ -291,7 +284,7 @@ class Writer(Creator):
                 if result is not None:
                     return result
                 continue
-            told = self._patch_version(patch_type, body)
+            told = names_version(patch_type, body)
             try:
                 return await self._patch_once(request, current, patch_type, body, repeated)
             except StaleRevision:
@@ -334,15 +327,7 @@ class Writer(Creator):
             told = f"Invalid value: {show(uid or '')}: field is immutable"
             cause = Cause("FieldValueInvalid", told, "metadata.uid")
             raise Invalid.for_object(type.kind, type.group, request.name, [cause])
-        return await self._replace(request, obj, current, tracked=patch_type == "apply")
-
-    @staticmethod
-    def _patch_version(patch_type: PatchType, body: Any) -> bool:
-        """Whether the patch itself demands a resourceVersion."""
-        if patch_type == "json":
-            return any(isinstance(op, dict) and op.get("path") == "/metadata/resourceVersion" for op in body)
-        meta = body.get("metadata") if isinstance(body, dict) else None
-        return isinstance(meta, dict) and bool(meta.get("resourceVersion"))
+        return await self._replace(request, obj, current, "tracked" if patch_type == "apply" else "")
 
     # --- apply
 
