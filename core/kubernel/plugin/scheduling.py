@@ -26,6 +26,8 @@ from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping, 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from kubernel.errors import KubernelError
+
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
@@ -60,6 +62,7 @@ __all__ = [
     "PodMatcher",
     "PodState",
     "Policy",
+    "PolicyError",
     "PolicyFactory",
     "Refusal",
     "Skip",
@@ -86,6 +89,10 @@ class Skip:
 
 SKIP = Skip()
 """Answer of ``pre_filter`` and ``pre_score``: nothing to say about this pod."""
+
+
+class PolicyError(KubernelError):
+    """Raised by a policy that cannot decide: the pod is tried again later. The text says which policy, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,9 +286,13 @@ class Gang:
 
 @dataclass(frozen=True, slots=True)
 class Nomination:
-    """Answer of ``post_filter``: the pod will fit on ``node`` once what the policy set going is done."""
+    """Answer of ``post_filter``: the pod will fit on ``node`` once what the policy set going is done. An empty
+    ``node`` takes back what was promised to the pod before, ``text`` says why it cannot be helped."""
 
     node: str
+    text: str = ""
+    victims: int = 0
+    """Pods that have to go for it."""
 
 
 class Supposition(Protocol):
@@ -368,9 +379,18 @@ class Context(Protocol):
         """Tell the queue that something happened which no resource that is followed tells."""
         ...
 
-    async def event(
-        self, obj: Obj, type: Literal["Normal", "Warning"], reason: str, message: str
-    ) -> None: ...
+    def event(
+        self,
+        obj: Obj,
+        type: Literal["Normal", "Warning"],
+        reason: str,
+        action: str,
+        note: str,
+        *,
+        related: Obj | None = None,
+    ) -> None:
+        """Tell of the object (events.k8s.io/v1), as the profile's scheduler: it was tried to do ``action``."""
+        ...
 
 
 class Policy:

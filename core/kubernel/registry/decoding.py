@@ -6,7 +6,7 @@ Source: k8s.io/apiserver/pkg/endpoints/handlers/{create,update,patch}.go, field 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from kubernel.errors import BadRequest, Cause, Invalid
@@ -32,27 +32,40 @@ def decode(
     patch: bool = False,
     patched: Callable[[], str] | None = None,
     kind: GroupVersionKind | None = None,
-) -> None:
-    """Normalise ``obj`` in place to what the type's schema knows.
+    before: Sequence[str] = (),
+    apart: bytes = b"",
+) -> bool:
+    """Normalise ``obj`` in place to what the type's schema knows; whether it had no field that is not known.
 
     Unknown fields are dropped; how they are told is the request's ``field_validation``. ``raw`` is the JSON
     body that ``obj`` was decoded from, in which duplicate fields are looked for. ``kind`` is the body's, where it
-    is not the type's. ``patched`` prints what a patch made, or the patch, for a refusal. Raises BadRequest (for
-    what a patch made Invalid) in upstream's words; Undecodable for wrong types.
+    is not the type's. ``patched`` prints what a patch made, or the patch, for a refusal; ``before`` are the
+    problems of the patch itself. ``apart`` is the JSON of a field that was taken out, for it is known. Raises
+    BadRequest (for what a patch made Invalid) in upstream's words;
+    Undecodable for wrong types.
     """
     type = kind or request.type
     mode = request.options.field_validation
-    repeated = raw if raw is not None and mode != "Ignore" and may_repeat(raw, obj) else None
+    repeated = raw if raw is not None and mode != "Ignore" and may_repeat(raw, obj, apart) else None
     unknown = decode_check(node, obj, kind=type.kind, version=type.version)
     if mode == "Ignore":
-        return
-    problems = [*unknown, *duplicate_fields(repeated)] if repeated is not None else unknown
+        return not unknown
+    if request.type.custom:
+        # Two decoders, one after the other: the second, which prunes, tells what it drops by the alphabet.
+        unknown.sort(key=lambda told: (not told.startswith(_IN_METADATA), told))
+        problems = [*duplicate_fields(repeated), *unknown] if repeated is not None else unknown
+    else:
+        problems = [*unknown, *duplicate_fields(repeated)] if repeated is not None else unknown
+    if mode == "Strict" and request.options.repeated and not patch:
+        before = (request.options.repeated,)
+    if before:
+        problems = [*before, *problems]
     if not problems:
-        return
+        return True
     if mode == "Warn":
         for problem in problems:
             request.warn(problem)
-        return
+        return not unknown
     text = f"strict decoding error: {', '.join(problems)}"
     if patched is not None:
         raise not_patched(patched(), text)
@@ -60,6 +73,9 @@ def decode(
         cause = Cause("FieldValueInvalid", f"Invalid value: {text}", "patch")
         raise Invalid.for_object("", "", "", [cause])
     raise BadRequest(f'{type.kind} in version "{type.version}" cannot be handled as a {type.kind}: {text}')
+
+
+_IN_METADATA = 'unknown field "metadata.'
 
 
 def not_patched(patched: str, why: str) -> Invalid:

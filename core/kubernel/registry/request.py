@@ -46,6 +46,8 @@ class WriteOptions:
     field_manager: str = "unknown"
     field_validation: Literal["Ignore", "Warn", "Strict"] = "Warn"
     force: bool = False
+    repeated: str = ""
+    """What YAML says about keys that the body repeats: a refusal where that is Strict."""
     notes: dict[str, Any] | None = field(default=None, compare=False)
     """Becomes ``Request.notes``: for who wants to read them afterwards."""
 
@@ -84,6 +86,8 @@ class Request:
     old: Obj | None = None
     warnings: list[str] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
+    spec_valid: bool = False
+    """A creation whose very spec was found valid before: rules that look at the spec alone need not be asked again."""
     reinvoke: bool = False
     """An admission plugin changed the object in a way that those before it may have something to say to: all are
     asked a second time, once."""

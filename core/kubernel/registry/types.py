@@ -92,6 +92,8 @@ class Subresource:
     """The view of an object that GET answers (a Scale); None is the object itself."""
     write: Callable[[Obj, Obj], Obj] | None = None
     """``write(obj, view)``: a new object with the view's wishes in it; raises ApiError."""
+    complete: bool = False
+    """What ``write`` puts into the stored object leaves nothing to be defaulted."""
     connect: bool = False
     columns: Sequence[Column] = ()
     """Of a Table of views; a subresource without views has the type's own."""
@@ -151,6 +153,19 @@ class Strategy:
 
     def default(self, obj: Obj) -> None:
         """Defaults that depend on other fields; constant ones stand in the schema."""
+
+    def spec_apart(self) -> bool:
+        """Whether ``default`` leaves ``spec`` alone: all that it needs stands in the schema and in ``default_spec``."""
+        return type(self).default is Strategy.default
+
+    def default_spec(self, spec: Obj) -> None:
+        """Those of the spec that depend on nothing but the spec, before ``default``: they are remembered by what the
+        spec says. Only for native types, and done twice they do no more than once."""
+
+    def spec_valid_alone(self, obj: Obj) -> bool:
+        """Whether what ``validate_create`` says about this spec, which it found valid, depends on nothing but the
+        spec: then it is told so the next time, by ``request.spec_valid``."""
+        return False
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         """Rules beyond the schema."""
