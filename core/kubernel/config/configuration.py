@@ -111,8 +111,8 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
     "scheduler_policy": (
         "scheduling_gates",
         "priority_sort",
-        "node_unschedulable",
         "node_name",
+        "node_unschedulable",
         "taint_toleration",
         "node_affinity",
         "node_ports",
@@ -123,6 +123,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "volume_zone",
         "pod_topology_spread",
         "inter_pod_affinity",
+        "dynamic_resources",
         "default_preemption",
         "node_resources_balanced_allocation",
         "image_locality",

@@ -98,7 +98,7 @@ _ROLES: dict[str, tuple[str, ...]] = {
         "create | authentication.k8s.io: tokenreviews",
         "create | authorization.k8s.io: subjectaccessreviews",
         f"{_R} | storage.k8s.io: csinodes csidrivers csistoragecapacities storageclasses volumeattachments",
-        f"{_R} | resource.k8s.io: deviceclasses resourceslices",
+        f"{_R} | resource.k8s.io: deviceclasses devicetaintrules resourceslices",
         f"patch update {_R} | resource.k8s.io: resourceclaims resourceclaims/status",
         f"{_R} | scheduling.k8s.io: podgroups",
         "patch update | scheduling.k8s.io: podgroups/status",
