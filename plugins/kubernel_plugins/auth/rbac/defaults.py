@@ -344,6 +344,10 @@ _CONTROLLERS: dict[str, tuple[str, ...]] = {
         f"create delete update {_R} | : persistentvolumeclaims",
         "update | : pods/finalizers",
     ),
+    "legacy-service-account-token-cleaner": (
+        "get | : configmaps | kube-apiserver-legacy-service-account-token-tracking",
+        "delete patch | : secrets",
+    ),
     "ttl-after-finished-controller": (f"delete {_R} | batch: jobs",),
     "validatingadmissionpolicy-status-controller": (
         f"{_R} | admissionregistration.k8s.io: validatingadmissionpolicies",
