@@ -47,7 +47,7 @@ _ELECTION = {
     "resourceNamespace",
     "retryPeriod",
 }
-_NOT_HERE = frozenset(("DynamicResources", "GangScheduling", "NodeDeclaredFeatures"))
+_NOT_HERE = frozenset(("DynamicResources", "GangScheduling"))
 """Policies of upstream that may be configured where they are not installed."""
 POINTS: Mapping[str, str] = {
     "preEnqueue": "pre_enqueue",

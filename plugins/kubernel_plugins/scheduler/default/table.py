@@ -493,4 +493,5 @@ def _room(node: Obj) -> tuple[Any, ...]:
         spec.get("taints"),
         spec.get("unschedulable"),
         status.get("images"),
+        status.get("declaredFeatures"),
     )
