@@ -128,6 +128,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "node_resources_balanced_allocation",
         "image_locality",
         "default_binder",
+        "node_declared_features",
     ),
     "scheduler": ("default",),
     "network": ("host",),
