@@ -32,6 +32,7 @@ __all__ = [
     "other_uid",
     "stamp_new",
     "stamp_update",
+    "told_version",
     "validate_metadata",
     "validate_new",
     "validate_update",
@@ -52,6 +53,7 @@ _OMITTED = ("annotations", "finalizers", "labels", "ownerReferences")
 """Fields that are not there when they are empty."""
 SCHEME = "pkg/runtime/scheme.go:111"
 """Where upstream's registered kinds are declared; its messages name the place."""
+_DELETION = ("deletionTimestamp", "deletionGracePeriodSeconds")
 _SERVER_OWNED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 
 
@@ -164,13 +166,22 @@ def stamp_new(meta: dict[str, Any], clock: Clock, rng: random.Random) -> None:
     meta["creationTimestamp"] = rfc3339(clock.time())
 
 
+def told_version(meta: dict[str, Any]) -> str:
+    """The resourceVersion that a write demands; "0" demands none."""
+    told = meta.get("resourceVersion") or ""
+    return "" if told == "0" else told
+
+
 def stamp_update(meta: dict[str, Any], old: dict[str, Any]) -> None:
-    """Server-owned fields stay as they are whatever the client sends."""
+    """Server-owned fields stay as they are whatever the client sends; ``validate_update`` refuses another
+    time of deletion."""
     meta.pop("selfLink", None)
     for key in _OMITTED:
         if key in meta and not meta[key]:
             del meta[key]
     for key in _SERVER_OWNED:
+        if key in _DELETION and meta.get(key) is not None:
+            continue
         if key in old:
             meta[key] = old[key]
         else:
@@ -210,6 +221,11 @@ def validate_update(
                 f"finalizers []string{{{listed}}}"
             )
             found.append(Cause("FieldValueForbidden", told, "metadata.finalizers"))
+    found += [
+        causes.invalid(f"metadata.{key}", meta[key], "field is immutable")
+        for key in _DELETION
+        if meta.get(key) != old.get(key)
+    ]
     _validate_common(meta, found, old)
     if meta.get("finalizers") != old.get("finalizers"):
         _validate_finalizers(meta, found, not type.custom)
