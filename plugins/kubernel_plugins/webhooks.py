@@ -169,7 +169,9 @@ class Caller:
                     wanted = wanted.with_host(address.host).with_port(address.port)
                 if split.scheme == "https":
                     options = {"ssl": self._context(target), "server_hostname": split.hostname}
-                status, answer = await self._exchange(verb.upper(), wanted, body, headers, options, limit)
+                status, media, answer = await self._exchange(
+                    verb.upper(), wanted, body, headers, options, limit
+                )
         except CallFailed as error:
             raise CallFailed(f'{verb} "{said}": {error}') from None
         except TimeoutError:
@@ -179,7 +181,11 @@ class Caller:
                 f'{verb} "{said}": {dial_words(error, wanted.host or "", wanted.port or 0)}'
             ) from error
         if not 200 <= status <= 206:
-            raise CallFailed(status_words(status, answer))
+            # What is no text is nothing to quote.
+            told = answer if not media or media.lower().startswith("text/") else b""
+            raise CallFailed(status_words(status, told))
+        if not answer:
+            raise CallFailed(f"0-length response with status code: {status} and content type: {media}")
         return answer
 
     async def _exchange(
@@ -190,7 +196,7 @@ class Caller:
         headers: Mapping[str, str],
         options: Mapping[str, Any],
         limit: int,
-    ) -> tuple[int, bytes]:
+    ) -> tuple[int, str, bytes]:
         import aiohttp
 
         if self._session is None:
@@ -211,7 +217,8 @@ class Caller:
                     answer += chunk
                     if len(answer) > limit:
                         raise CallFailed(f"the answer is longer than {limit} bytes")
-                return response.status, bytes(answer)
+                media = response.headers.get("Content-Type", "")
+                return response.status, media, bytes(answer)
         except aiohttp.ServerDisconnectedError:
             raise CallFailed("EOF") from None
         except aiohttp.ClientConnectorCertificateError as error:

@@ -94,33 +94,31 @@ class Writer:
     ) -> Result:
         obj = obj if raw is not None else own(obj)
         request = Request(user, "create", type, namespace, name, subresource, options, obj=obj)
-        if subresource:
-            return await self._create_subresource(request, obj, raw)
-        if type.create is not None:
+        with request:
+            if subresource:
+                return await self._create_subresource(request, obj, raw)
+            if type.create is not None:
+                metadata.check_kind(type, obj)
+                decode(request, type.schema(), obj, raw)
+                return await self._answer(request, obj, type.create)
+            if "create" not in type.verbs:
+                raise MethodNotSupported.for_verb(type.plural, type.group, "create")
             metadata.check_kind(type, obj)
             decode(request, type.schema(), obj, raw)
-            return await self._answer(request, obj, type.create)
-        if "create" not in type.verbs:
-            raise MethodNotSupported.for_verb(type.plural, type.group, "create")
-        metadata.check_kind(type, obj)
-        decode(request, type.schema(), obj, raw)
-        meta = metadata.check_name_and_namespace(type, obj, namespace, name)
-        if meta.get("resourceVersion") not in (None, "", "0") and not options.dry_run:
-            # Upstream's store refuses it, in an error that has no reason; a dry run never gets there.
-            raise UnnamedError("resourceVersion should not be set on objects to be created")
-        if type.namespaced and not namespace:
-            raise BadRequest("an empty namespace may not be set during creation")
-        return await self._create(request, obj)
+            meta = metadata.check_name_and_namespace(type, obj, namespace, name)
+            if meta.get("resourceVersion") not in (None, "", "0") and not options.dry_run:
+                # Upstream's store refuses it, in an error that has no reason; a dry run never gets there.
+                raise UnnamedError("resourceVersion should not be set on objects to be created")
+            if type.namespaced and not namespace:
+                raise BadRequest("an empty namespace may not be set during creation")
+            return await self._create(request, obj)
 
     async def _create(self, request: Request, obj: Obj, *, tracked: bool = False) -> Result:
         """The pipeline from decoded object to stored record; ``tracked``: managedFields are final."""
         type, node = request.type, request.type.schema()
         meta = obj["metadata"]
-        metadata.stamp_new(meta, self.clock, self.rng)
+        metadata.wipe_new(meta)
         base = meta.get("generateName") or ""
-        generated = bool(base and not meta.get("name"))
-        if generated:
-            meta["name"] = names.generate(base, self.rng)
         request.name = meta.get("name") or ""
         complete_object(type, node, obj)
         if not tracked:
@@ -128,6 +126,12 @@ class Writer:
             self._track(request, None, obj)
         await self.admission.admit(request)
         obj = request.obj = self._after_admission(request)
+        meta = obj["metadata"]
+        metadata.stamp_new(meta, self.clock, self.rng)
+        generated = bool(base and not meta.get("name"))
+        if generated:
+            meta["name"] = names.generate(base, self.rng)
+        request.name = meta.get("name") or ""
         type.strategy.prepare_for_create(request, obj)
         committed = False
         try:
@@ -222,35 +226,36 @@ class Writer:
         if "update" not in type.verbs:
             raise MethodNotSupported.for_verb(type.plural, type.group, "update")
         request = Request(user, "update", type, namespace, name, subresource, options, obj=obj)
-        metadata.check_kind(type, obj)
-        decode(request, type.schema(), obj, raw)
-        metadata.check_name_and_namespace(type, obj, namespace, name, needed=True)
-        body = None
-        for _ in range(PATCH_TRIES):
-            current = self.store.get(key)
-            if current is None:
-                if type.strategy.create_on_update and not subresource:
-                    uid = obj["metadata"].get("uid")
-                    if uid:
-                        raise Conflict.for_object(
-                            type.plural, type.group, name, metadata.other_uid(key, uid, "")
-                        )
-                    obj["metadata"].pop("resourceVersion", None)
-                    return await self._create(request, obj)
-                raise NotFound.for_object(type.plural, type.group, name)
-            told = obj["metadata"].get("resourceVersion") or ""
-            self._check_preconditions(type, obj, current, told)
-            if not told and body is None:
-                body = orjson.dumps(obj)
-            try:
-                return await self._replace(request, obj, current)
-            except StaleRevision:
-                if told:
-                    raise Conflict.for_object(type.plural, type.group, name) from None
-                obj = request.obj = orjson.loads(body or b"{}")
-            except MissingKey:
-                raise NotFound.for_object(type.plural, type.group, name) from None
-        raise Conflict.for_object(type.plural, type.group, name)
+        with request:
+            metadata.check_kind(type, obj)
+            decode(request, type.schema(), obj, raw)
+            metadata.check_name_and_namespace(type, obj, namespace, name, needed=True)
+            body = None
+            for _ in range(PATCH_TRIES):
+                current = self.store.get(key)
+                if current is None:
+                    if type.strategy.create_on_update and not subresource:
+                        uid = obj["metadata"].get("uid")
+                        if uid:
+                            raise Conflict.for_object(
+                                type.plural, type.group, name, metadata.other_uid(key, uid, "")
+                            )
+                        obj["metadata"].pop("resourceVersion", None)
+                        return await self._create(request, obj)
+                    raise NotFound.for_object(type.plural, type.group, name)
+                told = obj["metadata"].get("resourceVersion") or ""
+                self._check_preconditions(type, obj, current, told)
+                if not told and body is None:
+                    body = orjson.dumps(obj)
+                try:
+                    return await self._replace(request, obj, current)
+                except StaleRevision:
+                    if told:
+                        raise Conflict.for_object(type.plural, type.group, name) from None
+                    obj = request.obj = orjson.loads(body or b"{}")
+                except MissingKey:
+                    raise NotFound.for_object(type.plural, type.group, name) from None
+            raise Conflict.for_object(type.plural, type.group, name)
 
     def _check_preconditions(self, type: ResourceType, obj: Obj, current: Record, told: str) -> None:
         name = current.key.name
@@ -288,14 +293,18 @@ class Writer:
         before = await read_record(type, current)
         old = request.old = from_storage(type, before.obj)
         meta = obj["metadata"]
+        untold = metadata.untold(meta)
         metadata.stamp_update(meta, old["metadata"])
         if not defaulted:
             complete_object(type, node, obj)
         if not tracked:
             self._track(request, old, obj)
+        for key in untold:
+            meta.pop(key, None)
         complete = orjson.dumps(obj)
         await self.admission.admit(request)
         obj = request.obj = self._after_admission(request, complete)
+        metadata.stamp_update(obj["metadata"], old["metadata"])
         type.strategy.prepare_for_update(request, obj, old)
         committed = False
         try:
@@ -408,42 +417,43 @@ class Writer:
             )
         key = Key(type.resource, namespace, name)
         request = Request(user, "patch", type, namespace, name, subresource, options)
-        repeated: list[str] = []
-        if patch_type == "apply":
-            body = body if raw is not None else own(body)
-            self._check_applied(request, body, sub, raw)
-        elif raw is not None and options.field_validation != "Ignore":
-            repeated = repeated_fields(patch_type, body, raw)
-        for _ in range(PATCH_TRIES):
-            current = self.store.get(key)
-            if current is None:
-                if patch_type == "apply" and not subresource:
-                    try:
-                        return await self._apply_new(request, body)
-                    except AlreadyExists:
-                        continue
-                raise NotFound.for_object(type.plural, type.group, name)
-            if sub is not None and sub.write is not None:
-                assert sub.read is not None  # noqa: S101 - comes with write
-                before = await read_record(type, current)
-                seen = sub.read(from_storage(type, before.obj))
-                view = patched(seen, None, patch_type, body)
-                if sub.schema is not None and patch_type != "apply":
-                    view = own(view)
-                    check_patched(request, seen, view, patch_type, body, repeated, sub)
-                result = await self._write_view(request, current, sub, view)
-                if result is not None:
-                    return result
-                continue
-            told = self._patch_version(patch_type, body)
-            try:
-                return await self._patch_once(request, current, patch_type, body, repeated)
-            except StaleRevision:
-                if told:
-                    raise Conflict.for_object(type.plural, type.group, name) from None
-            except MissingKey:
-                raise NotFound.for_object(type.plural, type.group, name) from None
-        raise Conflict.for_object(type.plural, type.group, name)
+        with request:
+            repeated: list[str] = []
+            if patch_type == "apply":
+                body = body if raw is not None else own(body)
+                self._check_applied(request, body, sub, raw)
+            elif raw is not None and options.field_validation != "Ignore":
+                repeated = repeated_fields(patch_type, body, raw)
+            for _ in range(PATCH_TRIES):
+                current = self.store.get(key)
+                if current is None:
+                    if patch_type == "apply" and not subresource:
+                        try:
+                            return await self._apply_new(request, body)
+                        except AlreadyExists:
+                            continue
+                    raise NotFound.for_object(type.plural, type.group, name)
+                if sub is not None and sub.write is not None:
+                    assert sub.read is not None  # noqa: S101 - comes with write
+                    before = await read_record(type, current)
+                    seen = sub.read(from_storage(type, before.obj))
+                    view = patched(seen, None, patch_type, body)
+                    if sub.schema is not None and patch_type != "apply":
+                        view = own(view)
+                        check_patched(request, seen, view, patch_type, body, repeated, sub)
+                    result = await self._write_view(request, current, sub, view)
+                    if result is not None:
+                        return result
+                    continue
+                told = self._patch_version(patch_type, body)
+                try:
+                    return await self._patch_once(request, current, patch_type, body, repeated)
+                except StaleRevision:
+                    if told:
+                        raise Conflict.for_object(type.plural, type.group, name) from None
+                except MissingKey:
+                    raise NotFound.for_object(type.plural, type.group, name) from None
+            raise Conflict.for_object(type.plural, type.group, name)
 
     async def _patch_once(
         self, request: Request, current: Record, patch_type: PatchType, body: Any, repeated: Sequence[str]
