@@ -26,6 +26,8 @@ from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping, 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from kubernel.errors import KubernelError
+
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
@@ -60,6 +62,7 @@ __all__ = [
     "PodMatcher",
     "PodState",
     "Policy",
+    "PolicyError",
     "PolicyFactory",
     "Refusal",
     "Skip",
@@ -86,6 +89,10 @@ class Skip:
 
 SKIP = Skip()
 """Answer of ``pre_filter`` and ``pre_score``: nothing to say about this pod."""
+
+
+class PolicyError(KubernelError):
+    """Raised by a policy that cannot decide: the pod is tried again later. The text says which policy, and why."""
 
 
 @dataclass(frozen=True, slots=True)

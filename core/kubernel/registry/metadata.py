@@ -28,6 +28,7 @@ __all__ = [
     "check_kind",
     "check_name_and_namespace",
     "check_namespace",
+    "keep_owned",
     "other_custom",
     "other_uid",
     "stamp_new",
@@ -177,18 +178,22 @@ def untold(meta: dict[str, Any]) -> list[str]:
     return [key for key in (*_SERVER_OWNED, "resourceVersion") if key not in meta]
 
 
-def stamp_update(meta: dict[str, Any], old: dict[str, Any]) -> None:
-    """Server-owned fields stay as they are whatever the client sends."""
-    meta.pop("selfLink", None)
-    for key in _OMITTED:
-        if key in meta and not meta[key]:
-            del meta[key]
+def keep_owned(meta: dict[str, Any], old: dict[str, Any]) -> None:
     for key in _SERVER_OWNED:
         if key in old:
             meta[key] = old[key]
         else:
             meta.pop(key, None)
     meta["resourceVersion"] = old["resourceVersion"]
+
+
+def stamp_update(meta: dict[str, Any], old: dict[str, Any]) -> None:
+    """Server-owned fields stay as they are whatever the client sends."""
+    meta.pop("selfLink", None)
+    for key in _OMITTED:
+        if key in meta and not meta[key]:
+            del meta[key]
+    keep_owned(meta, old)
     if "generateName" in old and "generateName" not in meta:
         meta["generateName"] = old["generateName"]
     managed = meta.get("managedFields")

@@ -29,8 +29,14 @@ def test_the_policies_answer_the_hook_in_the_order_of_the_configuration(cluster:
         ("NodeAffinity", 2),
         ("PodTopologySpread", 2),
         ("InterPodAffinity", 2),
+        ("DynamicResources", 2),
     ]
-    assert [factory.name for factory in found][:3] == ["SchedulingGates", "PrioritySort", "NodeUnschedulable"]
+    assert [factory.name for factory in found][:4] == [
+        "SchedulingGates",
+        "PrioritySort",
+        "NodeName",
+        "NodeUnschedulable",
+    ]
 
 
 # --- node name and cordons

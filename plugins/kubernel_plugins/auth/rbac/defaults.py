@@ -98,7 +98,7 @@ _ROLES: dict[str, tuple[str, ...]] = {
         "create | authentication.k8s.io: tokenreviews",
         "create | authorization.k8s.io: subjectaccessreviews",
         f"{_R} | storage.k8s.io: csinodes csidrivers csistoragecapacities storageclasses volumeattachments",
-        f"{_R} | resource.k8s.io: deviceclasses resourceslices",
+        f"{_R} | resource.k8s.io: deviceclasses devicetaintrules resourceslices",
         f"patch update {_R} | resource.k8s.io: resourceclaims resourceclaims/status",
         f"{_R} | scheduling.k8s.io: podgroups",
         "patch update | scheduling.k8s.io: podgroups/status",
@@ -343,6 +343,10 @@ _CONTROLLERS: dict[str, tuple[str, ...]] = {
         f"create delete patch update {_R} | apps: controllerrevisions",
         f"create delete update {_R} | : persistentvolumeclaims",
         "update | : pods/finalizers",
+    ),
+    "legacy-service-account-token-cleaner": (
+        "get | : configmaps | kube-apiserver-legacy-service-account-token-tracking",
+        "delete patch | : secrets",
     ),
     "ttl-after-finished-controller": (f"delete {_R} | batch: jobs",),
     "validatingadmissionpolicy-status-controller": (

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from kubernel.clock import rfc3339
 from kubernel.errors import ApiError, Conflict, KubernelError, NotFound
 from kubernel.objects import conditions, meta
-from kubernel.plugin.scheduling import Change, Explanation, Nomination, Wait
+from kubernel.plugin.scheduling import Change, Explanation, Nomination, PolicyError, Wait
 from kubernel_plugins.scheduler.default.context import SchedulerContext, Supposed
 from kubernel_plugins.scheduler.default.gangs import GangCycle
 from kubernel_plugins.scheduler.default.messages import unschedulable
@@ -235,10 +235,15 @@ class Scheduler:
             return
         evaluation = self.evaluation(pod)
         begun = self._clock.monotonic()
-        row = self.choose(pod, evaluation)
-        self.metrics.algorithm.observe(self._clock.monotonic() - begun)
-        if row is None:
-            await self._no_node(pod, profile, evaluation)
+        try:
+            row = self.choose(pod, evaluation)
+            self.metrics.algorithm.observe(self._clock.monotonic() - begun)
+            if row is None:
+                await self._no_node(pod, profile, evaluation)
+                return
+        except PolicyError as error:
+            self.queue.fail(pod, retry=True)
+            await self.tell(pod, profile, str(error), "", reason="SchedulerError")
             return
         node = self.table.name(row)
         self.queue.placed(pod.uid)
