@@ -45,13 +45,16 @@ class CallFailed(Exception):
 class Target:
     """Where a webhook is. ``url`` is complete, for a Service ``https://NAME.NAMESPACE.svc:PORT/PATH``, and
     ``service`` is then (namespace, name, port). ``ca`` is PEM; empty trusts the machine's authorities.
-    ``headers`` are sent along; ``certificate`` (and its key, both PEM) is shown."""
+    ``headers`` are sent along; ``certificate`` (and its key, both PEM) is shown. ``server_name`` is whom the server's
+    certificate has to name instead of the host; ``insecure`` asks for none."""
 
     url: str
     ca: bytes = b""
     service: tuple[str, str, int] | None = None
     headers: tuple[tuple[str, str], ...] = ()
     certificate: tuple[bytes, bytes] | None = None
+    server_name: str = ""
+    insecure: bool = False
 
     @classmethod
     def of_kubeconfig(cls, path: str) -> Target:
@@ -130,7 +133,7 @@ class Caller:
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         self._session: aiohttp.ClientSession | None = None
-        self._contexts: dict[tuple[bytes, tuple[bytes, bytes] | None], ssl.SSLContext] = {}
+        self._contexts: dict[tuple[bytes, tuple[bytes, bytes] | None, bool], ssl.SSLContext] = {}
 
     async def close(self) -> None:
         self._contexts.clear()
@@ -138,19 +141,56 @@ class Caller:
             session, self._session = self._session, None
             await session.close()
 
-    async def post(self, target: Target, body: bytes, timeout: int, *, limit: int = ANSWER_LIMIT) -> bytes:
+    async def post(
+        self,
+        target: Target,
+        body: bytes,
+        timeout: int,
+        *,
+        limit: int = ANSWER_LIMIT,
+        empty: bool = False,
+    ) -> bytes:
         """The body of a 2xx answer to ``body``, which is JSON. ``timeout`` is in seconds and told to the server.
-        Raises CallFailed."""
+        ``empty``: nothing is expected of the answer. Raises CallFailed."""
         mark = "&" if urlsplit(target.url).query else "?"
-        return await self._call("Post", target, f"{target.url}{mark}timeout={timeout}s", body, timeout, limit)
+        said = f"{target.url}{mark}timeout={timeout}s"
+        return await self._call("Post", target, said, body, timeout, limit, empty)
 
     async def get(self, target: Target, timeout: int, *, limit: int = ANSWER_LIMIT) -> bytes:
         """The body of a 2xx answer. Raises CallFailed."""
         return await self._call("Get", target, target.url, b"", timeout, limit)
 
     async def _call(
-        self, verb: str, target: Target, said: str, body: bytes, timeout: int, limit: int
+        self,
+        verb: str,
+        target: Target,
+        said: str,
+        body: bytes,
+        timeout: int,
+        limit: int,
+        empty: bool = False,
     ) -> bytes:
+        status, media, answer = await self.exchange(verb, target, said, body, timeout, limit=limit)
+        if not 200 <= status <= 206:
+            # What is no text is nothing to quote.
+            told = answer if not media or media.lower().startswith("text/") else b""
+            raise CallFailed(status_words(status, told))
+        if not answer and not empty:
+            raise CallFailed(f"0-length response with status code: {status} and content type: {media}")
+        return answer
+
+    async def exchange(
+        self,
+        verb: str,
+        target: Target,
+        said: str,
+        body: bytes,
+        timeout: float,
+        *,
+        limit: int = ANSWER_LIMIT,
+    ) -> tuple[int, str, bytes]:
+        """Status, media type and body of whatever the server answers; ``said`` is the URL that is asked for. Raises
+        CallFailed when it answers nothing."""
         from yarl import URL
 
         split = urlsplit(target.url)
@@ -168,10 +208,9 @@ class Caller:
                     headers["Host"] = f"{split.hostname}:{target.service[2]}"
                     wanted = wanted.with_host(address.host).with_port(address.port)
                 if split.scheme == "https":
-                    options = {"ssl": self._context(target), "server_hostname": split.hostname}
-                status, media, answer = await self._exchange(
-                    verb.upper(), wanted, body, headers, options, limit
-                )
+                    name = target.server_name or split.hostname
+                    options = {"ssl": self._context(target), "server_hostname": name}
+                return await self._exchange(verb.upper(), wanted, body, headers, options, limit)
         except CallFailed as error:
             raise CallFailed(f'{verb} "{said}": {error}') from None
         except TimeoutError:
@@ -180,13 +219,6 @@ class Caller:
             raise CallFailed(
                 f'{verb} "{said}": {dial_words(error, wanted.host or "", wanted.port or 0)}'
             ) from error
-        if not 200 <= status <= 206:
-            # What is no text is nothing to quote.
-            told = answer if not media or media.lower().startswith("text/") else b""
-            raise CallFailed(status_words(status, told))
-        if not answer:
-            raise CallFailed(f"0-length response with status code: {status} and content type: {media}")
-        return answer
 
     async def _exchange(
         self,
@@ -231,7 +263,7 @@ class Caller:
             raise CallFailed(str(error) or "EOF") from None
 
     def _context(self, target: Target) -> ssl.SSLContext:
-        ca, key = target.ca, (target.ca, target.certificate)
+        ca, key = target.ca, (target.ca, target.certificate, target.insecure)
         context = self._contexts.get(key)
         if context is None:
             if len(self._contexts) >= _CONTEXTS:
@@ -242,6 +274,8 @@ class Caller:
                 raise CallFailed(
                     "unable to load root certificates: unable to parse bytes as PEM block"
                 ) from None
+            if target.insecure:
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
             if target.certificate is not None:
                 load_pair(context, *target.certificate)
             self._contexts[key] = context
