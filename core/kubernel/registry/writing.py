@@ -35,9 +35,10 @@ from kubernel.registry import metadata
 from kubernel.registry.apply import apply_object, track_update
 from kubernel.registry.causes import show
 from kubernel.registry.conversion import from_storage, is_stored, read_record, store_form
+from kubernel.registry.decode_errors import Undecodable
 from kubernel.registry.decoding import decode
 from kubernel.registry.defaulting import complete_object
-from kubernel.registry.merging import check_applied
+from kubernel.registry.merging import check_applied, not_converted
 from kubernel.registry.operations import PatchType, Result
 from kubernel.registry.patching import check_patched, patched
 from kubernel.registry.request import Request, UserInfo, WriteOptions
@@ -493,11 +494,15 @@ class Writer:
         told, kind = body.get("apiVersion") or "", body.get("kind") or ""
         if (told, kind) != (type.api_version, type.kind):
             raise BadRequest(f"invalid object type: {told if '/' in told else '/' + told}, Kind={kind}")
-        if (body.get("metadata") or {}).get("managedFields") is not None:
+        meta = body.get("metadata")
+        if isinstance(meta, dict) and meta.get("managedFields") is not None:
             raise BadRequest("metadata.managedFields must be nil")
         check_applied(type.schema(), body, type.api_version)
         request.obj = body
-        decode(request, type.schema(), body, raw, patch=True)
+        try:
+            decode(request, type.schema(), body, raw, patch=True)
+        except Undecodable as wrong:
+            raise not_converted(body, type.api_version, wrong.converted) from None
         metadata.check_name_and_namespace(type, body, request.namespace, request.name)
 
     async def _apply_new(self, request: Request, body: Obj) -> Result:

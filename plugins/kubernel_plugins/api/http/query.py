@@ -197,7 +197,8 @@ def write_options(query: Query, kind: str, user_agent: str, *, patch: str = "") 
             causes.append(
                 Cause(
                     "FieldValueInvalid",
-                    f'Invalid value: "{manager}": invalid character U+{ord(character):04X} (at position {position})',
+                    f"Invalid value: {show(manager)}: invalid character U+{ord(character):04X} "
+                    f"(at position {position})",
                     "fieldManager",
                 )
             )
