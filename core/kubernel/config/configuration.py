@@ -96,6 +96,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "loadbalancer",
         "nodettl",
         "leasegc",
+        "apiserveridentity",
         "storageversionmigrator",
         "disruption",
         "resourcequota",

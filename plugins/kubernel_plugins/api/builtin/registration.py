@@ -132,7 +132,12 @@ def _subresource(
         from kubernel_plugins.api.builtin.strategies.scale import read_scale, write_scale
 
         return Subresource(
-            name, _SCALE, read=read_scale, write=write_scale, columns=LazyColumns("workloads:SCALE")
+            name,
+            _SCALE,
+            schema=partial(node, _SCALE.group, _SCALE.version, _SCALE.kind),
+            read=read_scale,
+            write=write_scale,
+            columns=LazyColumns("workloads:SCALE"),
         )
     row = SUBRESOURCES.get(f"{type.plural}/{name}")
     if row is None:
