@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kubernel.registry.types import Subresource
     from kubernel.store.records import Obj
 
-__all__ = ["check_configuration", "check_patched", "patched", "repeated_fields"]
+__all__ = ["check_configuration", "check_patched", "names_version", "patched", "repeated_fields"]
 
 _OPERATION = ("op", "path", "from", "value")
 
@@ -123,3 +123,11 @@ def check_configuration(request: Request, body: Obj, raw: bytes | None) -> None:
     if request.options.repeated and request.options.field_validation == "Strict":
         told = request.options.repeated
         raise BadRequest(f"error strict decoding patch: error converting YAML to JSON: {told}")
+
+
+def names_version(patch_type: PatchType, body: Any) -> bool:
+    """Whether a patch itself demands a resourceVersion."""
+    if patch_type == "json":
+        return any(isinstance(op, dict) and op.get("path") == "/metadata/resourceVersion" for op in body)
+    meta = body.get("metadata") if isinstance(body, dict) else None
+    return isinstance(meta, dict) and bool(meta.get("resourceVersion"))
