@@ -118,15 +118,17 @@ class Writer:
         metadata.stamp_new(meta, self.clock, self.rng)
         base = meta.get("generateName") or ""
         generated = bool(base and not meta.get("name"))
-        if generated:
-            meta["name"] = names.generate(base, self.rng)
-        request.name = meta.get("name") or ""
+        # Admission sees an object that has no name yet; its refusals speak of what the name will begin with.
+        request.name = meta.get("name") or base
         complete_object(type, node, obj)
         if not tracked:
             # What admission and the strategy add is nobody's.
             self._track(request, None, obj)
         await self.admission.admit(request)
         obj = request.obj = self._after_admission(request)
+        generated = generated and not obj["metadata"].get("name")
+        if generated:
+            obj["metadata"]["name"] = request.name = names.generate(base, self.rng)
         type.strategy.prepare_for_create(request, obj)
         committed = False
         try:

@@ -300,6 +300,14 @@ _CONTROLLERS: dict[str, tuple[str, ...]] = {
         f"{_R} | : nodes",
         "patch | : pods/status",
     ),
+    "podgroup-protection-controller": (
+        f"update {_R} | scheduling.k8s.io: podgroups",
+        f"{_R} | : pods",
+    ),
+    "volumeattributesclass-protection-controller": (
+        f"{_R} | : persistentvolumeclaims persistentvolumes",
+        f"update {_R} | storage.k8s.io: volumeattributesclasses",
+    ),
     "pv-protection-controller": (f"update {_R} | : persistentvolumes",),
     "pvc-protection-controller": (
         f"update {_R} | : persistentvolumeclaims",
