@@ -4,6 +4,7 @@
 
 ``directory`` (default: the current one) must be on the disk to measure. Without an ``etcd`` binary its
 part is left out. Rounds alternate, so that what else the machine does meets all alike; figures are medians.
+The puts, etcd's client among them, are made with the garbage collector as ``kubernel up`` has it.
 """
 
 from __future__ import annotations
@@ -83,6 +84,9 @@ async def etcd_rate(directory: Path, writers: int, total: int) -> Figures:
 
 async def compare(directory: Path, rounds: int) -> None:
     with_etcd = shutil.which("etcd") is not None
+    policy = CollectorPolicy()
+    policy.loading()
+    policy.loaded()
     for writers, total in TOTALS.items():
         found: dict[str, list[Figures]] = {"memory": [], "sqlite": [], "etcd": []}
         for _ in range(rounds):
@@ -106,6 +110,7 @@ async def compare(directory: Path, rounds: int) -> None:
                 f"   sqlite / etcd: {medians['sqlite'] / medians['etcd']:.2f}"
                 f"  (by round {', '.join(f'{ratio:.2f}' for ratio in ratios)})"
             )
+    policy.restore()
 
 
 async def opening(directory: Path) -> None:

@@ -51,7 +51,8 @@ class HookSpecs:
         """May they? Called in configuration order until one plugin answers with an allowing or a final denying
         Decision. None is no opinion; a Decision that neither allows nor is final is no opinion with a
         reason. When nobody answers the request is forbidden and the reasons are joined. An exception
-        counts as no opinion. Must be quick: it is on the path of every request."""
+        counts as no opinion. Must be quick: it is on the path of every request; a Decision with a ``standing``
+        is remembered by who asked until that is over."""
 
     @hookspec
     def kubernel_consult(self, attributes: Attributes) -> Awaitable[None] | None:

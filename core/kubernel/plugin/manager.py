@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from kubernel.plugin.contract import CertificateAuthority, NodeStreams, NodeUsage
     from kubernel.plugin.scheduling import PolicyFactory
-    from kubernel.registry.attributes import Attributes, Credentials
+    from kubernel.registry.attributes import Attributes, Credentials, Standing
     from kubernel.registry.registry import Registry
     from kubernel.registry.request import Request, UserInfo
 
@@ -148,6 +148,23 @@ class Hooks:
             if decision.reason and decision.reason not in reasons:
                 reasons.append(decision.reason)
         return Decision(False, ", ".join(reasons), final=False)
+
+    def standing(self, attributes: Attributes) -> tuple[Standing, ...] | None:
+        """What an allowing answer rests on: it holds while none of these is over. None for a denial, and when
+        somebody does not say how long its answer holds."""
+        found: list[Standing] = []
+        for label, method in self._authorize:
+            try:
+                decision: Decision | None = method(attributes)
+            except Exception as error:
+                self._failed(label, error)
+                return None
+            if decision is None or decision.standing is None or (decision.final and not decision.allowed):
+                return None
+            found.append(decision.standing)
+            if decision.allowed:
+                return tuple(found)
+        return None
 
     async def decide(self, attributes: Attributes) -> Decision:
         """As ``authorize``; plugins that have to wait for their answer get the time."""

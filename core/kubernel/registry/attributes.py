@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kubernel.registry.request import UserInfo
 
-__all__ = ["ALLOW", "Attributes", "Credentials", "Decision", "demanded"]
+__all__ = ["ALLOW", "Attributes", "Credentials", "Decision", "Standing", "demanded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,26 @@ class Attributes:
     field_selector: str = ""
 
 
+class Standing:
+    """How long an answer holds. Until ``over`` is set, the same user is answered the same for the same verb, group,
+    resource, subresource and namespace, whatever the object's name."""
+
+    __slots__ = ("over",)
+
+    def __init__(self) -> None:
+        self.over = False
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """An answer. ``reason`` is shown to the user when it denies. A denial that is not ``final`` is no
-    opinion with a reason: others are asked, and if nobody allows, the reasons are joined."""
+    opinion with a reason: others are asked, and if nobody allows, the reasons are joined. Who knows when its
+    answer ends says so by ``standing``; without one it is asked each time."""
 
     allowed: bool
     reason: str = ""
     final: bool = True
+    standing: Standing | None = field(default=None, compare=False)
 
 
 ALLOW = Decision(True)

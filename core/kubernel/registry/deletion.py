@@ -157,7 +157,8 @@ class Deleter:
             record = current
         else:
             record = await self.store.delete(current.key, final, expect=current.revision)
-            type.strategy.after_delete(request, old)
+            if (released := type.strategy.after_delete(request, old)) is not None:
+                await released
         if type.strategy.delete_returns_object:
             return Result(await read_record(type, record))
         status: Obj = {

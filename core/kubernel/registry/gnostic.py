@@ -7,14 +7,30 @@ no ``k8s\\0`` envelope around it. What proto3 cannot tell from absence (zero, fa
 from __future__ import annotations
 
 import hashlib
-import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
 
 from kubernel.registry.documents import Document
-from kubernel.registry.wire import delimited, varint
+from kubernel.registry.gnostic_fields import (
+    Encoder,
+    Table,
+    any_body,
+    any_of,
+    anys,
+    body,
+    double,
+    flag,
+    integer,
+    mapping,
+    message,
+    numbered,
+    split,
+    text,
+    texts,
+)
+from kubernel.registry.wire import delimited
 
 __all__ = ["MEDIA_TYPES", "protobuf_document", "to_gnostic"]
 
@@ -23,11 +39,6 @@ MEDIA_TYPES = (
     "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
 )
 """As registered, and as later clients spell it: ``@`` is no token character (RFC 7231 3.1.1.1)."""
-
-_Encoder = Callable[[int, Any], bytes]
-"""A field's number and value -> the encoded field, or fields when the value is repeated."""
-_Table = Mapping[str, tuple[int, _Encoder]]
-"""Name of the JSON member -> number and encoder. ``x-`` stands for all vendor extensions."""
 
 
 def protobuf_document(document: Document) -> Document:
@@ -38,86 +49,14 @@ def protobuf_document(document: Document) -> Document:
 
 def to_gnostic(document: Mapping[str, Any]) -> bytes:
     """The bytes of a Swagger 2.0 ``document`` of JSON values."""
-    return _body(_DOCUMENT, document)
-
-
-# --- single fields
-
-
-def _text(number: int, value: str) -> bytes:
-    return delimited(number, value.encode()) if value else b""
-
-
-def _texts(number: int, values: str | Iterable[str]) -> bytes:
-    if isinstance(values, str):
-        values = (values,)
-    return b"".join(delimited(number, value.encode()) for value in values)
-
-
-def _flag(number: int, value: bool) -> bytes:
-    return varint(number << 3) + b"\x01" if value else b""
-
-
-def _integer(number: int, value: int) -> bytes:
-    return varint(number << 3) + varint(value) if value else b""
-
-
-def _double(number: int, value: float) -> bytes:
-    return varint(number << 3 | 1) + struct.pack("<d", value) if value else b""
-
-
-def _body(table: _Table, value: Mapping[str, Any]) -> bytes:
-    parts: list[bytes] = []
-    for name, entry in value.items():
-        known = table.get(name)
-        if known is not None:
-            parts.append(known[1](known[0], entry))
-        elif name.startswith("x-"):
-            extension = table.get("x-")
-            if extension is not None:
-                parts.append(_named(_any_body)(extension[0], {name: entry}))
-    return b"".join(parts)
-
-
-def _message(table: _Table) -> _Encoder:
-    return lambda number, value: delimited(number, _body(table, value))
-
-
-def _named(body: Callable[[Any], bytes]) -> _Encoder:
-    """A map: ``repeated Named… {name = 1, value = 2}``."""
-
-    def encode(number: int, value: Mapping[str, Any]) -> bytes:
-        return b"".join(
-            delimited(number, _text(1, name) + delimited(2, body(entry))) for name, entry in value.items()
-        )
-
-    return encode
-
-
-def _mapping(body: Callable[[Any], bytes]) -> _Encoder:
-    """A message whose only field is such a map."""
-    inner = _named(body)
-    return lambda number, value: delimited(number, inner(1, value))
-
-
-def _any_body(value: Any) -> bytes:
-    """``Any``: YAML text, of which JSON is a part."""
-    return _text(2, orjson.dumps(value).decode() + "\n")
-
-
-def _any(number: int, value: Any) -> bytes:
-    return delimited(number, _any_body(value))
-
-
-def _anys(number: int, values: Iterable[Any]) -> bytes:
-    return b"".join(_any(number, value) for value in values)
+    return body(_DOCUMENT, document)
 
 
 # --- schemas
 
 
 def _schema_body(value: Mapping[str, Any]) -> bytes:
-    return _body(_SCHEMA, value)
+    return body(_SCHEMA, value)
 
 
 def _schema(number: int, value: Mapping[str, Any]) -> bytes:
@@ -139,120 +78,116 @@ def _schema_or_flag(number: int, value: Mapping[str, Any] | bool) -> bytes:
 
 
 def _type(number: int, value: str | list[str]) -> bytes:
-    return delimited(number, _texts(1, value))
+    return delimited(number, texts(1, value))
 
 
-_DOCS: _Table = {"description": (1, _text), "url": (2, _text), "x-": (3, _any)}
-_SCHEMA: _Table = {
-    "$ref": (1, _text),
-    "format": (2, _text),
-    "title": (3, _text),
-    "description": (4, _text),
-    "default": (5, _any),
-    "multipleOf": (6, _double),
-    "maximum": (7, _double),
-    "exclusiveMaximum": (8, _flag),
-    "minimum": (9, _double),
-    "exclusiveMinimum": (10, _flag),
-    "maxLength": (11, _integer),
-    "minLength": (12, _integer),
-    "pattern": (13, _text),
-    "maxItems": (14, _integer),
-    "minItems": (15, _integer),
-    "uniqueItems": (16, _flag),
-    "maxProperties": (17, _integer),
-    "minProperties": (18, _integer),
-    "required": (19, _texts),
-    "enum": (20, _anys),
+_DOCS: Table = {"description": (1, text), "url": (2, text), "x-": (3, any_of)}
+_SCHEMA: Table = {
+    "$ref": (1, text),
+    "format": (2, text),
+    "title": (3, text),
+    "description": (4, text),
+    "default": (5, any_of),
+    "multipleOf": (6, double),
+    "maximum": (7, double),
+    "exclusiveMaximum": (8, flag),
+    "minimum": (9, double),
+    "exclusiveMinimum": (10, flag),
+    "maxLength": (11, integer),
+    "minLength": (12, integer),
+    "pattern": (13, text),
+    "maxItems": (14, integer),
+    "minItems": (15, integer),
+    "uniqueItems": (16, flag),
+    "maxProperties": (17, integer),
+    "minProperties": (18, integer),
+    "required": (19, texts),
+    "enum": (20, anys),
     "additionalProperties": (21, _schema_or_flag),
     "type": (22, _type),
     "items": (23, _schema_or_schemas),
     "allOf": (24, _schemas),
-    "properties": (25, _mapping(_schema_body)),
-    "discriminator": (26, _text),
-    "readOnly": (27, _flag),
-    "externalDocs": (29, _message(_DOCS)),
-    "example": (30, _any),
-    "x-": (31, _any),
+    "properties": (25, mapping(_schema_body)),
+    "discriminator": (26, text),
+    "readOnly": (27, flag),
+    "externalDocs": (29, message(_DOCS)),
+    "example": (30, any_of),
+    "x-": (31, any_of),
 }
 
 
 # --- parameters: of the places where they can be, each has a message with numbers of its own
 
-_ITEM_FIELDS: tuple[tuple[str, _Encoder], ...] = (
-    ("default", _any),
-    ("maximum", _double),
-    ("exclusiveMaximum", _flag),
-    ("minimum", _double),
-    ("exclusiveMinimum", _flag),
-    ("maxLength", _integer),
-    ("minLength", _integer),
-    ("pattern", _text),
-    ("maxItems", _integer),
-    ("minItems", _integer),
-    ("uniqueItems", _flag),
-    ("enum", _anys),
-    ("multipleOf", _double),
-    ("x-", _any),
+_ITEM_FIELDS: tuple[tuple[str, Encoder], ...] = (
+    ("default", any_of),
+    ("maximum", double),
+    ("exclusiveMaximum", flag),
+    ("minimum", double),
+    ("exclusiveMinimum", flag),
+    ("maxLength", integer),
+    ("minLength", integer),
+    ("pattern", text),
+    ("maxItems", integer),
+    ("minItems", integer),
+    ("uniqueItems", flag),
+    ("enum", anys),
+    ("multipleOf", double),
+    ("x-", any_of),
 )
 
 
 def _items(number: int, value: Mapping[str, Any]) -> bytes:
-    return delimited(number, _body(_ITEMS, value))
+    return delimited(number, body(_ITEMS, value))
 
 
-def _numbered(first: int, fields: Iterable[tuple[str, _Encoder]]) -> _Table:
-    return {name: (number, encoder) for number, (name, encoder) in enumerate(fields, first)}
-
-
-_TYPED: tuple[tuple[str, _Encoder], ...] = (
-    ("type", _text),
-    ("format", _text),
+_TYPED: tuple[tuple[str, Encoder], ...] = (
+    ("type", text),
+    ("format", text),
     ("items", _items),
-    ("collectionFormat", _text),
+    ("collectionFormat", text),
     *_ITEM_FIELDS,
 )
-_ITEMS: _Table = _numbered(1, _TYPED)
-_PLACED: tuple[tuple[str, _Encoder], ...] = (
-    ("required", _flag),
-    ("in", _text),
-    ("description", _text),
-    ("name", _text),
+_ITEMS: Table = numbered(1, _TYPED)
+_PLACED: tuple[tuple[str, Encoder], ...] = (
+    ("required", flag),
+    ("in", text),
+    ("description", text),
+    ("name", text),
 )
-_PLAIN = _numbered(1, (*_PLACED, *_TYPED))
-_EMPTIABLE = _numbered(1, (*_PLACED, ("allowEmptyValue", _flag), *_TYPED))
-_NON_BODY: Mapping[str, tuple[int, _Table]] = {
+_PLAIN = numbered(1, (*_PLACED, *_TYPED))
+_EMPTIABLE = numbered(1, (*_PLACED, ("allowEmptyValue", flag), *_TYPED))
+_NON_BODY: Mapping[str, tuple[int, Table]] = {
     "header": (1, _PLAIN),
     "formData": (2, _EMPTIABLE),
     "query": (3, _EMPTIABLE),
     "path": (4, _PLAIN),
 }
-_BODY: _Table = {
-    "description": (1, _text),
-    "name": (2, _text),
-    "in": (3, _text),
-    "required": (4, _flag),
+_BODY: Table = {
+    "description": (1, text),
+    "name": (2, text),
+    "in": (3, text),
+    "required": (4, flag),
     "schema": (5, _schema),
-    "x-": (6, _any),
+    "x-": (6, any_of),
 }
 
 
 def _parameter_body(value: Mapping[str, Any]) -> bytes:
     where = value["in"]
     if where == "body":
-        return delimited(1, _body(_BODY, value))
+        return delimited(1, body(_BODY, value))
     number, table = _NON_BODY[where]
-    return delimited(2, delimited(number, _body(table, value)))
+    return delimited(2, delimited(number, body(table, value)))
 
 
-_REFERENCE: _Table = {"$ref": (1, _text), "description": (2, _text)}
+_REFERENCE: Table = {"$ref": (1, text), "description": (2, text)}
 
 
 def _parameters(number: int, values: Iterable[Mapping[str, Any]]) -> bytes:
     return b"".join(
         delimited(
             number,
-            delimited(2, _body(_REFERENCE, value))
+            delimited(2, body(_REFERENCE, value))
             if "$ref" in value
             else delimited(1, _parameter_body(value)),
         )
@@ -267,118 +202,107 @@ def _answer_schema(number: int, value: Mapping[str, Any]) -> bytes:
     return delimited(number, _schema(1, value))
 
 
-_RESPONSE: _Table = {
-    "description": (1, _text),
+_RESPONSE: Table = {
+    "description": (1, text),
     "schema": (2, _answer_schema),
-    "examples": (4, _mapping(_any_body)),
-    "x-": (5, _any),
+    "examples": (4, mapping(any_body)),
+    "x-": (5, any_of),
 }
 
 
 def _response_body(value: Mapping[str, Any]) -> bytes:
     if "$ref" in value:
-        return delimited(2, _body(_REFERENCE, value))
-    return delimited(1, _body(_RESPONSE, value))
-
-
-def _split(plain: int, extension: int, body: Callable[[Any], bytes]) -> _Encoder:
-    """A message of named entries beside vendor extensions."""
-
-    def encode(number: int, value: Mapping[str, Any]) -> bytes:
-        entries = {name: entry for name, entry in value.items() if not name.startswith("x-")}
-        others = {name: entry for name, entry in value.items() if name.startswith("x-")}
-        return delimited(number, _named(body)(plain, entries) + _named(_any_body)(extension, others))
-
-    return encode
+        return delimited(2, body(_REFERENCE, value))
+    return delimited(1, body(_RESPONSE, value))
 
 
 def _requirements(number: int, values: Iterable[Mapping[str, list[str]]]) -> bytes:
-    one = _mapping(lambda scopes: _texts(1, scopes))
+    one = mapping(lambda scopes: texts(1, scopes))
     return b"".join(one(number, value) for value in values)
 
 
-_OPERATION: _Table = {
-    "tags": (1, _texts),
-    "summary": (2, _text),
-    "description": (3, _text),
-    "externalDocs": (4, _message(_DOCS)),
-    "operationId": (5, _text),
-    "produces": (6, _texts),
-    "consumes": (7, _texts),
+_OPERATION: Table = {
+    "tags": (1, texts),
+    "summary": (2, text),
+    "description": (3, text),
+    "externalDocs": (4, message(_DOCS)),
+    "operationId": (5, text),
+    "produces": (6, texts),
+    "consumes": (7, texts),
     "parameters": (8, _parameters),
-    "responses": (9, _split(1, 2, _response_body)),
-    "schemes": (10, _texts),
-    "deprecated": (11, _flag),
+    "responses": (9, split(1, 2, _response_body)),
+    "schemes": (10, texts),
+    "deprecated": (11, flag),
     "security": (12, _requirements),
-    "x-": (13, _any),
+    "x-": (13, any_of),
 }
-_PATH: _Table = {
-    "$ref": (1, _text),
-    **_numbered(
+_PATH: Table = {
+    "$ref": (1, text),
+    **numbered(
         2,
         (
-            (verb, _message(_OPERATION))
+            (verb, message(_OPERATION))
             for verb in ("get", "put", "post", "delete", "options", "head", "patch")
         ),
     ),
     "parameters": (9, _parameters),
-    "x-": (10, _any),
+    "x-": (10, any_of),
 }
-_BASIC: _Table = {"type": (1, _text), "description": (2, _text), "x-": (3, _any)}
-_API_KEY: _Table = {
-    "type": (1, _text),
-    "name": (2, _text),
-    "in": (3, _text),
-    "description": (4, _text),
-    "x-": (5, _any),
+_BASIC: Table = {"type": (1, text), "description": (2, text), "x-": (3, any_of)}
+_API_KEY: Table = {
+    "type": (1, text),
+    "name": (2, text),
+    "in": (3, text),
+    "description": (4, text),
+    "x-": (5, any_of),
 }
 
 
 def _security_body(value: Mapping[str, Any]) -> bytes:
     """How to log on: ``basic`` or ``apiKey``; a server of ours knows no OAuth flows."""
     if value["type"] == "basic":
-        return delimited(1, _body(_BASIC, value))
-    return delimited(2, _body(_API_KEY, value))
+        return delimited(1, body(_BASIC, value))
+    return delimited(2, body(_API_KEY, value))
 
 
-_CONTACT: _Table = {"name": (1, _text), "url": (2, _text), "email": (3, _text), "x-": (4, _any)}
-_LICENSE: _Table = {"name": (1, _text), "url": (2, _text), "x-": (3, _any)}
-_INFO: _Table = {
-    "title": (1, _text),
-    "version": (2, _text),
-    "description": (3, _text),
-    "termsOfService": (4, _text),
-    "contact": (5, _message(_CONTACT)),
-    "license": (6, _message(_LICENSE)),
-    "x-": (7, _any),
+_CONTACT: Table = {"name": (1, text), "url": (2, text), "email": (3, text), "x-": (4, any_of)}
+_LICENSE: Table = {"name": (1, text), "url": (2, text), "x-": (3, any_of)}
+_INFO: Table = {
+    "title": (1, text),
+    "version": (2, text),
+    "description": (3, text),
+    "termsOfService": (4, text),
+    "contact": (5, message(_CONTACT)),
+    "license": (6, message(_LICENSE)),
+    "x-": (7, any_of),
 }
-_TAG: _Table = {
-    "name": (1, _text),
-    "description": (2, _text),
-    "externalDocs": (3, _message(_DOCS)),
-    "x-": (4, _any),
+_TAG: Table = {
+    "name": (1, text),
+    "description": (2, text),
+    "externalDocs": (3, message(_DOCS)),
+    "x-": (4, any_of),
 }
 
 
 def _tags(number: int, values: Iterable[Mapping[str, Any]]) -> bytes:
-    return b"".join(delimited(number, _body(_TAG, value)) for value in values)
+    return b"".join(delimited(number, body(_TAG, value)) for value in values)
 
 
-_DOCUMENT: _Table = {
-    "swagger": (1, _text),
-    "info": (2, _message(_INFO)),
-    "host": (3, _text),
-    "basePath": (4, _text),
-    "schemes": (5, _texts),
-    "consumes": (6, _texts),
-    "produces": (7, _texts),
-    "paths": (8, _split(2, 1, lambda value: _body(_PATH, value))),
-    "definitions": (9, _mapping(_schema_body)),
-    "parameters": (10, _mapping(_parameter_body)),
-    "responses": (11, _mapping(lambda value: _body(_RESPONSE, value))),
+_DOCUMENT: Table = {
+    "swagger": (1, text),
+    "info": (2, message(_INFO)),
+    "host": (3, text),
+    "basePath": (4, text),
+    "schemes": (5, texts),
+    "consumes": (6, texts),
+    "produces": (7, texts),
+    "paths": (8, split(2, 1, lambda value: body(_PATH, value))),
+    "definitions": (9, mapping(_schema_body)),
+    "parameters": (10, mapping(_parameter_body)),
+    "responses": (11, mapping(lambda value: body(_RESPONSE, value))),
     "security": (12, _requirements),
-    "securityDefinitions": (13, _mapping(_security_body)),
+    "securityDefinitions": (13, mapping(_security_body)),
     "tags": (14, _tags),
-    "externalDocs": (15, _message(_DOCS)),
-    "x-": (16, _any),
+    "externalDocs": (15, message(_DOCS)),
+    "x-": (16, any_of),
 }

@@ -46,6 +46,7 @@ class OpenAPI:
         self._documents: dict[str, Document] = {}
         self._kept: dict[tuple[str, str], Document] = {}
         self._hashes: dict[str, str] = {}
+        self._messages: dict[str, Document] = {}
 
     def v3_index(self) -> Document:
         """``/openapi/v3``: where the documents are, with hashes to cache by."""
@@ -73,6 +74,18 @@ class OpenAPI:
             body = encode(self._make_v3(types)).body
             document = self._kept[key] = Document(body, key[1])
         return document
+
+    def v3_protobuf(self, path: str) -> Document | None:
+        """The same as protobuf; kept until the document changes."""
+        document = self.v3(path)
+        if document is None:
+            return None
+        kept = self._messages.get(path)
+        if kept is None or kept.etag != document.etag:
+            from kubernel.registry.gnostic_v3 import protobuf_document_v3
+
+            kept = self._messages[path] = protobuf_document_v3(document)
+        return kept
 
     def v2(self) -> Document:
         """``/openapi/v2``: everything in one Swagger document."""
@@ -112,6 +125,7 @@ class OpenAPI:
                     seen.add(id(source))
                     self._sources.append(source)
         self._generation = self._registry.generation
+        self._messages = {path: kept for path, kept in self._messages.items() if path in groups}
         # What did not change is not made again when a CRD comes.
         self._kept = {
             (path, told): document

@@ -6,7 +6,7 @@ A plugin describes each type once with a ``ResourceType`` and gives it to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -101,7 +101,8 @@ class Strategy:
     """What is peculiar to a type. The defaults suit a type with spec and status.
 
     All methods get fresh, mutable ``obj`` (except in ``validate*``, which must not change it) and the
-    stored, immutable ``old``. They are synchronous and quick: they run in the request.
+    stored, immutable ``old``. They are synchronous and quick: they run in the request. Those around the store's
+    write may give something to wait for.
     ``request.subresource`` tells which part of the object is being written.
     """
 
@@ -181,11 +182,18 @@ class Strategy:
         """``obj`` begins to terminate: its deletionTimestamp is set. May change its own top level
         (copy what lies below)."""
 
-    def after_delete(self, request: Request, obj: Obj) -> None:
-        """The object is gone: release what it held."""
+    def reserve(self, request: Request, obj: Obj) -> Awaitable[None] | None:
+        """The last before ``obj`` is stored, and never for a dry run: write what has to be there with it. May change
+        what the server chose; raises ApiError. Called again when a generated name was taken."""
+        return None
 
-    def finish(self, request: Request, obj: Obj, *, committed: bool) -> None:
+    def after_delete(self, request: Request, obj: Obj) -> Awaitable[None] | None:
+        """The object is gone: release what it held."""
+        return None
+
+    def finish(self, request: Request, obj: Obj, *, committed: bool) -> Awaitable[None] | None:
         """The write of ``obj`` ended; release what was reserved when it was not committed."""
+        return None
 
 
 class Converter(Protocol):

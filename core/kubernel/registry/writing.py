@@ -143,6 +143,7 @@ class Writer:
             await self.admission.validate(request)
             self._warn(request, obj)
             for attempt in range(GENERATE_NAME_TRIES):
+                await self._reserve(request, obj)
                 try:
                     record = await self._insert(request, obj)
                     break
@@ -152,7 +153,8 @@ class Writer:
                     obj["metadata"]["name"] = request.name = names.generate(base, self.rng)
             committed = not request.dry_run
         finally:
-            type.strategy.finish(request, obj, committed=committed)
+            if (ended := type.strategy.finish(request, obj, committed=committed)) is not None:
+                await ended
         return Result(await read_record(type, record), True, warnings=tuple(request.warnings))
 
     def _exists(self, request: Request, generated: bool, key: Key) -> AlreadyExists:
@@ -301,10 +303,12 @@ class Writer:
             self._warn(request, obj)
             if obj == old and await is_stored(type, obj, current):
                 return Result(before, warnings=tuple(request.warnings))
+            await self._reserve(request, obj)
             record = await self._store_update(request, obj, current)
             committed = not request.dry_run
         finally:
-            type.strategy.finish(request, obj, committed=committed)
+            if (ended := type.strategy.finish(request, obj, committed=committed)) is not None:
+                await ended
         return Result(await read_record(type, record), warnings=tuple(request.warnings))
 
     async def _store_update(self, request: Request, obj: Obj, current: Record) -> Record:
@@ -321,7 +325,8 @@ class Writer:
             return Record(current.key, current.revision, current.created, orjson.dumps(stored), stored)
         if last:
             record = await self.store.delete(current.key, stored, expect=current.revision)
-            type.strategy.after_delete(request, obj)
+            if (released := type.strategy.after_delete(request, obj)) is not None:
+                await released
             return record
         return await self.store.update(current.key, stored, expect=current.revision)
 
@@ -529,6 +534,11 @@ class Writer:
         return await self._create(request, obj, tracked=True)
 
     # --- common
+
+    @staticmethod
+    async def _reserve(request: Request, obj: Obj) -> None:
+        if not request.dry_run and (taken := request.type.strategy.reserve(request, obj)) is not None:
+            await taken
 
     def _existing(self, type: ResourceType, key: Key) -> Record:
         record = self.store.get(key)

@@ -68,7 +68,7 @@ class Ledger:
                 raise StaleRevision(key, head[0], expect)
             created = head[1]
         self.revision = revision = self.revision + 1
-        change = Change(revision, created, key, write.value, write.deleted, write)
+        change = tuple.__new__(Change, (revision, created, key, write.value, write.deleted, write))
         self._staged.append((change, head))
         if write.deleted:
             self._heads.pop(key, None)

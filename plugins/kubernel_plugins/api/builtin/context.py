@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterator
 
+    from kubernel.client.interface import Client
     from kubernel.clock import Clock
     from kubernel.plugin import Handle
     from kubernel.registry.registry import Registry
@@ -41,6 +42,11 @@ class Context:
     @property
     def cluster(self) -> Any:
         return self._handle.cluster
+
+    @property
+    def server(self) -> Client:
+        """The API as the server itself uses it."""
+        return self._handle.client("system:apiserver", ("system:masters",))
 
     def find(self, resource: str, name: str, namespace: str = "") -> Obj | None:
         """A stored object, as it is kept."""

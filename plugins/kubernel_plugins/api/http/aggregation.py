@@ -25,7 +25,7 @@ from kubernel_plugins.webhooks import CallFailed, dial_words, resolve, tls_words
 
 from .proxying import KEPT_HERE, passed_on
 from .published import Published
-from .relay import Answer, carry, read_answer
+from .relay import Answer, carry, not_switched, read_answer
 from .responses import TEXT_HEAD
 from .transport import Reply, header_block
 
@@ -93,32 +93,47 @@ class Aggregator:
 
     # --- requests
 
-    async def serve(self, exchange: Exchange, user: UserInfo, service: Obj, stamp: bytes) -> Reply | None:
-        """Pass a request on that has been authorized."""
+    async def serve(
+        self,
+        exchange: Exchange,
+        user: UserInfo,
+        service: Obj,
+        stamp: bytes,
+        switched: Callable[[], None] | None = None,
+    ) -> Reply | None:
+        """Pass a request on that has been authorized. ``switched`` is called when both sides leave HTTP."""
+        upgrades = exchange.wants_upgrade
         if not conditions.is_true(service, "Available"):
             return _plain(503, "service unavailable\n")
         body = await exchange.body(_BODY_LIMIT)
         try:
             reader, writer = await self._dial(service["spec"])
         except (CallFailed, OSError, TimeoutError) as error:
-            return _plain(503, f"error trying to reach service: {error}\n")
+            problem = "error dialing backend" if upgrades else "error trying to reach service"
+            return _plain(503, f"{problem}: {error}\n")
         added = [("Host", _host(service["spec"])), *_identity(user)]
         try:
             try:
                 writer.write(passed_on(exchange, exchange.path, body, _CLAIMS, added))
                 await writer.drain()
-                answer = await read_answer(reader, exchange.method, switches=exchange.wants_upgrade)
+                answer = await read_answer(reader, exchange.method, switches=upgrades)
             except (OSError, EOFError, ValueError) as broken:
                 return _plain(503, f"error trying to reach service: {broken or 'EOF'}\n")
             if answer.status == 101:
+                if switched is not None:
+                    switched()
                 await carry(await exchange.tunnel(header_block(answer.headers) + stamp), reader, writer)
                 return None
+            # A refused upgrade ends both connections: nothing more of the client's reaches the other server, which
+            # would take it for this one's.
+            if upgrades and (wrong := not_switched(answer)):
+                return _plain(503, f"{wrong}\n")
             head = header_block(
                 [(name, value) for name, value in answer.headers if name.lower() not in KEPT_HERE]
             )
             length = answer.length
             if length is not None and length <= _WHOLE:
-                return Reply(answer.status, await _whole(answer, _WHOLE), head)
+                return Reply(answer.status, await _whole(answer, _WHOLE), head, close=upgrades)
             stream = await exchange.stream(answer.status, head + stamp)
             async for piece in answer.body():
                 await stream.write(piece)
@@ -311,6 +326,9 @@ class Aggregator:
                 await self.published.learn(key, fetch)
         except (CallFailed, OSError, EOFError, ValueError, TimeoutError) as error:
             self._handle.log.debug("OpenAPI of {}/{}: {}", *key, error)
+        except (AttributeError, KeyError, TypeError) as error:
+            # Documents that are no OpenAPI break off wherever they are first not what they should be.
+            self._handle.log.debug("OpenAPI of {}/{} is malformed: {}", *key, error)
 
     def priorities(self) -> dict[tuple[str, str], tuple[int, int]]:
         """(of the group, of the version) for each APIService."""

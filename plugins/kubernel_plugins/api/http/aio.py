@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,12 +19,11 @@ from aiohttp.web_server import Server
 
 from kubernel.errors import BadRequest, InternalError, RequestEntityTooLarge
 
+from .aio_streams import COPIED, ChunkStream, RawTunnel, WebSocket
 from .responses import error_reply
-from .transport import AtOnce, Handler, Reply, Shared, Stream
+from .transport import AtOnce, Handler, Reply, Stream
 
 if TYPE_CHECKING:
-    from aiohttp.web_ws import WebSocketResponse
-
     from kubernel.clock import Clock
     from kubernel.registry.request import UserInfo
 
@@ -33,8 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpServer", "Limits"]
 
-_COPIED = 64 * 1024
-"""Copying less than this is cheaper than sending a head and its body one by one."""
+_HEARD, _HEARD_BYTES = 512, 2048
+"""Requests that are kept to be heard again, and how large they may be."""
 _STATUS_LINES: dict[int, bytes] = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
 
@@ -54,14 +53,12 @@ class Limits:
     DRAIN = 30.0
     """A client that takes nothing for so long is cut off."""
     LINGER = 2.0
-    TUNNEL = 256 * 1024
-    """What a client has sent after an upgrade and nobody has taken: more is not read."""
 
 
 class _Request(RequestHandler):
     """A connection: aiohttp's protocol plus what the API server remembers about the client."""
 
-    __slots__ = ("_certificate", "opened", "server", "user")
+    __slots__ = ("_between", "_certificate", "opened", "server", "user")
 
     def __init__(self, manager: Any, server: HttpServer, opened: float, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
@@ -69,6 +66,8 @@ class _Request(RequestHandler):
         self.user: UserInfo | None = None
         self.opened = opened
         self._certificate: bytes | None = None
+        self._between = True
+        """The parser stands between two messages; False when that is not known."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -86,23 +85,46 @@ class _Request(RequestHandler):
             or self._messages
             or self._payload_parser is not None
             or self._keepalive_handle is None
+            or self._force_close
+            or self._close
         ):
-            super().data_received(data)
+            self._feed(data)
+            return
+        server = self.server
+        if (
+            self._between
+            and (heard := server.heard.get(data)) is not None
+            and server.answer_again(self, heard)
+        ):
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
             return
         self._waiter = None
         try:
-            super().data_received(data)
+            self._feed(data)
         finally:
             self._waiter = waiter
         if not self._messages:
             return
-        if len(self._messages) == 1 and self.server.answer_at_once(self, *self._messages[0]):
+        if len(self._messages) == 1 and server.answer_at_once(
+            self, *self._messages[0], data if self._between else None
+        ):
             self._messages.popleft()
             if (consumed := getattr(self._parser, "message_consumed", None)) is not None:
                 consumed()
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         elif not waiter.done():
             waiter.set_result(None)
+
+    def _feed(self, data: bytes) -> None:
+        before = len(self._messages)
+        super().data_received(data)
+        if self._between:
+            self._between = len(self._messages) == before + 1 and _is_whole(data, self._messages[-1][1])
+        # What follows a whole request for another protocol is kept until that is granted or refused. aiohttp does
+        # so for WebSocket alone, and would read the rest as requests.
+        if len(self._messages) > before and not self._upgraded:
+            message, payload = self._messages[-1]
+            self._upgraded = bool(getattr(message, "upgrade", False)) and payload.is_eof()
 
     @property
     def certificate(self) -> bytes | None:
@@ -129,6 +151,25 @@ class _Request(RequestHandler):
         return _Response(reply)
 
 
+def _is_whole(data: bytes, payload: Any) -> bool:
+    """Whether ``data``, of which the parser made one message, ends where that does."""
+    body = len(data) - data.find(b"\r\n\r\n") - 4
+    if payload is EMPTY_PAYLOAD:
+        return not body
+    return bool(payload.is_eof() and payload.total_bytes == body)
+
+
+class _Heard:
+    """A request that was answered at once, as the parser told it. It is kept by its bytes: parsing them again gives
+    the same. Those that show credentials are never answered at once, so none are kept here."""
+
+    __slots__ = ("memo", "message")
+
+    def __init__(self, message: Any, memo: Any) -> None:
+        self.message = message
+        self.memo = memo
+
+
 class _Response:
     """What aiohttp's protocol expects of a response, reduced to one write."""
 
@@ -153,8 +194,8 @@ class AioExchange:
     """``transport.Exchange`` on aiohttp; it takes the place of aiohttp's request object."""
 
     __slots__ = (
-        "_message", "_payload", "_streaming", "_task", "headers", "method", "original", "path", "protocol",
-        "query", "server", "trail", "writer",
+        "_message", "_payload", "_streaming", "_task", "headers", "memo", "method", "original", "path",
+        "protocol", "query", "server", "trail", "writer",
     )  # fmt: skip
 
     def __init__(
@@ -169,6 +210,7 @@ class AioExchange:
         self._streaming: asyncio.Task[Any] | None = None
         self.original: UserInfo | None = None
         self.trail: Trail | None = None
+        self.memo: Any = None
         self.method: str = message.method
         self.path, _, self.query = message.path.partition("?")
         self.headers: Headers = message.headers
@@ -225,7 +267,7 @@ class AioExchange:
         )
         if self.method == "HEAD":
             body = b""
-        if len(body) < _COPIED:
+        if len(body) < COPIED:
             transport.write(head + body)
         else:
             transport.write(head)
@@ -241,7 +283,7 @@ class AioExchange:
         framing = b"Transfer-Encoding: chunked\r\n" if chunked else b"Connection: close\r\n"
         transport.write(b"%b%b%b%b\r\n" % (_status_line(status), self.server.date_line(), head, framing))
         self._streaming = asyncio.current_task()
-        stream = _ChunkStream(self, chunked, silent=self.method == "HEAD")
+        stream = ChunkStream(self, chunked, silent=self.method == "HEAD")
         self.server.streams[self] = self._streaming
         return stream
 
@@ -250,10 +292,13 @@ class AioExchange:
 
     @property
     def wants_upgrade(self) -> bool:
-        return (
-            "upgrade" in self.headers.get("Connection", "").lower()
-            and self.headers.get("Upgrade", "").lower() == "websocket"
+        return bool(self.headers.get("Upgrade")) and any(
+            "upgrade" in value.lower() for value in self.headers.getall("Connection", ())
         )
+
+    @property
+    def wants_socket(self) -> bool:
+        return self.wants_upgrade and self.headers.get("Upgrade").lower() == "websocket"
 
     async def upgrade(self, protocols: Sequence[str]) -> SocketChannel:
         from aiohttp.web_exceptions import HTTPException
@@ -273,7 +318,7 @@ class AioExchange:
         if self.trail is not None:
             await self.trail.tell("ResponseStarted", None, 101)
         self._streaming = asyncio.current_task()
-        channel = _WebSocket(socket)
+        channel = WebSocket(socket)
         self.server.streams[self] = self._streaming
         return channel
 
@@ -284,7 +329,7 @@ class AioExchange:
         transport.write(b"HTTP/1.1 101 Switching Protocols\r\n%b\r\n" % head)
         self._streaming = asyncio.current_task()
         self.server.streams[self] = self._streaming
-        tunnel = _Tunnel(self)
+        tunnel = RawTunnel(self)
         self.protocol.set_parser(cast("Any", tunnel))
         return tunnel
 
@@ -311,134 +356,6 @@ class AioExchange:
 
 def _too_large(limit: int) -> RequestEntityTooLarge:
     return RequestEntityTooLarge(f"limit is {limit}")
-
-
-class _ChunkStream:
-    __slots__ = ("chunked", "closed", "exchange", "silent")
-
-    def __init__(self, exchange: AioExchange, chunked: bool, silent: bool) -> None:
-        self.exchange = exchange
-        self.chunked = chunked
-        self.silent = silent
-        self.closed = False
-
-    async def write(self, data: bytes) -> None:
-        self.push(data)
-        if self.exchange.protocol.writing_paused:
-            await self.exchange.drain()
-
-    async def share(self, piece: Shared) -> None:
-        if self.chunked and piece.data:
-            framed = piece.framed
-            if framed is None:
-                framed = piece.framed = b"%x\r\n%b\r\n" % (len(piece.data), piece.data)
-            self._send(framed)
-        else:
-            self.push(piece.data)
-        if self.exchange.protocol.writing_paused:
-            await self.exchange.drain()
-
-    def push(self, data: bytes) -> None:
-        size = len(data)
-        if not size or not self.chunked:
-            self._send(data)
-        elif size < _COPIED:
-            self._send(b"%x\r\n%b\r\n" % (size, data))
-        else:
-            self._send(b"%x\r\n" % size, data, b"\r\n")
-
-    def _send(self, *pieces: bytes) -> None:
-        transport = self.exchange.protocol.transport
-        if transport is None:
-            raise ConnectionResetError("client is gone")
-        if self.silent:
-            return
-        if len(pieces) == 1:
-            transport.write(pieces[0])
-        else:
-            transport.writelines(pieces)
-
-    @property
-    def congested(self) -> bool:
-        return self.exchange.protocol.writing_paused
-
-    async def close(self) -> None:
-        if self.closed:
-            return
-        self.closed = True
-        transport = self.exchange.protocol.transport
-        if transport is not None and not transport.is_closing() and self.chunked:
-            transport.write(b"0\r\n\r\n")
-
-
-class _WebSocket:
-    __slots__ = ("protocol", "socket")
-
-    def __init__(self, socket: WebSocketResponse) -> None:
-        self.socket = socket
-        self.protocol = socket.ws_protocol or ""
-
-    async def send(self, data: bytes) -> None:
-        await self.socket.send_bytes(data)
-
-    async def send_text(self, text: str) -> None:
-        await self.socket.send_str(text)
-
-    async def messages(self) -> AsyncIterator[bytes]:
-        from aiohttp.http import WSMsgType
-
-        async for message in self.socket:
-            if message.type is WSMsgType.BINARY:
-                yield message.data
-            elif message.type is WSMsgType.TEXT:
-                yield message.data.encode()
-
-    async def close(self, code: int = 1000, reason: str = "") -> None:
-        await self.socket.close(code=code, message=reason.encode()[:120])
-
-
-class _Tunnel:
-    """``transport.Tunnel``; to aiohttp it is the parser of what comes after an upgrade."""
-
-    __slots__ = ("_arrived", "_ended", "_exchange", "_paused", "_pieces", "_size")
-
-    def __init__(self, exchange: AioExchange) -> None:
-        self._exchange = exchange
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._arrived = asyncio.Event()
-        self._ended = self._paused = False
-
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        self._pieces.append(data)
-        self._size += len(data)
-        self._arrived.set()
-        if self._size > Limits.TUNNEL and not self._paused:
-            self._paused = True
-            self._exchange.protocol.pause_reading()
-        return False, b""
-
-    def feed_eof(self) -> None:
-        self._ended = True
-        self._arrived.set()
-
-    async def read(self) -> bytes:
-        if not self._pieces and not self._ended:
-            self._arrived.clear()
-            await self._arrived.wait()
-        data, self._pieces, self._size = b"".join(self._pieces), [], 0
-        if self._paused:
-            self._paused = False
-            self._exchange.protocol.resume_reading()
-        return data
-
-    async def write(self, data: bytes) -> None:
-        transport = self._exchange.protocol.transport
-        if transport is None:
-            raise ConnectionResetError("client is gone")
-        transport.write(data)
-        if self._exchange.protocol.writing_paused:
-            await self._exchange.drain()
 
 
 class _Server(Server):
@@ -469,6 +386,7 @@ class HttpServer:
         self.drain_time = drain_time
         self.streams: dict[Any, asyncio.Task[Any] | None] = {}
         self.draining = False
+        self.heard: dict[bytes, _Heard] = {}
         self._manager: _Server | None = None
         self._listeners: list[asyncio.Server] = []
         self._date = b""
@@ -500,8 +418,9 @@ class HttpServer:
     def exchange(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> Any:
         return AioExchange(self, message, payload, protocol, writer, task)
 
-    def answer_at_once(self, connection: _Request, message: Any, payload: Any) -> bool:
-        """Answer a request without a body by a client that keeps up; whether that was done."""
+    def answer_at_once(self, connection: _Request, message: Any, payload: Any, data: bytes | None) -> bool:
+        """Answer a request without a body by a client that keeps up; whether that was done. ``data`` is the
+        request as it came, where it came in one piece of its own."""
         if (
             self.at_once is None
             or payload is not EMPTY_PAYLOAD
@@ -512,15 +431,38 @@ class HttpServer:
             or connection.writing_paused
         ):
             return False
-        exchange = AioExchange(self, message, payload, connection, None, None)
+        memo = self._answer(connection, message, None)
+        if memo is None:
+            return False
+        if data is not None and len(data) <= _HEARD_BYTES:
+            if len(self.heard) >= _HEARD:
+                self.heard.clear()
+            self.heard[data] = _Heard(message, memo)
+        return True
+
+    def answer_again(self, connection: _Request, heard: _Heard) -> bool:
+        """``answer_at_once`` for what was heard before."""
+        if self.draining or connection.writing_paused:
+            return False
+        memo = self._answer(connection, heard.message, heard.memo)
+        if memo is None:
+            return False
+        heard.memo = memo
+        return True
+
+    def _answer(self, connection: _Request, message: Any, memo: Any) -> Any:
+        """The new memo of a request that was answered; None for one that was not."""
+        assert self.at_once is not None  # noqa: S101 - who calls has looked
+        exchange = AioExchange(self, message, EMPTY_PAYLOAD, connection, None, None)
+        exchange.memo = memo
         reply = self.at_once(cast("Exchange", exchange))
         if reply is None or reply.close:
-            return False
+            return None
         try:
             exchange.send(reply, True)
         except ConnectionResetError:
-            return False
-        return True
+            return None
+        return exchange.memo
 
     async def _handle(self, exchange: Any) -> Any:
         try:

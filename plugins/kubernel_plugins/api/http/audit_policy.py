@@ -145,13 +145,14 @@ class Policy:
         ]
         self._known: dict[tuple[Any, ...], Verdict] = {}
         named = any(one.get("resourceNames") for rule in rules for one in rule.get("resources") or ())
-        self._by_name = named
+        self.by_name = named
+        """Whether verdicts depend on objects' names."""
 
     def verdict(self, asked: Attributes) -> Verdict:
         user = asked.user
         key = (
             user.name, user.groups, asked.verb, asked.group, asked.resource, asked.subresource, asked.namespace,
-            asked.name if self._by_name else "", asked.path,
+            asked.name if self.by_name else "", asked.path,
         )  # fmt: skip
         found = self._known.get(key)
         if found is None:

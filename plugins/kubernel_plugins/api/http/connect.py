@@ -140,7 +140,7 @@ class Connector:
             raise BadRequest("you must specify at least 1 of stdin, stdout, stderr")
         container = choose_container(pod, q.one(query, "container"))
         streams = self._streams(pod)
-        if not exchange.wants_upgrade:
+        if not exchange.wants_socket:
             raise _no_upgrade(PROTOCOLS[0])
         session = _Session(await exchange.upgrade(PROTOCOLS), stdin, stdout, stderr and not tty)
         try:
@@ -170,7 +170,7 @@ class Connector:
             await self.registry.connect(user, type, target.namespace, target.name, "portforward", options)
         ).obj
         streams = self._streams(pod)
-        if not exchange.wants_upgrade:
+        if not exchange.wants_socket:
             raise _no_upgrade(FORWARDING[0])
         channel = await exchange.upgrade(FORWARDING)
         await PortForward(channel, streams, pod).run(ports)

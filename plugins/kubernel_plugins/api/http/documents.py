@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -9,7 +11,10 @@ from kubernel.errors import NotFound
 from kubernel.registry.discovery import Discovery
 from kubernel.registry.gnostic import MEDIA_TYPES as SWAGGER_PROTOBUF
 from kubernel.registry.gnostic import protobuf_document
+from kubernel.registry.gnostic_v3 import MEDIA_TYPES as OPENAPI_PROTOBUF
+from kubernel.registry.gnostic_v3 import protobuf_document_v3
 
+from . import query as q
 from .negotiate import first_accepted
 from .protobuf import in_media
 from .remote import RemoteGroups
@@ -27,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Documents"]
 
+_ASK_AGAIN = (("Cache-Control", "no-cache, private"),)
+_YEAR = 365 * 24 * 3600
 _AGGREGATED = ";g=apidiscovery.k8s.io;v=%s;as=APIGroupDiscoveryList"
 
 
@@ -79,7 +86,8 @@ class Documents:
             # Publishing loads every schema: nobody pays for it before somebody asks.
             from kubernel.registry.openapi import OpenAPI
 
-            openapi = self._openapi = OpenAPI(self._registry, version=self._version)
+            major, minor, _ = self._version.lstrip("v").split(".", 2)
+            openapi = self._openapi = OpenAPI(self._registry, version=f"{major}.{minor}")
         accept = exchange.headers.get("Accept", "")
         if path == "/openapi/v2":
             chosen = first_accepted(accept, (JSON, *SWAGGER_PROTOBUF))
@@ -87,15 +95,38 @@ class Documents:
             document = self._published.swagger(own)
             if chosen in SWAGGER_PROTOBUF:
                 as_protobuf = openapi.v2_protobuf() if document is own else self._as_protobuf(document)
-                return _reply(exchange, as_protobuf, SWAGGER_PROTOBUF[-1])
-            return _reply(exchange, document, JSON)
+                return _reply(exchange, as_protobuf, SWAGGER_PROTOBUF[-1], _ASK_AGAIN)
+            return _reply(exchange, document, JSON, _ASK_AGAIN)
         if path == "/openapi/v3":
             # Upstream writes it in JSON whatever is accepted, and clients of protobuf rely on that.
-            return _reply(exchange, self._published.index(openapi.v3_index()), JSON)
+            return _reply(exchange, self._published.index(openapi.v3_index()), JSON, _ASK_AGAIN)
         if path.startswith("/openapi/v3/"):
-            first_accepted(accept, (JSON,))
-            return _reply(exchange, openapi.v3(path[len("/openapi/v3/") :]), JSON, "hash=" in exchange.query)
+            return self._serve_v3(exchange, openapi, path, accept)
         raise NotFound.for_path()
+
+    def _serve_v3(self, exchange: Exchange, openapi: OpenAPI, path: str, accept: str) -> Reply:
+        name = path.removeprefix("/openapi/v3/")
+        chosen = first_accepted(accept, (JSON, *OPENAPI_PROTOBUF))
+        document = self._published.converted(*name.removeprefix("apis/").partition("/")[::2])
+        converted = document is not None
+        if document is None:
+            document = openapi.v3(name)
+        if document is None:
+            raise NotFound.for_path()
+        wanted = q.one(q.parse(exchange.query), "hash") if "hash=" in exchange.query else ""
+        if wanted and wanted != document.etag:
+            where = f"{path}?hash={document.etag}"
+            return Reply(301, b"", header_block([("Location", where), ("Vary", "Accept")]))
+        media = JSON
+        if chosen in OPENAPI_PROTOBUF:
+            media = OPENAPI_PROTOBUF[0]
+            document = protobuf_document_v3(document) if converted else openapi.v3_protobuf(name)
+        caching: Sequence[tuple[str, str]] = _ASK_AGAIN
+        if wanted:
+            later = datetime.fromtimestamp(self._handle.clock.time() + _YEAR, UTC)
+            expires = later.strftime("%a, %d %b %Y %H:%M:%S UTC")
+            caching = (("Cache-Control", "public, immutable"), ("Expires", expires))
+        return _reply(exchange, document, media, caching)
 
     def _as_protobuf(self, document: Document) -> Document:
         """Of the document with other servers' parts in it; kept until that changes."""
@@ -105,14 +136,17 @@ class Documents:
 
 
 def _reply(
-    exchange: Exchange, document: Document | None, content_type: str, immutable: bool = False
+    exchange: Exchange,
+    document: Document | None,
+    content_type: str,
+    caching: Sequence[tuple[str, str]] = (("Cache-Control", "public"),),
 ) -> Reply:
     if document is None:
         raise NotFound.for_path()
     etag = f'"{document.etag}"'
     head = header_block(
         [
-            ("Cache-Control", "public, max-age=31536000, immutable" if immutable else "public"),
+            *caching,
             ("Content-Type", content_type),
             ("ETag", etag),
             ("Vary", "Accept"),

@@ -69,8 +69,9 @@ class Endpoints:
         if path == "/version":
             return json_reply(200, self._version())
         if path.startswith(_V3_APIS):
-            remote = self._aggregator.find(*path.removeprefix(_V3_APIS).partition("/")[::2])
-            if remote is not None:
+            group, _, version = path.removeprefix(_V3_APIS).partition("/")
+            remote = self._aggregator.find(group, version)
+            if remote is not None and self._aggregator.published.converted(group, version) is None:
                 return await self._aggregator.serve(exchange, user, remote, stamp)
         if first in ("api", "apis", "openapi"):
             return self.documents.serve(exchange, path)

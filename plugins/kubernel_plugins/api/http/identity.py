@@ -14,6 +14,7 @@ from kubernel.registry.request import UserInfo
 
 if TYPE_CHECKING:
     from kubernel.plugin.manager import Hooks
+    from kubernel.registry.attributes import Standing
 
     from .audit import Trail
     from .transport import Exchange, Headers
@@ -25,6 +26,7 @@ _UNAUTHENTICATED = "system:unauthenticated"
 _ANONYMOUS = "system:anonymous"
 _EXTRA = "impersonate-extra-"
 _SERVICE_ACCOUNT = "system:serviceaccount:"
+_USERS = 1024
 
 
 class _CredentialHeaders(Mapping[str, str]):
@@ -61,6 +63,8 @@ class Gate:
 
     def __init__(self, hooks: Hooks) -> None:
         self._hooks = hooks
+        self._users: dict[UserInfo, UserInfo] = {}
+        """Of certificates: one object for each user, however many connections show it."""
 
     def known(self, exchange: Exchange) -> UserInfo | None:
         """The user when the connection's certificate alone says who asks, and was asked about before."""
@@ -73,6 +77,10 @@ class Gate:
 
     def allows(self, attributes: Attributes) -> bool:
         return self._hooks.authorize(attributes).allowed
+
+    def standing(self, attributes: Attributes) -> tuple[Standing, ...] | None:
+        """What permission rests on, for who wants to remember it."""
+        return self._hooks.standing(attributes)
 
     async def user(self, exchange: Exchange) -> UserInfo:
         """The (possibly impersonated) user. Unauthorized when nobody knows the credentials."""
@@ -87,7 +95,9 @@ class Gate:
                     token = rest.strip() or None
             user = await self._authenticate(exchange, token)
             if not authorization and connection.certificate is not None:
-                connection.user = user
+                if len(self._users) >= _USERS:
+                    self._users.clear()
+                connection.user = user = self._users.setdefault(user, user)
         for name in headers.keys():  # noqa: SIM118 - a multi-valued mapping
             if name[0] in "iI" and name.lower().startswith("impersonate-"):
                 exchange.original = user

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from kubernel.errors import ApiError, BadRequest, ServiceUnavailable
+from kubernel.errors import ApiError, BadRequest, ServiceUnavailable, UnnamedError
 
-from .relay import Answer, carry, read_answer
+from .relay import Answer, carry, not_switched, read_answer
 from .transport import Reply, header_block
 
 if TYPE_CHECKING:
@@ -138,6 +138,7 @@ class Proxy:
         port: int,
         stamp: bytes,
     ) -> Reply | None:
+        upgrades = exchange.wants_upgrade
         try:
             reader, writer = await connection
         except ApiError as refusal:
@@ -148,16 +149,20 @@ class Proxy:
                     await writer.start_tls(_trusting())
                 writer.write(_request(exchange, path, body, port))
                 await writer.drain()
-                answer = await read_answer(reader, exchange.method, switches=exchange.wants_upgrade)
+                answer = await read_answer(reader, exchange.method, switches=upgrades)
             except (OSError, EOFError, ValueError) as broken:
                 raise _unreachable(str(broken) or type(broken).__name__) from None
             if answer.status == 101:
                 await carry(await exchange.tunnel(header_block(answer.headers) + stamp), reader, writer)
                 return None
+            # A refused upgrade ends both connections.
+            if upgrades and (wrong := not_switched(answer)):
+                raise UnnamedError(wrong)
             head = _answer_head(answer, exchange, path)
             length = answer.length
             if length is not None and length <= _WHOLE:
-                return Reply(answer.status, b"".join([piece async for piece in answer.body()]), head)
+                body = b"".join([piece async for piece in answer.body()])
+                return Reply(answer.status, body, head, close=upgrades)
             stream = await exchange.stream(answer.status, head + stamp)
             async for piece in answer.body():
                 await stream.write(piece)

@@ -12,6 +12,8 @@ import orjson
 
 from kubernel.registry.documents import Document, encode
 
+from .openapi_conversion import to_v3
+
 if TYPE_CHECKING:
     from kubernel.store.records import Obj
 
@@ -29,6 +31,7 @@ class Published:
         self._swagger: dict[_Key, Obj] = {}
         self._etags: dict[_Key, str] = {}
         self._urls: dict[_Key, str] = {}
+        self._converted: dict[_Key, Document] = {}
         self.generation = 0
         self._kept: dict[str, tuple[tuple[str, int], Document]] = {}
 
@@ -36,24 +39,36 @@ class Published:
         """``fetch(path, known)`` gives (status, ETag, body). Raises what it raises, and ValueError."""
         path = "apis/{}/{}".format(*key)
         status, _, body = await fetch("/openapi/v3", "")
+        legacy = status == 404
         url = ""
         if status == 200:
             told = (orjson.loads(body).get("paths") or {}).get(path) or {}
             url = str(told.get("serverRelativeURL") or "")
+        status, etag, body = await fetch("/openapi/v2", self._etags.get(key, ""))
+        if status != 304:
+            swagger = _about(orjson.loads(body), f"/{path}/") if status == 200 else {}
+            if self._swagger.get(key, {}) != swagger:
+                self._swagger[key] = swagger
+                self._converted.pop(key, None)
+                self.generation += 1
+            self._etags[key] = etag if status == 200 else ""
+        if not legacy:
+            self._converted.pop(key, None)
+        elif about := self._swagger.get(key):
+            converted = self._converted.get(key)
+            if converted is None:
+                converted = self._converted[key] = encode(to_v3(about))
+            url = f"/openapi/v3/{path}?hash={converted.etag}"
         if self._urls.get(key, "") != url:
             self._urls[key] = url
             self.generation += 1
-        status, etag, body = await fetch("/openapi/v2", self._etags.get(key, ""))
-        if status == 304:
-            return
-        swagger = _about(orjson.loads(body), f"/{path}/") if status == 200 else {}
-        if self._swagger.get(key, {}) != swagger:
-            self._swagger[key] = swagger
-            self.generation += 1
-        self._etags[key] = etag if status == 200 else ""
+
+    def converted(self, group: str, version: str) -> Document | None:
+        """OpenAPI 3 of a version whose server publishes none, made from its Swagger document."""
+        return self._converted.get((group, version))
 
     def forget(self, key: _Key) -> None:
-        for table in (self._swagger, self._etags, self._urls):
+        for table in (self._swagger, self._etags, self._urls, self._converted):
             table.pop(key, None)
         self.generation += 1
 
@@ -97,7 +112,11 @@ def _about(document: Obj, prefix: str) -> Obj:
         if name in known and name not in needed:
             needed[name] = known[name]
             todo += _references(known[name])
-    return {"paths": paths, "definitions": needed} if paths else {}
+    if not paths:
+        return {}
+    kept = ("info", "securityDefinitions", "parameters", "responses", "produces")
+    about = {key: document[key] for key in kept if key in document}
+    return {**about, "paths": paths, "definitions": needed}
 
 
 def _references(value: Any) -> Iterator[str]:

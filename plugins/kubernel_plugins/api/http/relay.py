@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .transport import Tunnel
 
-__all__ = ["Answer", "carry", "read_answer"]
+__all__ = ["Answer", "carry", "not_switched", "read_answer"]
 
 _HEAD_LINES = 256
 _PIECE = 64 * 1024
@@ -84,6 +84,11 @@ async def read_answer(reader: asyncio.StreamReader, method: str, *, switches: bo
         status = int(code)
         if status >= 200 or (status == 101 and switches):
             return Answer(reader, status, headers, method == "HEAD" or status in (101, 204, 304))
+
+
+def not_switched(answer: Answer) -> str:
+    """What is wrong with an answer to a request for another protocol: only an error is passed on to the client."""
+    return f"invalid upgrade response: status code {answer.status}" if answer.status < 400 else ""
 
 
 async def carry(tunnel: Tunnel, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

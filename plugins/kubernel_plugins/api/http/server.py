@@ -17,11 +17,12 @@ from kubernel.registry.attributes import Attributes, demanded
 from kubernel.registry.request import UserInfo
 
 from . import query as q
+from .at_once import AtOnce
 from .audit import Auditor
 from .audit_policy import read as read_policy
 from .connect import Connector
 from .endpoints import Endpoints
-from .fairness import Asked, Fairness, Rejected
+from .fairness import Fairness, Rejected
 from .identity import Gate
 from .metrics import Metrics
 from .negotiate import Form, Negotiator
@@ -75,62 +76,11 @@ class Api:
         self.endpoints.fairness = self.fairness
         self._watches: dict[str, int] = {}
         """User -> how many watches are open."""
-        self._targets: dict[str, Target | None] = {}
+        self.targets: dict[str, Target | None] = {}
         self._random = handle.rng.getrandbits
+        self.at_once = AtOnce(self)
 
-    def at_once(self, exchange: Exchange) -> Reply | None:
-        """The answer to what clients ask most: one object as it is stored, by a user known already. None for
-        all else and for every refusal: ``handle`` answers those."""
-        target = self._targets.get(exchange.path)
-        if target is None or exchange.query or not target.name or target.subresource or target.watching:
-            return None
-        started = self.clock.monotonic()
-        type = self.registry.lookup(target.group, target.version, target.resource)
-        if (
-            type is None
-            or type.namespaced is not bool(target.namespace)
-            or type.deprecation
-            or "get" not in type.verbs
-        ):
-            return None
-        fairness = self.fairness
-        if fairness is None and self.metrics.inflight["readOnly"] >= self.settings.max_inflight:
-            return None
-        user = self.gate.known(exchange)
-        if user is None:
-            return None
-        try:
-            form = self.negotiator.choose(exchange.headers.get("Accept", ""), protobuf=self._messages(type))
-            if form.shape != "object" or form.media == "yaml":
-                return None
-            asked = Attributes(
-                user, "get", target.group, target.version, target.resource, "", target.namespace, target.name
-            )
-            if not self.gate.allows(asked):
-                return None
-            if self.auditor is not None and self.auditor.policy.verdict(asked).level:
-                return None
-            if type.converter is not None:
-                return None
-            shape = shape_for(form, self.registry, type, {})
-            body = shape.one(self.registry.get(type, target.namespace, target.name))
-            head = shape.head
-            if fairness is not None:
-                about = Asked("get", target.group, target.resource, "", target.namespace)
-                classified = fairness.classify(user, about)
-                if not fairness.at_once(classified):
-                    return None
-                head += classified.head
-        except Exception:  # whatever it is, it happens again where it is reported
-            return None
-        if len(body) >= GZIP_FROM:
-            return None
-        self.metrics.count(
-            ("get", target.group, target.version, target.resource), 200, self.clock.monotonic() - started
-        )
-        return Reply(200, body, head + self._stamp())
-
-    def _stamp(self) -> bytes:
+    def stamp(self) -> bytes:
         number = b"%032x" % self._random(128)
         return b"Audit-Id: %b-%b-%b-%b-%b\r\n" % (
             number[:8], number[8:12], number[12:16], number[16:20], number[20:],
@@ -138,10 +88,10 @@ class Api:
 
     async def handle(self, exchange: Exchange) -> Reply | None:
         started = self.clock.monotonic()
-        stamp = self._stamp()
+        stamp = self.stamp()
         path = exchange.path
         try:
-            target = self._targets[path]
+            target = self.targets[path]
         except KeyError:
             target = self._parse(path)
         reading = exchange.method in _READS
@@ -242,7 +192,7 @@ class Api:
         self._watches[user.name] = open + 1
         return user.name
 
-    def _messages(self, type: ResourceType) -> bool:
+    def messages(self, type: ResourceType) -> bool:
         """Whether objects of ``type`` can be sent as protobuf."""
         codec = self.registry.protobuf
         return codec is not None and not type.custom and codec.serves(type.api_version, type.kind)
@@ -263,9 +213,9 @@ class Api:
 
     def _parse(self, path: str) -> Target | None:
         """Clients ask for the same few paths again and again."""
-        if len(self._targets) >= _TARGETS:
-            self._targets.clear()
-        target = self._targets[path] = parse(path)
+        if len(self.targets) >= _TARGETS:
+            self.targets.clear()
+        target = self.targets[path] = parse(path)
         return target
 
     def _remote(self, target: Target | None) -> Obj | None:
@@ -305,7 +255,8 @@ class Api:
             remote = self._remote(target)
             if remote is None:
                 raise not_served(self.registry, target.group)
-            return await self.aggregator.serve(exchange, user, remote, stamp)
+            begun = seat.begun if seat is not None else None
+            return await self.aggregator.serve(exchange, user, remote, stamp, begun)
         if not verb:
             raise MethodNotSupported.for_path()
         if type.namespaced:
@@ -316,7 +267,7 @@ class Api:
         form = self.negotiator.choose(
             exchange.headers.get("Accept", ""),
             shapes=type.create is None and (verb == "get" or not target.subresource),
-            protobuf=self._messages(type),
+            protobuf=self.messages(type),
             stream=verb == "watch",
         )
         if target.subresource:
@@ -433,7 +384,7 @@ class Api:
             ),
             exchange.trail,
         )  # fmt: skip
-        if verb == "get" and target.subresource in _CREATE_TO_CONNECT and exchange.wants_upgrade:
+        if verb == "get" and target.subresource in _CREATE_TO_CONNECT and exchange.wants_socket:
             # Since v1.35 a WebSocket needs what a POST needs.
             await self.gate.authorize(
                 Attributes(

@@ -143,6 +143,9 @@ class Exchange(Protocol):
     """Who asked, where that user acts as another."""
     trail: Trail | None
     """What is told of it to the audit plugins."""
+    memo: Any
+    """Scratch space of an ``AtOnce``: of what it answers, the next request of the very same bytes comes with what it
+    left here. None at first."""
 
     async def body(self, limit: int) -> bytes:
         """The whole body; RequestEntityTooLarge beyond ``limit`` bytes, BadRequest when broken off."""
@@ -157,7 +160,12 @@ class Exchange(Protocol):
 
     @property
     def wants_upgrade(self) -> bool:
-        """The client asks for a WebSocket."""
+        """The client asks for another protocol."""
+        ...
+
+    @property
+    def wants_socket(self) -> bool:
+        """That protocol is WebSocket."""
         ...
 
     async def upgrade(self, protocols: Sequence[str]) -> SocketChannel:
@@ -173,7 +181,8 @@ Handler = Callable[[Exchange], Awaitable["Reply | None"]]
 """Answers a request: with a Reply, or with None after it has streamed or upgraded by itself."""
 
 AtOnce = Callable[[Exchange], "Reply | None"]
-"""Answers a GET that needs no waiting; None, with nothing done, leaves it to the Handler. Never raises."""
+"""Answers a GET that needs no waiting, and leaves a memo; None, with nothing done, leaves it to the Handler. Never
+raises."""
 
 _FORBIDDEN = str.maketrans({"\r": " ", "\n": " ", "\0": " "})
 

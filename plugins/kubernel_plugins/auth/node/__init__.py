@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kubernel.errors import Expired
 from kubernel.plugin import NoSettings, hookimpl
 from kubernel.plugin import Plugin as BasePlugin
-from kubernel.registry.attributes import ALLOW, Attributes, Decision
+from kubernel.registry.attributes import ALLOW, Attributes, Decision, Standing
 from kubernel.registry.operations import WatchOptions
 from kubernel.store.records import DELETED
 from kubernel.watch import Closed
@@ -54,6 +54,7 @@ class Plugin(BasePlugin):
         self.graph = Graph()
         self._followed: list[_Followed] = []
         self._rules = Rules(self.graph)
+        self._abstains = Decision(False, final=False, standing=Standing())
 
     async def start(self) -> None:
         for group, plural in _FOLLOWED:
@@ -112,7 +113,7 @@ class Plugin(BasePlugin):
     def kubernel_authorize(self, attributes: Attributes) -> Decision | None:
         name = node_name(attributes.user)
         if name is None:
-            return None
+            return self._abstains
         if not name:
             return Decision(False, f'unknown node for user "{attributes.user.name}"', final=False)
         for followed in self._followed:

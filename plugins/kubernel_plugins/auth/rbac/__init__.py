@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kubernel.errors import Expired
 from kubernel.plugin import NoSettings, hookimpl
 from kubernel.plugin import Plugin as BasePlugin
-from kubernel.registry.attributes import ALLOW, Attributes, Decision
+from kubernel.registry.attributes import Attributes, Decision, Standing
 from kubernel.registry.operations import WatchOptions
 from kubernel.store.records import DELETED
 from kubernel.watch import Closed
@@ -40,6 +40,7 @@ class Plugin(BasePlugin):
     def __init__(self, settings: Any, handle: Handle) -> None:
         super().__init__(settings, handle)
         self.policy = Policy()
+        self._masters = Decision(True, standing=Standing())
         self._aggregator: Aggregator | None = None
         self._watches: list[Watch] = []
 
@@ -127,9 +128,9 @@ class Plugin(BasePlugin):
 
     @hookimpl
     def kubernel_authorize(self, attributes: Attributes) -> Decision | None:
-        if _MASTERS in attributes.user.groups or self.policy.allows(attributes):
-            return ALLOW
-        return None
+        if _MASTERS in attributes.user.groups:
+            return self._masters
+        return self.policy.decide(attributes)
 
     @hookimpl
     def kubernel_validate(self, request: Request) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from kubernel.registry.attributes import ALLOW, Decision, Standing
 from kubernel_plugins.auth.rules import Rule, Ruleset, compile_rules, permission
 
 if TYPE_CHECKING:
@@ -34,11 +35,15 @@ class Policy:
         """Namespace ("" for cluster role bindings) -> subjects."""
         self._bound: dict[tuple[str, str], list[str]] = {}
         self._verdicts: dict[tuple[str, tuple[str, ...], str, str, str, str, str], Any] = {}
+        self._granted = Decision(True, standing=Standing())
         self.revision = 0
 
     def _changed(self) -> None:
         self._verdicts.clear()
         self.revision += 1
+        assert self._granted.standing is not None  # noqa: S101 - it was made with one
+        self._granted.standing.over = True
+        self._granted = Decision(True, standing=Standing())
 
     # --- objects
 
@@ -86,7 +91,11 @@ class Policy:
     # --- decisions
 
     def allows(self, attributes: Attributes) -> bool:
-        """Whether any rule allows it. Remembered for each user, verb and resource; names are looked at
+        """Whether any rule allows it."""
+        return self.decide(attributes) is not None
+
+    def decide(self, attributes: Attributes) -> Decision | None:
+        """What rules allow; None when none does. Remembered for each user, verb and resource; names are looked at
         only where rules name some."""
         user = attributes.user
         if attributes.path:
@@ -101,9 +110,9 @@ class Policy:
             if len(self._verdicts) >= _CACHE:
                 self._verdicts.clear()
             verdict = self._verdicts[key] = self._judge(attributes)
-        if verdict is True or verdict is False:
-            return bool(verdict)
-        return attributes.name in verdict
+        if verdict is True:
+            return self._granted
+        return ALLOW if verdict is not False and attributes.name in verdict else None
 
     def _judge(self, attributes: Attributes) -> bool | frozenset[str]:
         """True, False, or the names for which it is allowed."""

@@ -12,7 +12,6 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 from zlib import crc32
@@ -20,6 +19,7 @@ from zlib import crc32
 from kubernel.errors import StoreError, StoreFull
 from kubernel.store import Change, Feed, StoreRefusal, Write
 from kubernel.store.ledger import Ledger
+from kubernel_plugins.store.sqlite.checkpoint import Checkpoint
 from kubernel_plugins.store.sqlite.schema import failure
 
 __all__ = ["Writer"]
@@ -28,15 +28,14 @@ _T = TypeVar("_T")
 _Job = tuple[Callable[[sqlite3.Connection], Any], "asyncio.Future[Any]"]
 _Item = tuple[Write, "asyncio.Future[int]"]
 _Outcome = tuple["asyncio.Future[Any]", Any]
-_Row = tuple[int, str, int, int, bytes]
 
 _GROUP = 512
 _PAGE = 16384
 _BLOCK = 64
-_ROW = "(?,?,?,?,?)"
+_COLUMNS = 5
 # By the number of rows: what a connection has prepared it keeps, so most groups are one known statement.
 _INSERTS = tuple(
-    f"INSERT INTO revisions VALUES {','.join([_ROW] * count)}"  # noqa: S608 - constant
+    f"INSERT INTO revisions VALUES {','.join(['(?,?,?,?,?)'] * count)}"  # noqa: S608 - constant
     for count in range(_BLOCK + 1)
 )
 
@@ -67,8 +66,7 @@ class Writer:
         self._connection = connection
         self._ledger = ledger
         self._feed = feed
-        self._checkpoint_pages = checkpoint_pages
-        self._pages = 0
+        self._checkpoint = Checkpoint(path, connection, checkpoint_pages, self._judge)
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Item | _Job] = deque()
         self._signal = threading.Lock()
@@ -154,12 +152,12 @@ class Writer:
                         break
                 if group:
                     self._loop.call_soon_threadsafe(self._deliver, *self._commit(group))
-                    if self._pages >= self._checkpoint_pages:
-                        self._checkpoint()
+                    self._checkpoint.step()
                 if job is not None:
                     outcome = self._work(job[0])
                     self._loop.call_soon_threadsafe(self._deliver, [], [(job[1], outcome)])
             if self._stopping:
+                self._checkpoint.end()
                 return
 
     def _commit(self, group: list[_Item]) -> tuple[list[Change], list[_Outcome]]:
@@ -167,7 +165,7 @@ class Writer:
             return [], [(future, _again(self._broken)) for _, future in group]
         ledger = self._ledger
         changes: list[Change] = []
-        rows: list[_Row] = []
+        rows: list[int | str | bytes] = []
         outcomes: list[_Outcome] = []
         size = 0
         for write, future in group:
@@ -179,44 +177,35 @@ class Writer:
                 outcomes.append((future, refusal))
                 continue
             created = -change.created if write.deleted else change.created
-            rows.append((change.revision, key, created, checksum, write.value))
+            rows += (change.revision, key, created, checksum, write.value)
             size += len(write.value)
             changes.append(change)
             outcomes.append((future, change.revision))
         if not rows:
             return changes, outcomes
         try:
-            self._insert(rows)
+            self._insert(rows, len(changes))
         except Exception as error:  # whatever it is: these writers must hear of it
             ledger.undo()
             reason = self._refused(error)
             # Refusals rest on what the group had staged: they are as void as the rest of it.
             return [], [(future, _again(reason)) for _, future in group]
         ledger.keep()
-        self._pages += size // _PAGE + 2
+        self._checkpoint.grown(size // _PAGE + 2)
         return changes, outcomes
 
-    def _insert(self, rows: list[_Row]) -> None:
+    def _insert(self, rows: list[int | str | bytes], count: int) -> None:
         """One transaction. Each statement hands the interpreter lock over and back: a single one, which is a
         transaction by itself, does that once, and the disk's work is part of it."""
         execute = self._connection.execute
-        if len(rows) <= _BLOCK:
-            execute(_INSERTS[len(rows)], [*chain.from_iterable(rows)])
+        if count <= _BLOCK:
+            execute(_INSERTS[count], rows)
             return
         execute("BEGIN IMMEDIATE")
-        for at in range(0, len(rows), _BLOCK):
-            block = rows[at : at + _BLOCK]
-            execute(_INSERTS[len(block)], [*chain.from_iterable(block)])
+        for at in range(0, count, _BLOCK):
+            block = rows[at * _COLUMNS : (at + _BLOCK) * _COLUMNS]
+            execute(_INSERTS[len(block) // _COLUMNS], block)
         execute("COMMIT")
-
-    def _checkpoint(self) -> None:
-        """Copy the write-ahead log into the database. Done here and not by SQLite itself, which would
-        ignore a failed fsync and then throw away the log that still has the data."""
-        self._pages = 0
-        try:
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        except sqlite3.Error as error:
-            self._refused(error)
 
     def _work(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
         try:
@@ -228,14 +217,19 @@ class Writer:
 
     def _refused(self, error: Exception) -> StoreError:
         """End the failed transaction; decide whether the file may still be written."""
-        reason = failure(self._path, error) if isinstance(error, sqlite3.Error) else StoreError(str(error))
-        code = getattr(error, "sqlite_errorcode", -1)
-        safe = code & 0xFF in _REFUSABLE or code in _REFUSABLE_EXTENDED or code == -1
+        ended = True
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
         except sqlite3.Error:
-            safe = False
+            ended = False
+        return self._judge(error, ended)
+
+    def _judge(self, error: Exception, ended: bool = True) -> StoreError:
+        """What a writer is told; when nobody knows what the disk holds, all later ones. From any thread."""
+        reason = failure(self._path, error) if isinstance(error, sqlite3.Error) else StoreError(str(error))
+        code = getattr(error, "sqlite_errorcode", -1)
+        safe = ended and (code & 0xFF in _REFUSABLE or code in _REFUSABLE_EXTENDED or code == -1)
         if not safe and not isinstance(reason, StoreFull):
             reason = type(reason)(
                 f"{reason}; nothing is written or acknowledged any more until the store was restarted"

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
+import queue
 import socket
 import ssl
 import threading
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -52,13 +55,22 @@ class Remote:
         context.verify_mode = ssl.CERT_REQUIRED
         self.healthy = True
         self.published: dict[str, Any] = {}
+        self.asked: Counter[str] = Counter()
+        self.refuses = 0
+        """The status that answers who asks for another protocol; 0 when that is granted."""
+        self.after_refusal: queue.Queue[bytes] = queue.Queue()
+        """What came on a connection after its upgrade was refused, to its end."""
         kit = self
 
         class Handler(BaseHTTPRequestHandler):
             def answer(self) -> None:
                 if self.headers.get("Upgrade"):
-                    self.talk()
+                    if kit.refuses:
+                        self.refuse()
+                    else:
+                        self.talk()
                     return
+                kit.asked[self.path] += 1
                 if self.path.startswith("/openapi/"):
                     code, body = (200, kit.published[self.path]) if self.path in kit.published else (404, {})
                 elif self.path == "/apis/remote.example.com/v1":
@@ -82,6 +94,15 @@ class Remote:
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
+
+            def refuse(self) -> None:
+                """And go on to serve whoever has that connection."""
+                self.send_response(kit.refuses)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"no")
+                kit.after_refusal.put(self.rfile.read())
+                self.close_connection = True
 
             def talk(self) -> None:
                 """Says who it is told asks, then repeats in capitals until there is no more."""
@@ -232,23 +253,95 @@ def test_a_remote_version_is_reached_once_its_service_answers(cluster: Cluster, 
     assert [sub["subresource"] for sub in moons["subresources"]] == ["status"]
 
 
-def test_an_upgrade_goes_through_to_the_other_server(cluster: Cluster, remote: Remote) -> None:
+@contextmanager
+def asked_to_upgrade(
+    cluster: Cluster, method: str, protocol: str
+) -> Iterator[tuple[ssl.SSLSocket, IO[bytes]]]:
+    """A connection on which the request has been sent, and what reads from it."""
     access = load_kubeconfig(cluster.kubeconfig)
     host, _, port = access.url.removeprefix("https://").rpartition(":")
     raw = socket.create_connection((host, int(port)))
     with access.ssl_context().wrap_socket(raw, server_hostname=host) as connection:
         path = "/apis/remote.example.com/v1/namespaces/default/moons/one/exec"
         connection.sendall(
-            f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n".encode()
+            f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n".encode()
         )
-        reader = connection.makefile("rb")
+        with connection.makefile("rb") as reader:
+            yield connection, reader
+
+
+def read_head(reader: IO[bytes]) -> dict[bytes, bytes]:
+    return dict(iter(lambda: reader.readline().rstrip().partition(b": ")[::2], (b"", b"")))
+
+
+@pytest.mark.parametrize(
+    ("method", "protocol"),
+    [
+        pytest.param("GET", "websocket", id="WebSocket"),
+        pytest.param("POST", "SPDY/3.1", id="SPDY"),
+        pytest.param("GET", "SPDY/3.1", id="SPDY by GET"),
+    ],
+)
+def test_an_upgrade_goes_through_to_the_other_server(
+    cluster: Cluster, remote: Remote, method: str, protocol: str
+) -> None:
+    with asked_to_upgrade(cluster, method, protocol) as (connection, reader):
         assert reader.readline() == b"HTTP/1.1 101 Switching Protocols\r\n"
-        head = dict(iter(lambda: reader.readline().rstrip().partition(b": ")[::2], (b"", b"")))
-        assert (head[b"Upgrade"], head[b"Connection"]) == (b"websocket", b"Upgrade")
+        head = read_head(reader)
+        assert (head[b"Upgrade"], head[b"Connection"]) == (protocol.encode(), b"Upgrade")
         assert reader.read(len("kubernetes-admin")) == b"kubernetes-admin"
         for text in (b"hello\n", b"x" * 300_000 + b"\n"):
             connection.sendall(text)
             assert reader.readline() == text.upper()
+
+
+@pytest.mark.parametrize("protocol", ["websocket", "SPDY/3.1"])
+def test_a_refused_upgrade_leaves_no_connection_to_the_other_server(
+    cluster: Cluster, remote: Remote, protocol: str
+) -> None:
+    """CVE-2018-1002105: what a client sends then would be believed to come from the front proxy."""
+    remote.refuses = 403
+    try:
+        with asked_to_upgrade(cluster, "GET", protocol) as (connection, reader):
+            assert reader.readline() == b"HTTP/1.1 403 Forbidden\r\n"
+            assert read_head(reader)[b"Connection"] == b"close"
+            assert reader.read(2) == b"no"
+            smuggled = (
+                b"GET /apis/remote.example.com/v1/secrets HTTP/1.1\r\nHost: x\r\n"
+                b"X-Remote-User: system:admin\r\nX-Remote-Group: system:masters\r\n\r\n"
+            )
+            try:
+                connection.sendall(smuggled)
+                assert reader.read() == b""
+            except OSError:
+                pass  # closed before the bytes were out
+        assert remote.after_refusal.get(timeout=30) == b""
+    finally:
+        remote.refuses = 0
+
+
+def test_bytes_sent_before_an_upgrade_is_refused_reach_nobody(cluster: Cluster, remote: Remote) -> None:
+    remote.refuses = 401
+    try:
+        with asked_to_upgrade(cluster, "POST", "SPDY/3.1") as (connection, reader):
+            connection.sendall(b"GET /apis/remote.example.com/v1/secrets HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+            assert reader.readline() == b"HTTP/1.1 401 Unauthorized\r\n"
+            assert b"HTTP/1.1" not in reader.read()
+        assert remote.after_refusal.get(timeout=30) == b""
+    finally:
+        remote.refuses = 0
+
+
+def test_an_answer_that_neither_upgrades_nor_refuses_is_an_error(cluster: Cluster, remote: Remote) -> None:
+    remote.refuses = 200
+    try:
+        with asked_to_upgrade(cluster, "GET", "SPDY/3.1") as (_, reader):
+            assert reader.readline() == b"HTTP/1.1 503 Service Unavailable\r\n"
+            length = int(read_head(reader)[b"Content-Length"])
+            assert reader.read(length) == b"invalid upgrade response: status code 200\n"
+        assert remote.after_refusal.get(timeout=30) == b""
+    finally:
+        remote.refuses = 0
 
 
 def test_groups_are_listed_by_their_priority(cluster: Cluster, remote: Remote) -> None:
@@ -313,6 +406,88 @@ def test_openapi_of_the_other_server_is_part_of_this_ones(cluster: Cluster, remo
     assert schema == {"$ref": f"#/definitions/{taken}_v2"}
     media = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
     assert b"com.example.Moon" in ask(cluster, "GET", "/openapi/v2", Accept=media)[1]
+
+
+def test_a_server_with_swagger_alone_is_published_as_openapi_3(cluster: Cluster, remote: Remote) -> None:
+    path = "/apis/remote.example.com/v1/namespaces/{namespace}/moons"
+    reference = {"$ref": "#/definitions/com.example.Moon"}
+    media = ["application/json"]
+    remote.published = {
+        "/openapi/v2": {
+            "swagger": "2.0",
+            "info": {"title": "moons", "version": "1"},
+            "paths": {
+                path: {
+                    "post": {
+                        "operationId": "createMoon",
+                        "consumes": media,
+                        "produces": media,
+                        "parameters": [
+                            {"name": "body", "in": "body", "required": True, "schema": reference},
+                            {"name": "dryRun", "in": "query", "type": "string", "uniqueItems": True},
+                        ],
+                        "responses": {"200": {"description": "OK", "schema": reference}},
+                    }
+                }
+            },
+            "definitions": {
+                "com.example.Moon": {
+                    "type": "object",
+                    "properties": {
+                        "of": {"description": "a planet", "$ref": "#/definitions/com.example.Planet"}
+                    },
+                },
+                "com.example.Planet": {"type": "string"},
+            },
+        }
+    }
+    cluster.patch(SERVICES, "v1.remote.example.com", {"spec": {"versionPriority": 18}})
+
+    def where() -> str:
+        told = json.loads(ask(cluster, "GET", "/openapi/v3")[1])["paths"].get("apis/remote.example.com/v1")
+        return str(told["serverRelativeURL"]) if told else ""
+
+    def document() -> Any:
+        status, body = ask(cluster, "GET", where()) if where() else (0, b"")
+        return json.loads(body) if status == 200 else {"info": {}}
+
+    cluster.wait(lambda: document()["info"] == {"title": "moons", "version": "1"})
+    found = document()
+    assert found["openapi"] == "3.0.0"
+    moved = {"$ref": "#/components/schemas/com.example.Moon"}
+    assert found["paths"][path]["post"] == {
+        "operationId": "createMoon",
+        "requestBody": {"content": {"application/json": {"schema": moved}}},
+        "parameters": [
+            {"name": "dryRun", "in": "query", "schema": {"type": "string", "uniqueItems": True}},
+        ],
+        "responses": {"200": {"description": "OK", "content": {"application/json": {"schema": moved}}}},
+    }
+    assert found["components"]["schemas"]["com.example.Moon"]["properties"]["of"] == {
+        "description": "a planet",
+        "allOf": [{"$ref": "#/components/schemas/com.example.Planet"}],
+    }
+    protobuf = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf"
+    status, body = ask(cluster, "GET", where(), Accept=protobuf)
+    assert status == 200
+    assert body.startswith(b"\n\x053.0.0")
+    # An outdated address leads to the present one.
+    path, _, etag = where().partition("?hash=")
+    assert ask(cluster, "GET", f"{path}?hash=0")[0] == 301
+    assert len(etag) == 64
+
+
+@pytest.mark.parametrize("document", [[], {"paths": 3}, {"paths": {"/apis/remote.example.com/v1/x": []}}])
+def test_a_server_that_publishes_nonsense_is_served_all_the_same(
+    cluster: Cluster, remote: Remote, document: Any
+) -> None:
+    remote.published = {"/openapi/v2": document}
+    asked = remote.asked["/openapi/v2"]
+    priority = cluster.get(SERVICES, "v1.remote.example.com")["spec"]["versionPriority"] + 1
+    cluster.patch(SERVICES, "v1.remote.example.com", {"spec": {"versionPriority": priority}})
+    cluster.wait(lambda: remote.asked["/openapi/v2"] > asked)
+    assert ask(cluster, "GET", "/apis/remote.example.com/v1/namespaces/default/moons")[0] == 207
+    remote.published = {}
 
 
 def test_a_server_that_fails_is_stale_in_discovery_and_not_asked(cluster: Cluster, remote: Remote) -> None:

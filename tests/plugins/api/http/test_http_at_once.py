@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
-from http_harness import PODS, Raw, World, check, pod
+from http_harness import FLOW, PODS, RBAC, Raw, World, check, hookimpl, pod
+
+from kubernel.registry.attributes import Attributes, Decision
 
 GET = f"GET {PODS}/a HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -112,5 +115,169 @@ def test_close_is_honoured_on_a_known_connection(tmp_path: Any) -> None:
         await raw.send(GET.encode() + b"Connection: close\r\n\r\n")
         assert (await raw.answer()).status == 200
         assert await raw.closed() == b""
+
+    check(main, tmp_path)
+
+
+RBAC_V1 = f"/apis/{RBAC}/v1"
+
+
+async def allow(admin: Raw, rule: dict[str, Any], name: str = "reading") -> None:
+    """User ``dev`` may what ``rule`` says in the namespace ``default``."""
+    where = f"{RBAC_V1}/namespaces/default"
+    role = {"apiVersion": f"{RBAC}/v1", "kind": "Role", "metadata": {"name": name}, "rules": [rule]}
+    binding = {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": RBAC, "kind": "Role", "name": name},
+        "subjects": [{"apiGroup": RBAC, "kind": "User", "name": "dev"}],
+    }
+    assert (await admin.request("POST", f"{where}/roles", role)).status == 201
+    assert (await admin.request("POST", f"{where}/rolebindings", binding)).status == 201
+
+
+async def statuses(raw: Raw, *paths: str) -> list[int]:
+    """Of a GET of each path, three times: parsed, answered at once, and heard again."""
+    return [(await raw.request("GET", path)).status for path in paths for _ in range(3)]
+
+
+async def until(raw: Raw, path: str, status: int) -> None:
+    """The roles are heard of by a watch."""
+    async with asyncio.timeout(10):
+        while (await raw.request("GET", path)).status != status:
+            await asyncio.sleep(0)
+
+
+READ = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}
+
+
+def test_who_may_no_longer_read_is_refused_from_then_on(tmp_path: Any) -> None:
+    async def main(world: World, raw: Raw) -> None:
+        await prepared(raw)
+        await allow(raw, READ)
+        dev = await Raw.open(world, world.context(user=("dev", ())))
+        await until(dev, f"{PODS}/a", 200)
+        assert await statuses(dev, f"{PODS}/a") == [200] * 3
+        gone = await raw.request("DELETE", f"{RBAC_V1}/namespaces/default/rolebindings/reading")
+        assert gone.status == 200
+        await until(dev, f"{PODS}/a", 403)
+        assert await statuses(dev, f"{PODS}/a") == [403] * 3
+        assert await statuses(raw, f"{PODS}/a") == [200] * 3
+        await allow(raw, READ, "again")
+        await until(dev, f"{PODS}/a", 200)
+
+    check(main, tmp_path)
+
+
+def test_a_right_to_one_name_is_none_to_another(tmp_path: Any) -> None:
+    async def main(world: World, raw: Raw) -> None:
+        await prepared(raw)
+        assert (await raw.request("POST", PODS, pod("b"))).status == 201
+        await allow(raw, {**READ, "resourceNames": ["a"]})
+        dev = await Raw.open(world, world.context(user=("dev", ())))
+        await until(dev, f"{PODS}/a", 200)
+        assert await statuses(dev, f"{PODS}/a", f"{PODS}/b") == [200] * 3 + [403] * 3
+        assert await statuses(raw, f"{PODS}/a", f"{PODS}/b") == [200] * 6
+
+    check(main, tmp_path)
+
+
+def test_an_authorizer_that_does_not_say_how_long_its_answer_holds_is_asked_each_time(tmp_path: Any) -> None:
+    class Moody:
+        allows = True
+
+        @hookimpl
+        def kubernel_authorize(self, attributes: Attributes) -> Decision | None:
+            return Decision(self.allows) if attributes.user.name == "dev" else None
+
+    moody = Moody()
+
+    async def main(world: World, raw: Raw) -> None:
+        await prepared(raw)
+        dev = await Raw.open(world, world.context(user=("dev", ())))
+        assert await statuses(dev, f"{PODS}/a") == [200] * 3
+        moody.allows = False
+        assert await statuses(dev, f"{PODS}/a") == [403] * 3
+        moody.allows = True
+        assert await statuses(dev, f"{PODS}/a") == [200] * 3
+
+    check(main, tmp_path, extra=[("auth/moody", moody)])
+
+
+def test_a_type_that_is_served_no_more_is_not_found(tmp_path: Any) -> None:
+    async def main(world: World, raw: Raw) -> None:
+        await prepared(raw)
+        assert await statuses(raw, f"{PODS}/a") == [200] * 3
+        type = world.registry.lookup("", "v1", "pods")
+        assert type is not None
+        world.registry.unregister(type)
+        assert await statuses(raw, f"{PODS}/a") == [404] * 3
+
+    check(main, tmp_path)
+
+
+def test_each_answer_tells_the_flow_schema_of_its_time(tmp_path: Any) -> None:
+    schema = {
+        "apiVersion": f"{FLOW}/v1",
+        "kind": "FlowSchema",
+        "metadata": {"name": "mine"},
+        "spec": {
+            "matchingPrecedence": 1,
+            "priorityLevelConfiguration": {"name": "catch-all"},
+            "rules": [
+                {
+                    "subjects": [{"kind": "User", "user": {"name": "dev"}}],
+                    "resourceRules": [
+                        {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"]}
+                    ],
+                }
+            ],
+        },
+    }
+
+    async def main(world: World, raw: Raw) -> None:
+        await prepared(raw)
+        await allow(raw, READ)
+        dev = await Raw.open(world, world.context(user=("dev", ())))
+        await until(dev, f"{PODS}/a", 200)
+
+        async def uid() -> str:
+            answer = await dev.request("GET", f"{PODS}/a")
+            return answer.headers["x-kubernetes-pf-flowschema-uid"]
+
+        before = [await uid() for _ in range(3)]
+        assert len(set(before)) == 1
+        made = await raw.request("POST", f"/apis/{FLOW}/v1/flowschemas", schema)
+        assert made.status == 201
+        async with asyncio.timeout(10):
+            while await uid() == before[0]:
+                await asyncio.sleep(0)
+        assert [await uid() for _ in range(3)] == [made.json["metadata"]["uid"]] * 3
+
+    check(main, tmp_path)
+
+
+def test_a_known_request_inside_another_is_not_taken_for_one(tmp_path: Any) -> None:
+    known = (GET + "\r\n").encode()
+
+    async def main(world: World, raw: Raw) -> None:
+        await prepared(raw)
+        for _ in range(3):
+            await raw.send(known)
+            assert (await raw.answer()).status == 200
+        other = await Raw.open(world)
+        for begun, status in (
+            (f"PUT {PODS}/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(known)}\r\n\r\n", 400),
+            (f"GET {PODS}/a HTTP/1.1\r\nX-Rest: ", 200),
+            (f"GET {PODS}/b HTTP/1.1\r\nX-Rest: ", 404),
+        ):
+            await raw.send(begun.encode())
+            # By the time of this answer the server has read what was sent before.
+            assert (await other.request("GET", f"{PODS}/a")).status == 200
+            await raw.send(known)
+            assert (await raw.answer()).status == status
+            await raw.send(known)
+            assert (await raw.answer()).json["metadata"]["name"] == "a"
 
     check(main, tmp_path)

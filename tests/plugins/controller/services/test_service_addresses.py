@@ -60,6 +60,133 @@ def test_an_ip_address_of_a_service_that_was_deleted_is_made_again(cluster: Clus
     assert cluster.get(ADDRESSES, ip)["spec"]["parentRef"]["name"] == "web"
 
 
+def holder(name: str = "web", **of: str) -> dict[str, str]:
+    return {"group": "", "resource": "services", "namespace": "default", "name": name, **of}
+
+
+def address(ip: str, parent: dict[str, str], *, ours: bool = True) -> Any:
+    labels = {
+        "ipaddress.kubernetes.io/ip-family": "IPv4",
+        "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+    }
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "IPAddress",
+        "metadata": {"name": ip, "labels": labels if ours else {}},
+        "spec": {"parentRef": parent},
+    }
+
+
+@pytest.mark.parametrize(
+    ("parent", "ours", "reason", "message"),
+    [
+        pytest.param(
+            holder("gone"),
+            True,
+            "ClusterIPNotAllocated",
+            "the ClusterIP [IPv4]: 127.96.9.9 for Service default/web has a wrong reference; repairing",
+            id="of-a-service-that-is-gone",
+        ),
+        pytest.param(
+            {"group": "acme.dev", "resource": "gateways", "name": "main"},
+            False,
+            "ClusterIPNotAllocated",
+            "the ClusterIP [IPv4]: 127.96.9.9 for Service default/web has a wrong reference; repairing",
+            id="of-something-else",
+        ),
+        pytest.param(holder(), False, "", "", id="without-labels"),
+    ],
+)
+def test_what_a_crash_or_an_operator_left_of_an_address_is_repaired(
+    parent: dict[str, str], ours: bool, reason: str, message: str
+) -> None:
+    contents = [service(clusterIP="127.96.9.9", clusterIPs=["127.96.9.9"])]
+    contents[0]["metadata"]["namespace"] = "default"
+    for one in (*contents, wrong := address("127.96.9.9", parent, ours=ours)):
+        one["metadata"] |= {"uid": f"u-{one['kind']}", "creationTimestamp": "2030-01-01T00:00:00Z"}
+    with Cluster(contents=[*contents, wrong]) as cluster:
+        cluster.settle()
+        found = cluster.get(ADDRESSES, "127.96.9.9")
+        assert found["spec"] == address("127.96.9.9", holder())["spec"]
+        assert meta.labels(found) == meta.labels(address("127.96.9.9", holder()))
+        assert (told(cluster, reason) if reason else []) == ([message] if reason else [])
+
+
+def test_a_service_of_older_data_gets_the_ip_address_object_that_it_lacks() -> None:
+    old = service(clusterIP="127.96.9.9", clusterIPs=["127.96.9.9"])
+    old["metadata"] |= {"namespace": "default", "uid": "u-1", "creationTimestamp": "2030-01-01T00:00:00Z"}
+    with Cluster(contents=[old]) as cluster:
+        cluster.settle()
+        assert cluster.get(ADDRESSES, "127.96.9.9")["spec"]["parentRef"] == holder()
+        assert told(cluster, "ClusterIPNotAllocated") == [
+            "Cluster IP [IPv4]: 127.96.9.9 is not allocated; repairing"
+        ]
+
+
+def test_two_services_of_one_address_are_told_of_each_other() -> None:
+    contents = []
+    for number, name in enumerate(("web", "late")):
+        one = service(name, clusterIP="127.96.9.9", clusterIPs=["127.96.9.9"])
+        stamps = {"uid": f"u-{number}", "creationTimestamp": "2030-01-01T00:00:00Z"}
+        one["metadata"] |= {"namespace": "default", **stamps}
+        contents.append(one)
+    entry = address("127.96.9.9", holder())
+    entry["metadata"] |= {"uid": "u-9", "creationTimestamp": "2030-01-01T00:00:00Z"}
+    with Cluster(contents=[*contents, entry]) as cluster:
+        cluster.settle()
+        assert told(cluster, "ClusterIPAlreadyAllocated") == [
+            "Cluster IP [IPv4]:127.96.9.9 was assigned to multiple services; please recreate service"
+        ]
+        assert cluster.get(ADDRESSES, "127.96.9.9")["spec"]["parentRef"] == holder()
+
+
+def test_an_address_out_of_every_range_is_told() -> None:
+    one = service(clusterIP="10.0.0.7", clusterIPs=["10.0.0.7"])
+    one["metadata"] |= {"namespace": "default", "uid": "u-1", "creationTimestamp": "2030-01-01T00:00:00Z"}
+    with Cluster(contents=[one]) as cluster:
+        cluster.settle()
+        assert told(cluster, "ClusterIPOutOfRange") == [
+            "Cluster IP [IPv4]: 10.0.0.7 is not within any configured Service CIDR; please recreate service"
+        ]
+
+
+def test_an_address_that_its_service_never_got_is_removed_after_a_minute(cluster: Cluster) -> None:
+    cluster.apply([service(), address("127.96.9.9", holder()), address("127.96.9.8", holder("never"))])
+    cluster.clock.advance("59s")
+    assert cluster.find(ADDRESSES, "127.96.9.9") is not None
+    cluster.clock.advance("5s")
+    assert cluster.find(ADDRESSES, "127.96.9.9") is None
+    assert cluster.find(ADDRESSES, "127.96.9.8") is None
+    assert told(cluster, "IPAddressWrongReference") == [
+        "IPAddress: 127.96.9.9 for Service default/web has a wrong reference; cleaning up"
+    ]
+    assert told(cluster, "IPAddressNotAllocated") == [
+        "IPAddress: 127.96.9.8 for Service default/never appears to have leaked: cleaning up"
+    ]
+
+
+def test_an_address_of_the_allocator_that_names_something_else_is_removed(cluster: Cluster) -> None:
+    gateway = {"group": "acme.dev", "resource": "gateways", "name": "main"}
+    cluster.apply(address("127.96.9.9", gateway))
+    assert cluster.find(ADDRESSES, "127.96.9.9") is None
+    shown = "&ParentReference{Group:acme.dev,Resource:gateways,Namespace:,Name:main,}"
+    text = (
+        f"IPAddress 127.96.9.9 appears to have been modified, not referencing a Service {shown}: cleaning up"
+    )
+    assert told(cluster, "IPAddressNotAllocated") == [text]
+
+
+def test_services_that_come_and_go_are_nobodys_repair(cluster: Cluster) -> None:
+    for number in range(20):
+        cluster.apply(service(f"web-{number}"))
+    for number in range(20):
+        cluster.delete("services", f"web-{number}")
+    cluster.clock.advance("3m")
+    tellers = {event["source"]["component"] for event in cluster.list("events")}
+    assert "ipallocator-repair-controller" not in tellers
+    assert [meta.name(one) for one in cluster.list(ADDRESSES)] == ["127.96.0.1"]
+
+
 def test_an_address_that_somebody_else_has_is_not_given(cluster: Cluster) -> None:
     ip = "127.96.77.7"
     reference = {"group": "acme.dev", "resource": "gateways", "name": "main"}

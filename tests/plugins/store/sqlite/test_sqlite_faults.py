@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sqlite3
 import stat
 import subprocess
@@ -326,6 +327,80 @@ def test_after_a_failed_fsync_nothing_is_acknowledged_until_a_restart(
         assert store.get(Key("pods", "ns", "a")) is not None
         assert store.get(Key("pods", "ns", "c")) is None
         await store.create(Key("pods", "ns", "d"), pod())
+        await store.stop()
+
+    run(work())
+
+
+class _FailingCheckpoint(sqlite3.Connection):
+    """The database's fsync fails, the log's does not."""
+
+    code = 0
+
+    def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+        if self.code and "wal_checkpoint" in sql:
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = self.code
+            raise error
+        return super().execute(sql, *arguments)
+
+
+async def _write_past_a_failing_checkpoint(
+    path: Path, code: int, monkeypatch: pytest.MonkeyPatch
+) -> tuple[set[str], StoreError | None]:
+    """What was acknowledged of 400 writes whose log cannot be copied, and what refused the others."""
+    real = sqlite3.connect
+    failing = type("_Failing", (_FailingCheckpoint,), {"code": code})
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", lambda *given, **options: real(*given, factory=failing, **options))
+        store = await opened(path, checkpoint_pages=20)
+        kept: set[str] = set()
+        refusal = None
+        for at in range(400):
+            try:
+                await store.create(Key("pods", "ns", f"p{at}"), pod())
+            except StoreError as error:
+                refusal = error
+            else:
+                kept.add(f"p{at}")
+        await store.stop()
+    store = await opened(path)
+    assert {record.key.name for record in store.list("pods")} == kept
+    await store.create(Key("pods", "ns", "later"), pod())
+    await store.stop()
+    return kept, refusal
+
+
+def test_after_a_failed_fsync_of_the_database_nothing_is_acknowledged_until_a_restart(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, refusal = run(_write_past_a_failing_checkpoint(path, sqlite3.SQLITE_IOERR_FSYNC, monkeypatch))
+    assert len(kept) < 400
+    assert re.search(r"disk I/O error; nothing is written .* restarted", str(refusal))
+
+
+def test_a_log_that_has_no_room_to_be_copied_keeps_what_is_written(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, refusal = run(_write_past_a_failing_checkpoint(path, sqlite3.SQLITE_FULL, monkeypatch))
+    assert len(kept) == 400
+    assert refusal is None
+
+
+def test_the_log_stays_bounded_while_everybody_writes_and_the_database_gets_it(path: Path) -> None:
+    pages = 20
+
+    async def work() -> None:
+        store = await opened(path, checkpoint_pages=pages)
+
+        async def write(which: int) -> None:
+            for number in range(100):
+                await store.create(Key("pods", f"w{which}", f"{number}"), pod())
+
+        await asyncio.gather(*(write(which) for which in range(16)))
+        log = path.with_name(path.name + "-wal").stat().st_size
+        assert log < 10 * pages * 16384
+        assert path.stat().st_size > 1600 * 2000 - log
         await store.stop()
 
     run(work())

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any
 
+from kubernel.client.local import LocalClient
 from kubernel.clock import VirtualClock
 from kubernel.registry.operations import Result
 from kubernel.registry.registry import Registry
@@ -41,6 +42,7 @@ class Cluster:
             clock=self.clock,
             rng=rng,
             cluster=SimpleNamespace(service_cidr="10.96.0.0/16"),
+            client=lambda user, groups: LocalClient(self.registry, UserInfo(user, groups), self.clock),
         )
         self.register()
 

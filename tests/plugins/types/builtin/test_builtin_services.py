@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from builtin_kit import Cluster, run, service
 
-from kubernel.errors import InternalError, Invalid
-from kubernel_plugins.api.builtin.strategies.allocation import AddressPool, Full, PortPool
+from kubernel.errors import AlreadyExists, InternalError, Invalid
+from kubernel_plugins.api.builtin.strategies.allocation import AddressPools, Full, PortPool
 
 
 def test_a_service_gets_an_address_and_its_defaults() -> None:
@@ -136,6 +136,109 @@ def test_a_dry_run_and_a_refused_service_keep_nothing() -> None:
     run(test)
 
 
+ADDRESSES = ("ipaddresses", "networking.k8s.io")
+
+
+def entry(name: str, parent: dict[str, str]) -> dict[str, Any]:
+    frame = {"apiVersion": "networking.k8s.io/v1", "kind": "IPAddress", "metadata": {"name": name}}
+    return {**frame, "spec": {"parentRef": parent}}
+
+
+def there(cluster: Cluster) -> set[str]:
+    return {record.key.name for record in cluster.store.list("ipaddresses.networking.k8s.io").records}
+
+
+def test_a_service_that_was_created_has_its_ip_address_object_and_loses_it_when_deleted() -> None:
+    async def test(cluster: Cluster) -> None:
+        ip = (await cluster.create(service("one")))["spec"]["clusterIP"]
+        found = cluster.get(ADDRESSES[0], ip, ADDRESSES[1], "")
+        assert found["spec"]["parentRef"] == {
+            "group": "",
+            "resource": "services",
+            "namespace": "default",
+            "name": "one",
+        }
+        assert found["metadata"]["labels"] == {
+            "ipaddress.kubernetes.io/ip-family": "IPv4",
+            "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+        }
+        await cluster.delete("services", "one")
+        assert there(cluster) == set()
+
+    run(test)
+
+
+def test_a_service_that_becomes_an_external_name_lets_its_ip_address_object_go() -> None:
+    async def test(cluster: Cluster) -> None:
+        obj = await cluster.create(service("one"))
+        ip = obj["spec"]["clusterIP"]
+        obj["spec"] = {"type": "ExternalName", "externalName": "acme.dev"}
+        obj = await cluster.update(obj)
+        assert there(cluster) == set()
+        obj["spec"] = {"type": "ClusterIP", "ports": [{"port": 80}], "clusterIP": ip}
+        await cluster.update(obj)
+        assert there(cluster) == {ip}
+
+    run(test)
+
+
+def test_a_service_that_is_refused_or_only_tried_leaves_no_ip_address_object() -> None:
+    async def test(cluster: Cluster) -> None:
+        tried = await cluster.create(service("tried"), dry_run=True)
+        assert tried["spec"]["clusterIP"] == "10.96.0.0"
+        await cluster.create(service("tried", clusterIP="10.96.0.10"), dry_run=True)
+        await cluster.create(service("one", clusterIP="10.96.0.9"))
+        with pytest.raises(AlreadyExists):
+            await cluster.create(service("one", clusterIP="10.96.0.10"))
+        assert there(cluster) == {"10.96.0.9"}
+        await cluster.create(service("two", clusterIP="10.96.0.10"))
+
+    run(test)
+
+
+def test_an_address_of_another_server_is_taken_at_once_and_free_again_when_it_lets_go() -> None:
+    gateway = {"group": "acme.dev", "resource": "gateways", "name": "main"}
+
+    async def test(cluster: Cluster) -> None:
+        cluster.handle.cluster.service_cidr = "10.96.0.0/30"
+        await cluster.create(entry("10.96.0.1", gateway))
+        with pytest.raises(Invalid, match="provided IP is already allocated"):
+            await cluster.create(service("asks", clusterIP="10.96.0.1"))
+        assert (await cluster.create(service("any")))["spec"]["clusterIP"] == "10.96.0.2"
+        await cluster.delete("ipaddresses", "10.96.0.1", group="networking.k8s.io")
+        await cluster.create(service("asks", clusterIP="10.96.0.1"))
+
+    run(test)
+
+
+def test_who_loses_the_race_for_an_address_gets_another_one_or_is_refused() -> None:
+    """Another server writes its IPAddress while this one is about to."""
+    gateway = {"group": "acme.dev", "resource": "gateways", "name": "main"}
+
+    async def test(cluster: Cluster) -> None:
+        cluster.handle.cluster.service_cidr = "10.96.0.0/29"
+        real = cluster.store.create
+        raced: list[str] = []
+
+        async def create(key: Any, obj: Any) -> Any:
+            if key.resource.startswith("ipaddresses") and len(raced) < 2:
+                raced.append(key.name)
+                await real(key, {**obj, "spec": {"parentRef": gateway}})
+            return await real(key, obj)
+
+        cluster.store.create = create  # type: ignore[method-assign]
+        made = await cluster.create(service("any"))
+        assert made["spec"]["clusterIP"] not in raced
+        assert made["spec"]["clusterIPs"] == [made["spec"]["clusterIP"]]
+        raced.pop()
+        free = next(f"10.96.0.{n}" for n in range(1, 7) if f"10.96.0.{n}" not in there(cluster))
+        with pytest.raises(Invalid, match="provided IP is already allocated"):
+            await cluster.create(service("asks", clusterIP=free))
+        assert {record.key.name for record in cluster.store.list("services").records} == {"any"}
+
+    run(test)
+
+
 def test_after_a_restart_what_was_given_is_still_taken() -> None:
     async def test(cluster: Cluster) -> None:
         await cluster.create(
@@ -198,8 +301,14 @@ def test_wrong_services_are_refused(spec: dict[str, Any], message: str) -> None:
     run(test)
 
 
+def pools(cidr: str) -> AddressPools:
+    made = AddressPools([], lambda address: False)
+    made.use([cidr])
+    return made
+
+
 def test_automatic_addresses_leave_the_first_ones_for_those_who_ask() -> None:
-    pool = AddressPool("10.0.0.0/24")
+    pool = pools("10.0.0.0/24")
     rng = random.Random(1)
     given = {pool.take_any(rng) for _ in range(238)}
     assert min(int(address.rpartition(".")[2]) for address in given) == 17
@@ -207,7 +316,7 @@ def test_automatic_addresses_leave_the_first_ones_for_those_who_ask() -> None:
 
 
 def test_a_pool_that_is_full_says_so() -> None:
-    pool = AddressPool("10.0.0.0/30")
+    pool = pools("10.0.0.0/30")
     rng = random.Random(1)
     assert {pool.take_any(rng), pool.take_any(rng)} == {"10.0.0.1", "10.0.0.2"}
     with pytest.raises(Full):

@@ -10,7 +10,7 @@ from dataclasses import field as member
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
-from kubernel.errors import Cause, InternalError, Invalid
+from kubernel.errors import AlreadyExists, Cause, InternalError, Invalid, NotFound
 from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.strategies.allocation import AddressPools, Full, PortPool
 from kubernel_plugins.api.builtin.strategies.base import Builtin, field
@@ -22,9 +22,10 @@ from kubernel_plugins.api.builtin.validation.services import (
     service,
     service_update,
 )
+from kubernel_plugins.ipaddresses import ADDRESSES, of_service, reference, service_addresses
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Mapping
 
     from kubernel.registry.request import Request
     from kubernel.store.records import Obj
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["ServiceStrategy"]
 
 _NOTE = "builtin/services"
-_MANAGED_BY, _ALLOCATOR = "ipaddress.kubernetes.io/managed-by", "ipallocator.k8s.io"
+_STORED = "ipaddresses.networking.k8s.io"
+_FULL = "failed to allocate a serviceIP or a nodePort: range is full"
 _WITH_NODE_PORTS = ("NodePort", "LoadBalancer")
 
 
@@ -42,17 +44,18 @@ class _Taken:
     """What a write reserved, and what it lets go of once it is stored."""
 
     addresses: list[str] = member(default_factory=list)
+    chosen: bool = False
+    """Whether the server chose the address."""
+    kept: list[str] = member(default_factory=list)
+    """Addresses whose IPAddress this write made."""
     ports: list[int] = member(default_factory=list)
     old_addresses: list[str] = member(default_factory=list)
     old_ports: list[int] = member(default_factory=list)
 
 
-def _addresses(service: Obj) -> list[str]:
-    spec = service.get("spec") or {}
-    if spec.get("type") == "ExternalName":
-        return []
-    ips = spec.get("clusterIPs") or ([spec["clusterIP"]] if spec.get("clusterIP") else [])
-    return [ip for ip in ips if ip and ip != "None"]
+def _already(address: str) -> Cause:
+    problem = f"failed to allocate IP {address}: provided IP is already allocated"
+    return causes.invalid("spec.clusterIPs", [address], problem)
 
 
 def _ports(service: Obj) -> list[int]:
@@ -189,25 +192,23 @@ class ServiceStrategy(Builtin):
         request.notes[_NOTE] = taken
         spec = obj["spec"]
         found: list[Cause] = []
-        had_addresses = _addresses(old) if old else []
+        had_addresses = service_addresses(old) if old else []
         had_ports = _ports(old) if old else []
         try:
             if spec.get("type") != "ExternalName":
                 found += self._families(spec, old["spec"] if old else {}, addresses)
             if not found and spec.get("type") != "ExternalName":
-                found += self._reserve_address(spec, had_addresses, addresses, taken)
+                found += self._reserve_address(request, spec, had_addresses, addresses)
             if not found and spec.get("type") in _WITH_NODE_PORTS:
                 found += self._reserve_ports(spec, had_ports, ports, taken)
         except Full:
             self._release(taken.addresses, taken.ports)
-            raise InternalError.because(
-                "failed to allocate a serviceIP or a nodePort: range is full"
-            ) from None
+            raise InternalError.because(_FULL) from None
         if found:
             self._release(taken.addresses, taken.ports)
             taken.addresses, taken.ports = [], []
             raise Invalid.for_object("Service", "", obj["metadata"].get("name") or "", found)
-        now_addresses, now_ports = set(_addresses(obj)), set(_ports(obj))
+        now_addresses, now_ports = set(service_addresses(obj)), set(_ports(obj))
         taken.old_addresses = [ip for ip in had_addresses if ip not in now_addresses]
         taken.old_ports = [port for port in had_ports if port not in now_ports]
 
@@ -270,14 +271,18 @@ class ServiceStrategy(Builtin):
         return found
 
     def _reserve_address(
-        self, spec: dict[str, Any], had: list[str], pool: AddressPools, taken: _Taken
+        self, request: Request, spec: dict[str, Any], had: list[str], pool: AddressPools
     ) -> list[Cause]:
+        taken: _Taken = request.notes[_NOTE]
         wanted = spec.get("clusterIP") or ""
         if wanted == "None":
             return []
         if not wanted:
-            address = pool.take_any(self.context.rng)
+            # Nothing is chosen for who only tries: upstream shows the range's own address.
+            network = str(pool.first.network.network_address)
+            address = network if request.dry_run else pool.take_any(self.context.rng)
             taken.addresses.append(address)
+            taken.chosen = True
             spec["clusterIP"], spec["clusterIPs"] = address, [address]
             return []
         if had:
@@ -286,10 +291,10 @@ class ServiceStrategy(Builtin):
             why = "the provided network does not match the current range"
             problem = f"failed to allocate IP {wanted}: {why}"
             return [causes.invalid("spec.clusterIPs", [wanted], problem)]
-        if not pool.take(wanted):
-            problem = f"failed to allocate IP {wanted}: provided IP is already allocated"
-            return [causes.invalid("spec.clusterIPs", [wanted], problem)]
-        taken.addresses.append(wanted)
+        if not request.dry_run:
+            if not pool.take(wanted):
+                return [_already(wanted)]
+            taken.addresses.append(wanted)
         return []
 
     def _reserve_ports(
@@ -351,17 +356,62 @@ class ServiceStrategy(Builtin):
                     raise InternalError.because(told)
         return found
 
-    def finish(self, request: Request, obj: Obj, *, committed: bool) -> None:
+    def reserve(self, request: Request, obj: Obj) -> Awaitable[None] | None:
+        taken: _Taken | None = request.notes.get(_NOTE)
+        return self._keep_addresses(request, obj, taken) if taken and taken.addresses else None
+
+    async def _keep_addresses(self, request: Request, obj: Obj, taken: _Taken) -> None:
+        """An IPAddress for each address, which decides between servers that share a store."""
+        await self._drop_addresses(taken.kept, obj)  # of a name that was taken
+        taken.kept = []
+        for address in list(taken.addresses):
+            while not await self._keep_address(address, obj):
+                # Another server was quicker.
+                self._release(taken.addresses, [])
+                taken.addresses = []
+                if not taken.chosen:
+                    raise Invalid.for_object("Service", "", request.name, [_already(address)])
+                try:
+                    address = self._loaded()[0].take_any(self.context.rng)
+                except Full:
+                    raise InternalError.because(_FULL) from None
+                taken.addresses = [address]
+                obj["spec"]["clusterIP"], obj["spec"]["clusterIPs"] = address, [address]
+            taken.kept.append(address)
+
+    async def _keep_address(self, address: str, service: Obj) -> bool:
+        try:
+            await self.context.server.create(ADDRESSES, of_service(address, service))
+        except AlreadyExists:
+            return False
+        return True
+
+    async def _drop_addresses(self, addresses: list[str], service: Obj) -> None:
+        for address in addresses:
+            entry = self.context.find(_STORED, address)
+            if entry is not None and field(entry, "spec", "parentRef") == reference(service):
+                try:
+                    await self.context.server.delete(ADDRESSES, address, uid=entry["metadata"]["uid"])
+                except NotFound:
+                    continue
+
+    def finish(self, request: Request, obj: Obj, *, committed: bool) -> Awaitable[None] | None:
         taken: _Taken | None = request.notes.pop(_NOTE, None)
         if taken is None:
-            return
-        if committed:
-            self._release(taken.old_addresses, taken.old_ports)
-        else:
-            self._release(taken.addresses, taken.ports)
+            return None
+        # From now on it is the IPAddress that holds an address.
+        self._release(taken.addresses, taken.old_ports if committed else taken.ports)
+        let_go = taken.old_addresses if committed else taken.kept
+        return self._let_go(let_go, obj) if let_go else None
 
-    def after_delete(self, request: Request, obj: Obj) -> None:
-        self._release(_addresses(obj), _ports(obj))
+    def after_delete(self, request: Request, obj: Obj) -> Awaitable[None] | None:
+        addresses = service_addresses(obj)
+        self._release([], _ports(obj))
+        return self._let_go(addresses, obj) if addresses else None
+
+    async def _let_go(self, addresses: list[str], service: Obj) -> None:
+        await self._drop_addresses(addresses, service)
+        self._release(addresses, [])
 
     def _release(self, addresses: list[str], ports: list[int]) -> None:
         pools = self._loaded()
@@ -374,14 +424,17 @@ class ServiceStrategy(Builtin):
         """The pools, filled from the stored services when first needed."""
         if self._pools is None:
             services = list(self.context.stored("services"))
-            held = [address for service in services for address in _addresses(service)]
-            pools = AddressPools(held, self._is_held_elsewhere), PortPool()
+            held = [address for service in services for address in service_addresses(service)]
+            pools = AddressPools([one for one in held if not self._is_given(one)], self._is_given), PortPool()
             for service in services:
                 for port in _ports(service):
                     pools[1].take(port)
             self._pools = pools
         self._pools[0].use(self._cidrs())
         return self._pools
+
+    def _is_given(self, address: str) -> bool:
+        return self.context.find(_STORED, address) is not None
 
     def _cidrs(self) -> list[str]:
         """The cluster's own range first, then those of ServiceCIDRs that are not on their way out."""
@@ -391,12 +444,6 @@ class ServiceStrategy(Builtin):
                 found += [cidr for cidr in one["spec"].get("cidrs") or () if cidr not in found]
         family = ip_network(found[0]).version
         return [cidr for cidr in found if ip_network(cidr).version == family]
-
-    def _is_held_elsewhere(self, address: str) -> bool:
-        """Whether an IPAddress of somebody else says so; those of services follow the services."""
-        found = self.context.find("ipaddresses.networking.k8s.io", address)
-        labels = field(found, "metadata", "labels") or {}
-        return found is not None and labels.get(_MANAGED_BY) != _ALLOCATOR
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return service(obj)

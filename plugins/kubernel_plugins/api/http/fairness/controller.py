@@ -106,10 +106,11 @@ class Level:
 class Classified:
     """Where requests of one kind of one user go."""
 
-    __slots__ = ("counters", "flow", "hand", "head", "level", "schema")
+    __slots__ = ("counters", "digested", "flow", "hand", "head", "level", "schema")
 
-    def __init__(self, schema: Schema, level: Level, flow: str, counters: Counters) -> None:
+    def __init__(self, schema: Schema, level: Level, flow: str, counters: Counters, digested: int) -> None:
         self.counters = counters
+        self.digested = digested
         self.schema = schema
         self.level = level
         self.flow = flow
@@ -138,6 +139,8 @@ class Fairness:
         self._schemas: list[Schema] = []
         self._remembered: dict[tuple[Any, ...], Classified] = {}
         self._stale = True
+        self._digested = 0
+        """How often the configuration was looked at: what was classified before is of no use after."""
         self._informers: tuple[Any, Any] | None = None
         self._unlisten: list[Callable[[], None]] = []
         self._adjusted = handle.clock.monotonic()
@@ -168,6 +171,7 @@ class Fairness:
 
     def _digest(self) -> None:
         self._stale = False
+        self._digested += 1
         self._remembered = {}
         schemas: Iterable[Obj] = ()
         levels: Iterable[Obj] = ()
@@ -271,7 +275,11 @@ class Fairness:
             chosen = next(schema for schema in self._schemas if schema.name == _CATCH_ALL)
         level = self.levels[chosen.level]
         flow = chosen.flow(user, asked) if level.queues.wanted > 1 else ""
-        return Classified(chosen, level, flow, self.observed.of(level.name, chosen.name))
+        return Classified(chosen, level, flow, self.observed.of(level.name, chosen.name), self._digested)
+
+    def holds(self, classified: Classified) -> bool:
+        """Whether ``classify`` would give the same."""
+        return classified.digested == self._digested and not self._stale
 
     def at_once(self, classified: Classified) -> bool:
         """Whether something that is done before anything else happens may be: it is counted, and needs no

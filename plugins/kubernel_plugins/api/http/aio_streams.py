@@ -1,0 +1,148 @@
+"""What a connection carries after its head: chunks of a response, WebSocket messages, another protocol's bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aiohttp.web_ws import WebSocketResponse
+
+    from .aio import AioExchange
+    from .transport import Shared
+
+__all__ = ["COPIED", "ChunkStream", "RawTunnel", "WebSocket"]
+
+COPIED = 64 * 1024
+"""Copying less than this is cheaper than sending a head and its body one by one."""
+_TUNNEL = 256 * 1024
+"""What a client has sent after an upgrade and nobody has taken: more is not read."""
+
+
+class ChunkStream:
+    __slots__ = ("chunked", "closed", "exchange", "silent")
+
+    def __init__(self, exchange: AioExchange, chunked: bool, silent: bool) -> None:
+        self.exchange = exchange
+        self.chunked = chunked
+        self.silent = silent
+        self.closed = False
+
+    async def write(self, data: bytes) -> None:
+        self.push(data)
+        if self.exchange.protocol.writing_paused:
+            await self.exchange.drain()
+
+    async def share(self, piece: Shared) -> None:
+        if self.chunked and piece.data:
+            framed = piece.framed
+            if framed is None:
+                framed = piece.framed = b"%x\r\n%b\r\n" % (len(piece.data), piece.data)
+            self._send(framed)
+        else:
+            self.push(piece.data)
+        if self.exchange.protocol.writing_paused:
+            await self.exchange.drain()
+
+    def push(self, data: bytes) -> None:
+        size = len(data)
+        if not size or not self.chunked:
+            self._send(data)
+        elif size < COPIED:
+            self._send(b"%x\r\n%b\r\n" % (size, data))
+        else:
+            self._send(b"%x\r\n" % size, data, b"\r\n")
+
+    def _send(self, *pieces: bytes) -> None:
+        transport = self.exchange.protocol.transport
+        if transport is None:
+            raise ConnectionResetError("client is gone")
+        if self.silent:
+            return
+        if len(pieces) == 1:
+            transport.write(pieces[0])
+        else:
+            transport.writelines(pieces)
+
+    @property
+    def congested(self) -> bool:
+        return self.exchange.protocol.writing_paused
+
+    async def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        transport = self.exchange.protocol.transport
+        if transport is not None and not transport.is_closing() and self.chunked:
+            transport.write(b"0\r\n\r\n")
+
+
+class WebSocket:
+    __slots__ = ("protocol", "socket")
+
+    def __init__(self, socket: WebSocketResponse) -> None:
+        self.socket = socket
+        self.protocol = socket.ws_protocol or ""
+
+    async def send(self, data: bytes) -> None:
+        await self.socket.send_bytes(data)
+
+    async def send_text(self, text: str) -> None:
+        await self.socket.send_str(text)
+
+    async def messages(self) -> AsyncIterator[bytes]:
+        from aiohttp.http import WSMsgType
+
+        async for message in self.socket:
+            if message.type is WSMsgType.BINARY:
+                yield message.data
+            elif message.type is WSMsgType.TEXT:
+                yield message.data.encode()
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        await self.socket.close(code=code, message=reason.encode()[:120])
+
+
+class RawTunnel:
+    """``transport.Tunnel``; to aiohttp it is the parser of what comes after an upgrade."""
+
+    __slots__ = ("_arrived", "_ended", "_exchange", "_paused", "_pieces", "_size")
+
+    def __init__(self, exchange: AioExchange) -> None:
+        self._exchange = exchange
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._arrived = asyncio.Event()
+        self._ended = self._paused = False
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self._pieces.append(data)
+        self._size += len(data)
+        self._arrived.set()
+        if self._size > _TUNNEL and not self._paused:
+            self._paused = True
+            self._exchange.protocol.pause_reading()
+        return False, b""
+
+    def feed_eof(self) -> None:
+        self._ended = True
+        self._arrived.set()
+
+    async def read(self) -> bytes:
+        if not self._pieces and not self._ended:
+            self._arrived.clear()
+            await self._arrived.wait()
+        data, self._pieces, self._size = b"".join(self._pieces), [], 0
+        if self._paused:
+            self._paused = False
+            self._exchange.protocol.resume_reading()
+        return data
+
+    async def write(self, data: bytes) -> None:
+        transport = self._exchange.protocol.transport
+        if transport is None:
+            raise ConnectionResetError("client is gone")
+        transport.write(data)
+        if self._exchange.protocol.writing_paused:
+            await self._exchange.drain()
