@@ -306,6 +306,7 @@ def end_to_end(workload: Workload, nodes: int, pods: int, store: str) -> Iterato
             "store": store,
             "node": [],
             "controller": ["bootstrap", "namespace", "serviceaccount"],
+            "admission": ["*", "-taint_nodes"],
         }
     }
     contents = [

@@ -22,6 +22,7 @@ def cluster(cluster_factory: Callable[..., Cluster]) -> Cluster:
     plugins = {
         "node": [{"simulated": {"nodes": 3, "cpu": "4"}}],
         "controller": ["bootstrap", "namespace", "serviceaccount"],
+        "admission": ["*", "-taint_nodes"],
         "scheduler_policy": ["*"],
     }
     made = cluster_factory(config={"plugins": plugins})

@@ -19,7 +19,7 @@ from aiohttp.web_server import Server
 
 from kubernel.errors import BadRequest, InternalError, RequestEntityTooLarge
 
-from .aio_streams import COPIED, ChunkStream, RawTunnel, WebSocket
+from .aio_streams import COPIED, ChunkStream, MaskedFrames, RawTunnel, WebSocket
 from .responses import error_reply
 from .transport import AtOnce, Handler, Reply, Stream
 
@@ -114,6 +114,11 @@ class _Request(RequestHandler):
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         elif not waiter.done():
             waiter.set_result(None)
+
+    def set_parser(self, parser: Any, data_received_cb: Any = None) -> None:
+        if not isinstance(parser, RawTunnel):
+            parser = MaskedFrames(parser)
+        super().set_parser(parser, data_received_cb)
 
     def _feed(self, data: bytes) -> None:
         before = len(self._messages)
