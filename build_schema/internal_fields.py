@@ -11,6 +11,7 @@ One line a type: ``GROUP.TYPE``, then its fields as ``PRINTED=PUBLISHED:KIND``:
     s string   i integer   b boolean   q quantity   o int-or-string   t time   n anything that may be null
     >TYPE struct   n>TYPE pointer to struct   *>TYPE list of structs   %>TYPE map of structs
     a trailing ? leaves the field out when it is zero (types that have JSON tags)
+    a ! after PUBLISHED: the published type's JSON has the field even when it is zero
 
 Embedded structs are flattened, as encoding/json does; ``metadata.NAME`` is where the published type nests it.
 """
@@ -107,7 +108,8 @@ class _Table:
             if name == field:
                 json = _JSON.search(tag)
                 if json:
-                    return json[1].partition(",")[0]
+                    told, _, options = json[1].partition(",")
+                    return told if "omitempty" in options or "omitzero" in options else f"{told}!"
         return field[0].lower() + field[1:]
 
     def _named(self, group: str, type: str) -> tuple[str, str]:
@@ -192,6 +194,8 @@ _ROOTS = (
     "resource.ResourceClaimTemplateSpec",
     "resource.ResourceSliceSpec",
     "resource.AllocationResult",
+    "resource.ResourceClaimStatus",
+    "admissionregistration.AuditAnnotation",
     "resource.DeviceClassSpec",
 )
 

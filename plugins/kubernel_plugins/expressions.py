@@ -171,9 +171,13 @@ def compile_expression(where: cel.Environment, source: str, returns: Iterable[ce
         raise ExpressionError(f"compilation failed: {error}") from error
     wanted = tuple(returns)
     if wanted and program.result not in wanted and cel.DYN not in wanted and program.result != cel.DYN:
-        said = str(wanted[0]) if len(wanted) == 1 else f"one of [{' '.join(map(str, wanted))}]"
-        raise ExpressionError(f"must evaluate to {said}")
+        said = str(wanted[0]) if len(wanted) == 1 else f"one of [{' '.join(map(_type_text, wanted))}]"
+        raise ExpressionError(f"must evaluate to {said} but got {_type_text(program.result)}")
     return program
+
+
+def _type_text(kind: cel.Type) -> str:
+    return "null_type" if kind == cel.NULL else str(kind)
 
 
 class Expression:

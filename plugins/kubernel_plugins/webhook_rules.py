@@ -61,15 +61,18 @@ def _check_url(url: str, path: str) -> list[Cause]:
         split.port  # noqa: B018 - raises for one that is no port
     except ValueError as error:
         return [causes.required(path, f"url must be a valid URL: {error}{_FORM}")]
+    if not split.scheme and url.startswith(":"):
+        told = f'url must be a valid URL: parse "{url}": missing protocol scheme'
+        return [causes.required(path, f"{told}{_FORM}")]
     found = []
     if split.scheme != "https":
         text = f"'https' is the only allowed URL scheme{_FORM}"
         found.append(causes.invalid(path, split.scheme, text))
     if not split.hostname:
-        found.append(causes.invalid(path, split.netloc, f"host must be provided{_FORM}"))
+        found.append(causes.invalid(path, split.netloc, f"host must be specified{_FORM}"))
     if split.username is not None:
         text = "user information is not permitted in the URL"
-        found.append(causes.invalid(path, split.username, text))
+        found.append(causes.invalid(path, split.netloc.rpartition("@")[0], text))
     if split.fragment:
         found.append(causes.invalid(path, split.fragment, "fragments are not permitted in the URL"))
     if split.query:

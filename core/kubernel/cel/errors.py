@@ -26,6 +26,8 @@ class Issue:
 
     def report(self, source: str) -> str:
         """The finding with its line of the source and a caret under the place."""
+        if not source:
+            return f"ERROR: <input>:1:0: {self.message}"
         before = source[: self.offset]
         line = before.count("\n") + 1
         column = self.offset - (before.rfind("\n") + 1)

@@ -34,10 +34,12 @@ _BINARY = {
     "%": (5, "_%_"),
 }
 _CONSTANTS = {"true": True, "false": False, "null": None}
-_EXPECTED = (
-    "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', "
-    "NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}"
-)
+_MARKS = ("[", "]", "{", "}", "(", ")", ".", ",", "-", "!", "?")
+"""In the order of cel-go's grammar."""
+_STARTS = frozenset(("[", "{", "(", ".", "-", "!"))
+_WORDS = (
+    "'true'", "'false'", "'null'", "NUM_FLOAT", "NUM_INT", "NUM_UINT", "STRING", "BYTES", "IDENTIFIER"
+)  # fmt: skip
 
 
 def parse(source: str) -> Node:
@@ -51,7 +53,9 @@ def parse(source: str) -> Node:
     node = parser.expression()
     token = parser.token
     if token.kind != "end":
-        raise parser.error(token, f"Syntax error: mismatched input '{token.text}' expecting <EOF>")
+        # One token too many is passed over, more are not.
+        wrong = "extraneous" if parser.tokens[parser.index + 1].kind == "end" else "mismatched"
+        raise parser.error(token, f"Syntax error: {wrong} input '{token.text}' expecting <EOF>")
     return node
 
 
@@ -62,10 +66,33 @@ class _Parser:
         self.index = 0
         self.token = self.tokens[0]
         self.nesting = 0
+        self.opened: tuple[int, frozenset[str]] = (-1, frozenset())
+        """The place after the last opening bracket, and what could stand there beside an expression."""
 
     def error(self, where: Token | int, message: str) -> CompileError:
         at = where if isinstance(where, int) else where.at
         return CompileError(self.source, [Issue(at, message)])
+
+    def mismatched(self) -> CompileError:
+        """No expression begins here; right after an opening bracket its closing one would have done, too."""
+        index, also = self.opened
+        marks = [mark for mark in _MARKS if mark in _STARTS or (index == self.index and mark in also)]
+        expected = ", ".join((*(f"'{mark}'" for mark in marks), *_WORDS))
+        return self.error(
+            self.token, f"Syntax error: mismatched input '{self.token.text}' expecting {{{expected}}}"
+        )
+
+    def more(self, closing: str) -> bool:
+        """Whether a comma, and another item, follows; what was opened is closed otherwise."""
+        if self.accept(","):
+            if self.token.kind != "end":
+                return True
+        elif self.token.kind == "end":
+            raise self.error(
+                self.token, f"Syntax error: mismatched input '<EOF>' expecting {{'{closing}', ','}}"
+            )
+        self.expect(closing)
+        return False
 
     def next(self) -> Token:
         token = self.token
@@ -86,7 +113,7 @@ class _Parser:
     def expect(self, text: str) -> Token:
         if not self.at(text):
             token = self.token
-            if token.kind == "end":
+            if token.kind == "end" and text != ":":
                 raise self.error(token, f"Syntax error: missing '{text}' at '<EOF>'")
             raise self.error(token, f"Syntax error: mismatched input '{token.text}' expecting '{text}'")
         return self.next()
@@ -157,6 +184,7 @@ class _Parser:
                 node = self.member(node)
             elif self.at("["):
                 at = self.next().at
+                self.opened = (self.index, frozenset("?"))
                 optional = self.accept("?")
                 index = self.expression()
                 self.expect("]")
@@ -196,6 +224,7 @@ class _Parser:
 
     def arguments(self, closing: str) -> list[Node]:
         args: list[Node] = []
+        self.opened = (self.index, frozenset((closing,)))
         while not self.accept(closing):
             args.append(self.expression())
             if not self.accept(","):
@@ -226,9 +255,7 @@ class _Parser:
                 self.next()
                 if self.token.kind == "ident":
                     return self.identifier()
-        raise self.error(
-            self.token, f"Syntax error: mismatched input '{self.token.text}' expecting {_EXPECTED}"
-        )
+        raise self.mismatched()
 
     def identifier(self) -> Node:
         token = self.next()
@@ -245,25 +272,25 @@ class _Parser:
         at = self.next().at
         elements: list[Node] = []
         optional: set[int] = set()
+        self.opened = (self.index, frozenset(("]", ",", "?")))
         while not self.accept("]"):
             if self.accept("?"):
                 optional.add(len(elements))
             elements.append(self.expression())
-            if not self.accept(","):
-                self.expect("]")
+            if not self.more("]"):
                 break
         return self.checked(ListNode(at, elements, frozenset(optional)))
 
     def map(self) -> Node:
         at = self.next().at
         entries: list[tuple[int, Node, Node, bool]] = []
+        self.opened = (self.index, frozenset(("}", ",", "?")))
         while not self.accept("}"):
             optional = self.accept("?")
             key = self.expression()
             colon = self.expect(":")
             entries.append((colon.at, key, self.expression(), optional))
-            if not self.accept(","):
-                self.expect("}")
+            if not self.more("}"):
                 break
         return self.checked(MapNode(at, entries))
 

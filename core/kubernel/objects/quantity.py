@@ -1,7 +1,7 @@
 """Resource quantities: ``500m``, ``1Gi``, ``1e3``.
 
 The rules are k8s.io/apimachinery/pkg/api/resource's: nothing is finer than a nano (finer values round away
-from zero), nothing is larger than 2**63-1, and a quantity keeps its format (decimal, binary, exponent) when
+from zero), nothing binary is larger than 2**63-1, and a quantity keeps its format (decimal, binary, exponent) when
 written in canonical form: no fraction, the largest suffix possible.
 """
 
@@ -68,7 +68,9 @@ def _read(text: str) -> tuple[int, Format]:
     if len(digits) > _LONGEST_EXPONENT:
         raise ValueError(_NUMBER_WRONG)
     number = Fraction(int(digits or "0"), 10 ** len(fraction)) * Fraction(base) ** power * _NANO
-    nanos = min(-((-number.numerator) // number.denominator), _LARGEST)
+    nanos = -((-number.numerator) // number.denominator)
+    if format == "binary":
+        nanos = min(nanos, _LARGEST)
     if format == "binary" and 0 < nanos < _NANO:
         format = "decimal"
     return (-nanos if sign == "-" else nanos), format
@@ -158,4 +160,5 @@ def _write(nanos: int, format: Format) -> str:
         number, power = number // 1000, power + 3
     if format == "exponent":
         return f"{number}e{power}" if power else str(number)
-    return f"{number}{_DECIMAL_SUFFIX[power]}"
+    # Go has no suffix beyond E either, and then writes none.
+    return f"{number}{_DECIMAL_SUFFIX.get(power, '')}"

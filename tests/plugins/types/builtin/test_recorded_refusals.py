@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builtin_kit import Cluster
+from builtin_kit import Cluster, thawed
 
 from kubernel.errors import ApiError
 from kubernel.registry.request import UserInfo, WriteOptions
@@ -24,6 +24,9 @@ ADMIN = UserInfo("admin", ("system:masters",))
 REAL = WriteOptions(field_manager="test")
 DRY_RUN = WriteOptions(field_manager="test", dry_run=True)
 UID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+TIME = re.compile(r'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"')
+UNEQUAL = ("managedFields", "uid", "creationTimestamp", "resourceVersion")
+"""Of the metadata: no two servers have the same."""
 GENERATED = re.compile('"[^"]*-[bcdfghjklmnpqrstvwxz2456789]{5}"')
 
 
@@ -45,7 +48,10 @@ def changed(obj: dict[str, Any], change: list[list[Any]]) -> dict[str, Any]:
     return obj
 
 
-async def answer(cluster: Cluster, case: dict[str, Any]) -> tuple[int, list[tuple[str, str, str]]]:
+Answer = tuple[int, list[tuple[str, str, str]], dict[str, Any] | None]
+
+
+async def answer(cluster: Cluster, case: dict[str, Any]) -> Answer:
     obj = case["object"]
     type = cluster.type_of(obj)
     namespace = "default" if type.namespaced else ""
@@ -53,8 +59,8 @@ async def answer(cluster: Cluster, case: dict[str, Any]) -> tuple[int, list[tupl
         if "change" not in case:
             raw = json.dumps(obj).encode()
             options = REAL if case.get("real") else DRY_RUN
-            await cluster.registry.create(ADMIN, type, namespace, obj, options, raw=raw)
-            return 201, []
+            result = await cluster.registry.create(ADMIN, type, namespace, obj, options, raw=raw)
+            return 201, [], thawed(result.record.obj)
         stored = await cluster.create(obj)
         if "status" in case:
             stored = await cluster.update(
@@ -65,8 +71,8 @@ async def answer(cluster: Cluster, case: dict[str, Any]) -> tuple[int, list[tupl
         name = obj["metadata"]["name"]
         await cluster.registry.update(ADMIN, type, namespace, name, wanted, DRY_RUN, subresource=sub)
     except ApiError as error:
-        return error.code, [(cause.field, cause.reason, cause.message) for cause in error.causes]
-    return 200, []
+        return error.code, [(cause.field, cause.reason, cause.message) for cause in error.causes], None
+    return 200, [], None
 
 
 def comparable(causes: list[Any]) -> list[tuple[str, ...]]:
@@ -74,9 +80,16 @@ def comparable(causes: list[Any]) -> list[tuple[str, ...]]:
     return sorted(set(hidden))
 
 
+def comparable_object(obj: dict[str, Any]) -> dict[str, Any]:
+    metadata = {key: value for key, value in obj["metadata"].items() if key not in UNEQUAL}
+    text = TIME.sub('"T"', UID.sub("UID", json.dumps({**obj, "metadata": metadata})))
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
 @pytest.mark.parametrize("case", list(cases()))
 def test_the_answer_is_that_of_upstream(case: dict[str, Any]) -> None:
-    async def go() -> tuple[int, list[tuple[str, str, str]]]:
+    async def go() -> Answer:
         cluster = Cluster()
         await cluster.store.start()
         try:
@@ -84,6 +97,9 @@ def test_the_answer_is_that_of_upstream(case: dict[str, Any]) -> None:
         finally:
             await cluster.store.stop()
 
-    code, causes = asyncio.run(go())
+    code, causes, returned = asyncio.run(go())
     assert comparable(causes) == comparable(case.get("causes", []))
     assert code == case["code"]
+    if "returned" in case:
+        assert returned is not None
+        assert comparable_object(returned) == case["returned"]

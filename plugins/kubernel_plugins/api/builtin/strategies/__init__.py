@@ -22,10 +22,6 @@ TRAITS: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
     "spec": {"generation": True},
     "conditional": {"generation": True, "unconditional_update": False},
-    "deviceclass": {"generation": True},
-    "resourceclaim": {"immutable": ("spec",)},
-    "resourceclaimtemplate": {"immutable": ("spec",)},
-    "resourceslice": {"generation": True, "immutable": ("spec.nodeName", "spec.driver", "spec.pool.name")},
     "serviceaccount": {"returns": True},
     "storageversionmigration": {"immutable": ("spec",)},
 }
@@ -43,6 +39,8 @@ CLASSES: Mapping[str, str] = {
     "csistoragecapacity": "storage:CSIStorageCapacityStrategy",
     "daemonset": "workloads:DaemonSetStrategy",
     "deployment": "workloads:DeploymentStrategy",
+    "deviceclass": "devices:DeviceClassStrategy",
+    "devicetaintrule": "devices:DeviceTaintRuleStrategy",
     "endpoints": "networking:EndpointsStrategy",
     "endpointslice": "networking:EndpointSliceStrategy",
     "event": "events:EventStrategy",
@@ -70,7 +68,10 @@ CLASSES: Mapping[str, str] = {
     "prioritylevel": "flow_control:PriorityLevelStrategy",
     "replicaset": "workloads:ReplicaSetStrategy",
     "replicationcontroller": "workloads:ReplicationControllerStrategy",
+    "resourceclaim": "devices:ResourceClaimStrategy",
+    "resourceclaimtemplate": "devices:ResourceClaimTemplateStrategy",
     "resourcequota": "cluster:ResourceQuotaStrategy",
+    "resourceslice": "devices:ResourceSliceStrategy",
     "role": "access:RoleStrategy",
     "rolebinding": "access:RoleBindingStrategy",
     "runtimeclass": "cluster:RuntimeClassStrategy",
@@ -87,7 +88,16 @@ CLASSES: Mapping[str, str] = {
 }
 """``module:class`` for the others."""
 
-_WITH_CONTEXT = ("certificatesigningrequest", "persistentvolume", "pod", "service")
+_WITH_CONTEXT = (
+    "certificatesigningrequest",
+    "devicetaintrule",
+    "persistentvolume",
+    "pod",
+    "resourceclaim",
+    "resourceclaimtemplate",
+    "resourceslice",
+    "service",
+)
 
 
 def make(name: str, context: Context) -> Builtin:

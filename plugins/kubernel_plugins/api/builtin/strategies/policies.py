@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from kubernel import cel
 from kubernel.errors import Cause
 from kubernel.objects import names
-from kubernel.objects.selectors import check_label_selector
 from kubernel.registry.causes import too_many
 from kubernel_plugins import expressions
 from kubernel_plugins.api.builtin import causes
-from kubernel_plugins.api.builtin.strategies.base import Builtin
+from kubernel_plugins.api.builtin.strategies.base import Builtin, field
 from kubernel_plugins.api.builtin.strategies.rules import check_rule
+from kubernel_plugins.api.builtin.validation.conditions import conditions
+from kubernel_plugins.api.builtin.validation.internal import go_value
+from kubernel_plugins.api.builtin.validation.values import label_selector
 
 if TYPE_CHECKING:
     from kubernel.registry.request import Request
@@ -28,7 +30,8 @@ Obj = dict[str, Any]
 _MOST_CONDITIONS = 64
 _MOST_ANNOTATIONS = 20
 _LONGEST_ANNOTATION = 5 * 1024
-_REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized")
+_REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge")
+_MUTABLE = ("*", "CONNECT", "CREATE", "UPDATE")
 _ACTIONS = ("Audit", "Deny", "Warn")
 
 
@@ -36,27 +39,23 @@ def _default_match(match: Obj) -> None:
     match.setdefault("matchPolicy", "Equivalent")
     match.setdefault("namespaceSelector", {})
     match.setdefault("objectSelector", {})
-    for field in ("resourceRules", "excludeResourceRules"):
-        for rule in match.get(field) or ():
+    for key in ("resourceRules", "excludeResourceRules"):
+        for rule in match.get(key) or ():
             rule.setdefault("scope", "*")
 
 
 def _check_match(match: Obj, path: str) -> list[Cause]:
-    found = []
+    found: list[Cause] = []
     if match.get("matchPolicy") not in ("Exact", "Equivalent"):
         found.append(
-            causes.not_supported(f"{path}.matchPolicy", match.get("matchPolicy"), ("Exact", "Equivalent"))
+            causes.not_supported(f"{path}.matchPolicy", match.get("matchPolicy"), ("Equivalent", "Exact"))
         )
-    for field in ("namespaceSelector", "objectSelector"):
-        found += _check_selector(match.get(field), f"{path}.{field}")
-    for field in ("resourceRules", "excludeResourceRules"):
-        for index, rule in enumerate(match.get(field) or ()):
-            found += _check_named_rule(rule, f"{path}.{field}[{index}]")
+    for key in ("namespaceSelector", "objectSelector"):
+        label_selector(match.get(key), f"{path}.{key}", found)
+    for key in ("resourceRules", "excludeResourceRules"):
+        for index, rule in enumerate(match.get(key) or ()):
+            found += _check_named_rule(rule, f"{path}.{key}[{index}]")
     return found
-
-
-def _check_selector(selector: Obj | None, path: str) -> list[Cause]:
-    return [Cause(*problem) for problem in check_label_selector(selector, path)]
 
 
 def _check_named_rule(rule: Obj, path: str) -> list[Cause]:
@@ -110,7 +109,7 @@ def check_match_conditions(
 
 class _PolicyStrategy(Builtin):
     def __init__(self) -> None:
-        super().__init__(generation=True)
+        super().__init__(generation=True, thorough=True)
 
     def default(self, obj: Obj) -> None:
         spec = obj["spec"]
@@ -122,7 +121,10 @@ class _PolicyStrategy(Builtin):
         return self.check(obj, None)
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
-        return [] if request.subresource == "status" else self.check(obj, old)
+        return self.check_status(obj) if request.subresource == "status" else self.check(obj, old)
+
+    def check_status(self, obj: Obj) -> list[Cause]:
+        return []
 
     def check(self, obj: Obj, old: Obj | None) -> list[Cause]:
         spec = obj.get("spec") or {}
@@ -143,7 +145,7 @@ class _PolicyStrategy(Builtin):
                 found.append(causes.required("spec.matchConstraints.resourceRules"))
         before = (old or {}).get("spec") or {}
         same = ("matchConditions", "paramKind")
-        if old is None or any(spec.get(field) != before.get(field) for field in same):
+        if old is None or any(spec.get(key) != before.get(key) for key in same):
             found += check_match_conditions(
                 spec.get("matchConditions"), "spec.matchConditions", params=kind is not None
             )
@@ -190,7 +192,7 @@ def _check_variables(spec: Obj) -> tuple[dict[str, cel.Type] | None, list[Cause]
         if not name.strip():
             found.append(causes.required(f"{path}.name", "name is not specified"))
         elif not cel.is_identifier(name):
-            found.append(causes.invalid(f"{path}.name", name, "name is not a valid CEL identifier"))
+            found.append(causes.invalid(f"{path}.name", name, "must be a valid CEL identifier"))
         if not source.strip():
             found.append(causes.required(f"{path}.expression", "expression is not specified"))
             continue
@@ -201,6 +203,17 @@ def _check_variables(spec: Obj) -> tuple[dict[str, cel.Type] | None, list[Cause]
 
 
 class ValidatingPolicyStrategy(_PolicyStrategy):
+    def check_status(self, obj: Obj) -> list[Cause]:
+        found: list[Cause] = []
+        status = obj.get("status") or {}
+        for index, warning in enumerate((status.get("typeChecking") or {}).get("expressionWarnings") or ()):
+            path = f"status.typeChecking.expressionWarnings[{index}]"
+            found += [
+                causes.required(f"{path}.{key}") for key in ("warning", "fieldRef") if not warning.get(key)
+            ]
+        conditions(status.get("conditions") or (), "status.conditions", found)
+        return found
+
     def check_rules(self, obj: Obj, spec: Obj, types: dict[str, cel.Type] | None) -> list[Cause]:
         validations, annotations = spec.get("validations") or (), spec.get("auditAnnotations") or ()
         if not validations and not annotations:
@@ -214,7 +227,8 @@ class ValidatingPolicyStrategy(_PolicyStrategy):
             found += _check_validation(validation, where, messages, f"spec.validations[{index}]")
         if len(annotations) > _MOST_ANNOTATIONS:
             told = f"must not have more than {_MOST_ANNOTATIONS} auditAnnotations"
-            found.append(causes.invalid("spec.auditAnnotations", annotations, told))
+            shown = go_value("admissionregistration.AuditAnnotation", annotations)
+            found.append(causes.invalid("spec.auditAnnotations", shown, told))
         seen: set[str] = set()
         for index, annotation in enumerate(annotations):
             path = f"spec.auditAnnotations[{index}]"
@@ -241,9 +255,9 @@ def _check_validation(
     elif made:
         found += _compiled(messages, made, (cel.STRING,), f"{path}.messageExpression")[1]
     if message and not message.strip():
-        found.append(causes.invalid(f"{path}.message", message, "message must be non-empty if specified"))
+        found.append(causes.invalid(f"{path}.message", message, "must be non-empty if specified"))
     elif "\n" in message.strip() or "\r" in message.strip():
-        found.append(causes.invalid(f"{path}.message", message, "message must not contain line breaks"))
+        found.append(causes.invalid(f"{path}.message", message, "must not contain line breaks"))
     reason = validation.get("reason")
     if reason is not None and reason not in _REASONS:
         found.append(causes.not_supported(f"{path}.reason", reason, _REASONS))
@@ -274,12 +288,19 @@ class MutatingPolicyStrategy(_PolicyStrategy):
         if not again:
             found.append(causes.required("spec.reinvocationPolicy"))
         elif again not in ("Never", "IfNeeded"):
-            found.append(causes.not_supported("spec.reinvocationPolicy", again, ("Never", "IfNeeded")))
+            found.append(causes.not_supported("spec.reinvocationPolicy", again, ("IfNeeded", "Never")))
         mutations = spec.get("mutations") or ()
         if not mutations:
             found.append(causes.required("spec.mutations", "mutations must contain at least one item"))
         params = spec.get("paramKind") is not None
         where = expressions.environment(params=params, variables=types, patches=True)
+        rules = field(spec, "matchConstraints", "resourceRules") or ()
+        found += [
+            causes.not_supported("spec.matchConstraints.resourceRules.operations", operation, _MUTABLE)
+            for rule in rules
+            for operation in rule.get("operations") or ()
+            if operation not in _MUTABLE
+        ]
         for index, mutation in enumerate(mutations):
             found += _check_mutation(mutation, where, f"spec.mutations[{index}]")
         return found
@@ -298,21 +319,21 @@ def _check_mutation(mutation: Obj, where: cel.Environment, path: str) -> list[Ca
     if kind not in _MUTATIONS:
         return [causes.not_supported(f"{path}.patchType", kind, _MUTATIONS)]
     found: list[Cause] = []
-    for name, (field, returns) in _MUTATIONS.items():
-        given = mutation.get(field)
+    for name, (key, returns) in _MUTATIONS.items():
+        given = mutation.get(key)
         if name != kind:
             if given is not None:
-                told = f"may not be specified when patchType is {kind}"
-                found.append(causes.forbidden(f"{path}.{field}", told))
+                told = f"must not be specified when patchType is {kind}"
+                found.append(causes.invalid(f"{path}.{key}", f"{{{key}}}", told))
             continue
         if given is None:
-            found.append(causes.required(f"{path}.{field}", f"must be specified when patchType is {kind}"))
+            found.append(causes.required(f"{path}.{key}", f"must be specified when patchType is {kind}"))
             continue
         source = given.get("expression") or ""
         if not source.strip():
-            found.append(causes.required(f"{path}.{field}.expression", "expression is not specified"))
+            found.append(causes.required(f"{path}.{key}.expression"))
         else:
-            found += _compiled(where, source, (returns,), f"{path}.{field}.expression")[1]
+            found += _compiled(where, source, (returns,), f"{path}.{key}.expression")[1]
     return found
 
 
@@ -320,7 +341,7 @@ class BindingStrategy(Builtin):
     """Of both kinds: a binding of a mutating policy has no actions."""
 
     def __init__(self) -> None:
-        super().__init__(generation=True)
+        super().__init__(generation=True, thorough=True)
 
     def default(self, obj: Obj) -> None:
         match = obj["spec"].get("matchResources")
@@ -359,7 +380,7 @@ def _check_param_ref(reference: Obj) -> list[Cause]:
         if selector is not None:
             found.append(causes.forbidden(f"{path}.name", exclusive))
     if selector is not None:
-        found += _check_selector(selector, f"{path}.selector")
+        label_selector(selector, f"{path}.selector", found)
         if name:
             found.append(causes.forbidden(f"{path}.selector", exclusive))
     if not name and selector is None:
@@ -389,5 +410,5 @@ def _check_actions(actions: Collection[str]) -> list[Cause]:
         )
         found.append(causes.invalid(path, list(actions), told))
     if not actions:
-        found.append(causes.required(path, "at least one validation action is required"))
+        found.append(causes.required(path))
     return found

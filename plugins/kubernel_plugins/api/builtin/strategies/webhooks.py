@@ -8,15 +8,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from kubernel.errors import Cause
 from kubernel.objects import names
-from kubernel.objects.selectors import check_label_selector
 from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.strategies.base import Builtin
 from kubernel_plugins.api.builtin.strategies.rules import check_rule
+from kubernel_plugins.api.builtin.validation.values import label_selector, optional_one_of
 from kubernel_plugins.webhook_rules import check_client_config
 
 if TYPE_CHECKING:
+    from kubernel.errors import Cause
     from kubernel.registry.request import Request
 
 __all__ = ["WebhooksStrategy"]
@@ -31,7 +31,7 @@ class WebhooksStrategy(Builtin):
     """Of validating and of mutating ones."""
 
     def __init__(self) -> None:
-        super().__init__(generation=True)
+        super().__init__(generation=True, thorough=True)
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return _problems(obj, None)
@@ -90,14 +90,18 @@ def _check(webhook: Obj, path: str) -> list[Cause]:
             found.append(causes.invalid(where, version, "duplicate version"))
     for index, rule in enumerate(webhook.get("rules") or ()):
         found += check_rule(rule, f"{path}.rules[{index}]")
-    if not webhook.get("sideEffects"):
+    optional_one_of(webhook, "failurePolicy", path, ("Fail", "Ignore"), found)
+    optional_one_of(webhook, "matchPolicy", path, ("Equivalent", "Exact"), found)
+    if webhook.get("sideEffects") is None:
         found.append(causes.required(f"{path}.sideEffects", "must specify one of None, NoneOnDryRun"))
+    optional_one_of(webhook, "sideEffects", path, ("None", "NoneOnDryRun"), found)
+    optional_one_of(webhook, "reinvocationPolicy", path, ("IfNeeded", "Never"), found)
     timeout = webhook.get("timeoutSeconds")
     if timeout is not None and not 0 < timeout <= _LONGEST_TIMEOUT:
         text = "the timeout value must be between 1 and 30 seconds"
         found.append(causes.invalid(f"{path}.timeoutSeconds", timeout, text))
     for field in ("namespaceSelector", "objectSelector"):
-        found += [Cause(*problem) for problem in check_label_selector(webhook.get(field), f"{path}.{field}")]
+        label_selector(webhook.get(field), f"{path}.{field}", found)
     for cause in check_client_config(webhook.get("clientConfig") or {}, f"{path}.clientConfig"):
         # Here, the schema's own rule speaks first.
         plain = cause.message.startswith("Required value: service n")

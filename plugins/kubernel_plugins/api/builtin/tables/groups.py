@@ -307,6 +307,7 @@ GROUPS: dict[tuple[str, str], tuple[Row, ...]] = {
             namespaced=False,
             subresources=_STATUS,
             columns="common:NAME_AGE",
+            strategy="devicetaintrule",
         ),
         Row(
             "ResourceClaim",

@@ -14,6 +14,7 @@ __all__ = [
     "cidr",
     "dual_stack",
     "endpoint_address",
+    "interface_address",
     "ip_address",
     "parse_ip",
     "parse_network",
@@ -145,3 +146,15 @@ def _link_local_multicast(address: Address) -> bool:
     if isinstance(address, ipaddress.IPv4Address):
         return address in ipaddress.ip_network("224.0.0.0/24")
     return address.packed[0] == 0xFF and address.packed[1] & 0x0F == 0x02
+
+
+def interface_address(text: str, path: str, found: Found) -> None:
+    """An interface's own address with the length of its network's prefix."""
+    parsed = parse_network(text)
+    if parsed is None:
+        told = "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)"
+        found.append(causes.invalid(path, text, told))
+        return
+    canonical = f"{parsed[0]}/{parsed[1].prefixlen}"
+    if text != canonical:
+        found.append(causes.invalid(path, text, f'must be in canonical form ("{canonical}")'))

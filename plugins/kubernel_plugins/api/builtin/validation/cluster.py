@@ -9,13 +9,13 @@ import re
 
 from kubernel.objects import names
 from kubernel_plugins.api.builtin import causes
+from kubernel_plugins.api.builtin.validation.conditions import conditions
 from kubernel_plugins.api.builtin.validation.internal import go_value
 from kubernel_plugins.api.builtin.validation.resources import container_requirements
 from kubernel_plugins.api.builtin.validation.scheduling import tolerations
 from kubernel_plugins.api.builtin.validation.values import (
     Found,
     Obj,
-    label_key,
     label_selector,
     labels,
     named,
@@ -36,17 +36,6 @@ __all__ = [
 
 _SYSTEM = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
 _HIGHEST = 1_000_000_000
-_STATUSES = ("False", "True", "Unknown")
-_MOST_REASON = 1024
-_MOST_MESSAGE = 32 * 1024
-_REASON = "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?"
-_reason = re.compile(_REASON)
-_REASON_TOLD = (
-    "a condition reason must start with alphabetic character, optionally followed by a string of "
-    "alphanumeric characters or '_,:', and must end with an alphanumeric character or '_' (e.g. "
-    f"'my_name',  or 'MY_NAME',  or 'MyName',  or 'ReasonA,ReasonB',  or 'ReasonA:ReasonB', regex used for "
-    f"validation is '{_REASON}')"
-)
 _RESERVED = "priority class names with 'system-' prefix are reserved for system use only. error: "
 
 
@@ -156,42 +145,7 @@ def disruption_budget(obj: Obj) -> Found:
 def disruption_budget_status(obj: Obj) -> Found:
     found: Found = []
     status = obj.get("status") or {}
-    seen: set[str] = set()
-    for index, condition in enumerate(status.get("conditions") or ()):
-        path, type = f"status.conditions[{index}]", condition.get("type") or ""
-        if type in seen:
-            found.append(causes.duplicate(path, type))
-        seen.add(type)
-        _condition(condition, path, found)
+    conditions(status.get("conditions") or (), "status.conditions", found)
     counts = ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods")
     not_negative(status, "status", found, *counts)
     return found
-
-
-def _condition(condition: Obj, path: str, found: Found) -> None:
-    """One of the conditions that all types should have (metav1.Condition)."""
-    get = condition.get
-    if get("type"):
-        label_key(get("type") or "", f"{path}.type", found)
-    else:
-        found.append(causes.required(f"{path}.type"))
-    if not get("status"):
-        found.append(causes.required(f"{path}.status"))
-    elif get("status") not in _STATUSES:
-        found.append(causes.not_supported(f"{path}.status", get("status"), _STATUSES))
-    generation = get("observedGeneration") or 0
-    if generation < 0:
-        told = "must be greater than or equal to zero"
-        found.append(causes.invalid(f"{path}.observedGeneration", generation, told))
-    if not get("lastTransitionTime"):
-        found.append(causes.required(f"{path}.lastTransitionTime"))
-    reason = get("reason") or ""
-    if not reason:
-        found.append(causes.required(f"{path}.reason"))
-    else:
-        if not _reason.fullmatch(reason):
-            found.append(causes.invalid(f"{path}.reason", reason, _REASON_TOLD))
-        if len(reason.encode()) > _MOST_REASON:
-            found.append(causes.too_long(f"{path}.reason", _MOST_REASON))
-    if len((get("message") or "").encode()) > _MOST_MESSAGE:
-        found.append(causes.too_long(f"{path}.message", _MOST_MESSAGE))

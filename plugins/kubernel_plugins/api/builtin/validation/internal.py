@@ -16,14 +16,14 @@ import orjson
 
 from kubernel.objects import quantity
 
-__all__ = ["go_diff", "go_equal", "go_value"]
+__all__ = ["go_diff", "go_equal", "go_value", "published_value"]
 
 _TABLE = Path(__file__).parent.parent / "internal_fields.txt"
 _ZERO: Mapping[str, Any] = {"s": "", "i": 0, "b": False, "q": "0", "o": 0, "t": None, "n": None}
 _CONTEXT = 3
 
-_Field = tuple[str, str, str, bool]
-"""(printed name, published name, kind, left out when zero)"""
+_Field = tuple[str, str, str, bool, bool]
+"""(printed name, published name, kind, left out when zero, published even when zero)"""
 
 
 @cache
@@ -38,7 +38,8 @@ def _types() -> Mapping[str, tuple[_Field, ...]]:
 def _field(text: str) -> _Field:
     printed, _, rest = text.partition("=")
     published, _, kind = rest.partition(":")
-    return printed, published, kind.removesuffix("?"), kind.endswith("?")
+    always = published.endswith("!")
+    return printed, published.removesuffix("!"), kind.removesuffix("?"), kind.endswith("?"), always
 
 
 def go_value(type: str, value: Any) -> Any:
@@ -54,12 +55,33 @@ def go_value(type: str, value: Any) -> Any:
 def _struct(type: str, value: Any) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     source = value if isinstance(value, dict) else {}
-    for printed, published, kind, optional in _types()[type]:
+    for printed, published, kind, optional, _ in _types()[type]:
         told = _shown(kind, _published(source, published))
         if optional and (not told and told is not False if kind[0] == "n" else not told):
             continue
         shown[printed] = told
     return shown
+
+
+def published_value(type: str, value: Mapping[str, Any]) -> dict[str, Any]:
+    """``value`` as Go prints it of the published type: fields in its order, with those that are never left out."""
+    shown: dict[str, Any] = {}
+    for _, name, kind, _, always in _types()[type]:
+        told = _published(value, name)
+        if told or always or told is False:
+            shown[name] = _as_published(kind, told)
+    return shown
+
+
+def _as_published(kind: str, value: Any) -> Any:
+    mark, _, type = kind.partition(">")
+    if not type or value is None:
+        return _ZERO.get(mark) if value is None else _plain(value)
+    if mark == "*":
+        return [published_value(type, item) for item in value]
+    if mark == "%":
+        return {key: published_value(type, value[key]) for key in sorted(value)}
+    return published_value(type, value)
 
 
 def _published(source: Mapping[str, Any], path: str) -> Any:
