@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "plugins" / "api" /
 from attacks import ATTACKS, Latencies, attacked, others, server
 
 LIMIT = 0.1
-SECONDS = 8.0
+SECONDS = 5.0
 
 
 def told(name: str, found: Latencies, quiet: float, memory: int) -> str:

@@ -189,7 +189,7 @@ class _Still:
 
 
 class _Recorder:
-    component = "default-scheduler"
+    controller = "default-scheduler"
 
 
 class _Handle:
@@ -297,16 +297,18 @@ async def bound(client: Any, count: int, pods: list[dict[str, Any]], creators: i
 
 def end_to_end(workload: Workload, nodes: int, pods: int, store: str) -> Iterator[tuple[str, float, float]]:
     """(what, pods a second, pods a second of the processor): through the API of one process and its store, with
-    bindings and events. First of pods that are all there when the scheduler starts, its start included; then of
-    pods while the same process creates them."""
+    bindings and events, garbage collected as in a server. First of pods that are all there when the scheduler starts,
+    its start included; then of pods while the same process creates them."""
+    from kubernel.collector import CollectorPolicy
     from kubernel.testing import Cluster
 
+    collector = CollectorPolicy()
+    collector.loading()
     config = {
         "plugins": {
             "store": store,
             "node": [],
             "controller": ["bootstrap", "namespace", "serviceaccount"],
-            "admission": ["*", "-taint_nodes"],
         }
     }
     contents = [
@@ -319,6 +321,7 @@ def end_to_end(workload: Workload, nodes: int, pods: int, store: str) -> Iterato
         initial = int(nodes * workload.initial_per_node) if workload.initial is not None else 0
         made = [named(workload.initial, number) for number in range(initial)] if workload.initial else []
         cluster.run(bound(client, initial, made))
+        collector.loaded()
         cluster.faults.crash("scheduler", "default")
         measured = [named(workload.measured, initial + number) for number in range(2 * pods)]
         cluster.run(bound(client, initial, measured[:pods]))
@@ -329,6 +332,7 @@ def end_to_end(workload: Workload, nodes: int, pods: int, store: str) -> Iterato
         begun, busy = time.perf_counter(), time.process_time()
         cluster.run(bound(client, initial + 2 * pods, measured[pods:]))
         yield "while created", pods / (time.perf_counter() - begun), pods / (time.process_time() - busy)
+    collector.restore()
 
 
 def beside(rate: float, threshold: float) -> str:

@@ -17,7 +17,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 from aiohttp.web_server import Server
 
-from kubernel.errors import BadRequest, InternalError, RequestEntityTooLarge
+from kubernel.errors import BadRequest, Forbidden, InternalError, RequestEntityTooLarge
 
 from .aio_streams import COPIED, ChunkStream, MaskedFrames, RawTunnel, WebSocket
 from .responses import error_reply
@@ -117,7 +117,7 @@ class _Request(RequestHandler):
 
     def set_parser(self, parser: Any, data_received_cb: Any = None) -> None:
         if not isinstance(parser, RawTunnel):
-            parser = MaskedFrames(parser)
+            parser = cast("Any", MaskedFrames(parser, self))
         super().set_parser(parser, data_received_cb)
 
     def _feed(self, data: bytes) -> None:
@@ -310,6 +310,16 @@ class AioExchange:
         from aiohttp.web_request import BaseRequest
         from aiohttp.web_ws import WebSocketResponse
 
+        wanted = [
+            one.strip()
+            for value in self.headers.getall("Sec-WebSocket-Protocol", ())
+            for one in value.split(",")
+        ]
+        if wanted and not set(wanted).intersection(protocols):
+            told = (
+                f"requested protocol(s) are not supported: {' '.join(wanted)}; supports {' '.join(protocols)}"
+            )
+            raise Forbidden(told)
         request = BaseRequest(
             self._message, self._payload, self.protocol, self.writer, self._task, asyncio.get_running_loop()
         )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aiohttp.http_websocket import WebSocketReader
+    from aiohttp.base_protocol import BaseProtocol
     from aiohttp.web_ws import WebSocketResponse
 
     from .aio import AioExchange
@@ -19,6 +19,8 @@ COPIED = 64 * 1024
 """Copying less than this is cheaper than sending a head and its body one by one."""
 _LONGER, _MASK = 126, 4
 """From this length on a WebSocket frame has an extended one; the size of its mask."""
+_PROTOCOL_ERROR = b"\x88\x02\x03\xea"
+"""A frame that closes, with the code 1002."""
 _TUNNEL = 256 * 1024
 """What a client has sent after an upgrade and nobody has taken: more is not read."""
 
@@ -111,10 +113,11 @@ class MaskedFrames:
     """In front of aiohttp's parser of WebSocket frames, which takes unmasked ones: a server has to end the connection
     of a client that does not mask (RFC 6455, section 5.1)."""
 
-    __slots__ = ("_head", "_left", "_reader")
+    __slots__ = ("_head", "_left", "_protocol", "_reader")
 
-    def __init__(self, reader: WebSocketReader) -> None:
+    def __init__(self, reader: Any, protocol: BaseProtocol) -> None:
         self._reader = reader
+        self._protocol = protocol
         self._head = b""
         """What has come of a frame's head."""
         self._left = 0
@@ -122,12 +125,13 @@ class MaskedFrames:
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         if self._masked(data):
-            return self._reader.feed_data(data)
-        from aiohttp.http_websocket import WebSocketError, WSCloseCode
-
-        told = "frames of a client have to be masked"
-        self._reader.queue.set_exception(WebSocketError(WSCloseCode.PROTOCOL_ERROR, told))
-        return True, b""
+            fed: tuple[bool, bytes] = self._reader.feed_data(data)
+            return fed
+        transport = self._protocol.transport
+        if transport is not None:
+            transport.write(_PROTOCOL_ERROR)
+            transport.close()
+        return False, b""
 
     def feed_eof(self) -> None:
         self._reader.feed_eof()

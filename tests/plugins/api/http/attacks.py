@@ -194,7 +194,8 @@ async def _until_dropped(reader: asyncio.StreamReader) -> None:
 
 
 async def thousands_of_watches(target: Target, ready: Ready) -> None:
-    """2,000 watches of four users; a fifth has 510, which is all, and wants 40 more. What they watch changes twice a second."""
+    """2,000 watches of four users; a fifth has 510, which is all, and wants 40 more. What they watch changes twice a
+    second."""
 
     def watch(number: int) -> bytes:
         user = f"watcher-{number % 4}" if number < 2000 else "greedy"
