@@ -27,6 +27,7 @@ _PUBLISHED = {"core": "core/v1", "autoscaling": "autoscaling/v2"}
 _GROUPS = (
     "admissionregistration", "apps", "autoscaling", "batch", "certificates", "coordination", "core", "discovery",
     "flowcontrol", "networking", "node", "policy", "rbac", "resource", "scheduling", "storage",
+    "storagemigration",
 )  # fmt: skip
 _STRUCT = re.compile(r"^type (\w+) struct \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
 _ALIAS = re.compile(r"^type (\w+) ([\w.\[\]*]+)$", re.MULTILINE)
@@ -196,6 +197,7 @@ _ROOTS = (
     "resource.AllocationResult",
     "resource.ResourceClaimStatus",
     "admissionregistration.AuditAnnotation",
+    "storagemigration.StorageVersionMigrationSpec",
     "resource.DeviceClassSpec",
 )
 

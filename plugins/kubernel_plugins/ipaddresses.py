@@ -18,7 +18,6 @@ __all__ = [
     "is_allocated",
     "is_labelled",
     "of_service",
-    "reference",
     "service_addresses",
 ]
 
@@ -32,19 +31,23 @@ def family(address: str) -> str:
     return "IPv6" if ":" in address else "IPv4"
 
 
-def reference(service: Obj) -> dict[str, str]:
-    """``spec.parentRef`` of a service's address."""
-    where = {"namespace": meta.namespace(service), "name": meta.name(service)}
-    return {"group": "", "resource": "services", **where}
+def is_of(entry: Obj, service: Obj) -> bool:
+    """Whether an IPAddress says that it is the service's."""
+    parent = meta.get(entry, "spec", "parentRef", default={})
+    where = parent.get("namespace", ""), parent.get("name")
+    return (parent.get("group") or "", parent.get("resource")) == ("", "services") and where == meta.key(
+        service
+    )
 
 
 def of_service(address: str, service: Obj) -> Obj:
     """The IPAddress by which a service has an address."""
+    parent = {"resource": "services", "namespace": meta.namespace(service), "name": meta.name(service)}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "IPAddress",
         "metadata": {"name": address, "labels": {_FAMILY: family(address), _MANAGED_BY: _ALLOCATOR}},
-        "spec": {"parentRef": reference(service)},
+        "spec": {"parentRef": parent},
     }
 
 

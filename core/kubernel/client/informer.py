@@ -142,6 +142,10 @@ class Informer:
         found = self._indexes[index].get(value)
         return list(found.values()) if found else []
 
+    def count(self, index: str, value: str) -> int:
+        """How many ``by`` would give."""
+        return len(self._indexes[index].get(value, ()))
+
     def __len__(self) -> int:
         return len(self._objects)
 

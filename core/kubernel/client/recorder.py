@@ -7,11 +7,11 @@ reports on one object in bursts is throttled to 25 events and then one in five m
 
 from __future__ import annotations
 
-import asyncio
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
+from kubernel.client.lanes import Lanes
 from kubernel.clock import rfc3339
 from kubernel.errors import (
     AlreadyExists,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kubernel.clock import Clock
     from kubernel.store.records import Obj
 
-__all__ = ["EventRecorder"]
+__all__ = ["EventRecorder", "reference"]
 
 _T = TypeVar("_T")
 
@@ -40,6 +40,20 @@ _REFILL_PER_SECOND = 1.0 / 300.0
 _ATTEMPTS = 12
 _RETRY_DELAY = 10.0
 _MESSAGE_LIMIT = 1024
+
+
+def reference(obj: Obj) -> Obj:
+    """An ObjectReference to this version of the object."""
+    metadata = obj.get("metadata") or {}
+    about: Obj = {
+        "kind": obj.get("kind", ""),
+        "namespace": metadata.get("namespace", ""),
+        "name": metadata.get("name", ""),
+        "uid": metadata.get("uid", ""),
+        "apiVersion": obj.get("apiVersion", ""),
+        "resourceVersion": metadata.get("resourceVersion", ""),
+    }
+    return {key: value for key, value in about.items() if value}
 
 
 class _Recent(Generic[_T]):
@@ -93,8 +107,9 @@ class EventRecorder:
         self.component = component
         self._host = host
         self._log = log
-        self._queue: deque[tuple[Obj, str, str, str, float]] = deque(maxlen=_QUEUED)
-        self._writer: asyncio.Task[None] | None = None
+        self._lanes: Lanes[tuple[Obj, str, str, str, float]] = Lanes(
+            f"events of {component}", self._record, _QUEUED
+        )
         self._buckets: _Recent[_Bucket] = _Recent()
         self._similar: _Recent[_Similar] = _Recent()
         self._written: _Recent[_Written] = _Recent()
@@ -109,39 +124,19 @@ class EventRecorder:
         ``spec.containers{web}``."""
         if self._closed:
             return
-        metadata = obj.get("metadata") or {}
-        about: Obj = {
-            "kind": obj.get("kind", ""),
-            "namespace": metadata.get("namespace", ""),
-            "name": metadata.get("name", ""),
-            "uid": metadata.get("uid", ""),
-            "apiVersion": obj.get("apiVersion", ""),
-            "resourceVersion": metadata.get("resourceVersion", ""),
-            "fieldPath": field_path,
-        }
-        about = {key: value for key, value in about.items() if value}
-        self._queue.append((about, type, reason, message[:_MESSAGE_LIMIT], self._clock.time()))
-        if self._writer is None:
-            self._writer = asyncio.get_running_loop().create_task(
-                self._drain(), name=f"events of {self.component}"
-            )
+        about = reference(obj)
+        if field_path:
+            about["fieldPath"] = field_path
+        item = about, type, reason, message[:_MESSAGE_LIMIT], self._clock.time()
+        self._lanes.put(f"{about.get('namespace')}/{about.get('name')}", item)
 
     async def close(self) -> None:
         """Drop what has not been written, and take no more."""
         self._closed = True
-        self._queue.clear()
-        if self._writer is not None:
-            self._writer.cancel()
-            await asyncio.gather(self._writer, return_exceptions=True)
+        await self._lanes.close()
 
-    async def _drain(self) -> None:
-        try:
-            while self._queue:
-                await self._record(*self._queue.popleft())
-        finally:
-            self._writer = None
-
-    async def _record(self, about: Obj, type: str, reason: str, message: str, now: float) -> None:
+    async def _record(self, item: tuple[Obj, str, str, str, float]) -> None:
+        about, type, reason, message, now = item
         identity = tuple(about.get(part, "") for part in ("kind", "namespace", "name", "uid", "apiVersion"))
         if self._is_spam(identity, now):
             return

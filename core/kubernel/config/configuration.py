@@ -102,6 +102,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "loadbalancer",
         "nodettl",
         "leasegc",
+        "apiserveridentity",
         "storageversionmigrator",
         "disruption",
         "resourcequota",

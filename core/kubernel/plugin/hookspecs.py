@@ -100,7 +100,7 @@ class HookSpecs:
 
     @hookspec
     def kubernel_metrics(self) -> str | None:
-        """Metrics in the Prometheus text format, joined in /metrics. Called at each scrape."""
+        """Metrics in the Prometheus text format, joined in /metrics by name. Called at each scrape."""
 
     @hookspec
     def kubernel_cli(self, commands: argparse._SubParsersAction[Any]) -> None:

@@ -236,17 +236,22 @@ class Hooks:
         return None
 
     def metrics(self) -> str:
-        """All metrics, one plugin's after the other's; a plugin that fails is left out and reported."""
-        parts: list[str] = []
+        """All metrics, those of one name together; a plugin that fails is left out and reported."""
+        families: dict[str, list[str]] = {}
         for label, method in self._methods.get("kubernel_metrics", ()):
             try:
                 text: str | None = method()
             except Exception as error:
                 self._failed(label, error)
                 continue
-            if text:
-                parts.append(text if text.endswith("\n") else f"{text}\n")
-        return "".join(parts)
+            family = families.setdefault("", [])
+            for line in (text or "").splitlines():
+                if line.startswith(("# HELP ", "# TYPE ")):
+                    family = families.setdefault(line.split(" ", 3)[2], [])
+                    if line in family:
+                        continue
+                family.append(line)
+        return "".join(f"{line}\n" for family in families.values() for line in family)
 
     def cli(self, commands: argparse._SubParsersAction[Any]) -> None:
         for label, method in self._methods.get("kubernel_cli", ()):

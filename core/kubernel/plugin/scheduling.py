@@ -279,9 +279,13 @@ class Gang:
 
 @dataclass(frozen=True, slots=True)
 class Nomination:
-    """Answer of ``post_filter``: the pod will fit on ``node`` once what the policy set going is done."""
+    """Answer of ``post_filter``: the pod will fit on ``node`` once what the policy set going is done. An empty
+    ``node`` takes back what was promised to the pod before, ``text`` says why it cannot be helped."""
 
     node: str
+    text: str = ""
+    victims: int = 0
+    """Pods that have to go for it."""
 
 
 class Supposition(Protocol):
@@ -368,9 +372,18 @@ class Context(Protocol):
         """Tell the queue that something happened which no resource that is followed tells."""
         ...
 
-    async def event(
-        self, obj: Obj, type: Literal["Normal", "Warning"], reason: str, message: str
-    ) -> None: ...
+    def event(
+        self,
+        obj: Obj,
+        type: Literal["Normal", "Warning"],
+        reason: str,
+        action: str,
+        note: str,
+        *,
+        related: Obj | None = None,
+    ) -> None:
+        """Tell of the object (events.k8s.io/v1), as the profile's scheduler: it was tried to do ``action``."""
+        ...
 
 
 class Policy:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from kubernel.errors import BadRequest
 from kubernel.registry.schema import Node
 
@@ -13,6 +15,7 @@ __all__ = [
     "Undecodable",
     "WrongTypeError",
     "depth",
+    "embedded",
     "explain",
     "explain_conversion",
     "render",
@@ -76,8 +79,10 @@ def explain(root: Node, error: WrongTypeError) -> str:
         if isinstance(part, int):
             inner = node.items
         elif node.properties is not None and part in node.properties:
-            struct = node.ref.rpartition(".")[2]
-            fields.append(part)
+            if node.native:
+                # Of a custom resource metadata alone is decoded into a struct.
+                struct = node.ref.rpartition(".")[2]
+                fields.append(part)
             inner = node.properties[part]
         else:
             inner = node.additional
@@ -86,6 +91,23 @@ def explain(root: Node, error: WrongTypeError) -> str:
     if not fields:
         return f"{said} value of type {_go_type(node)}"
     return f"{said} struct field {struct}.{'.'.join(fields)} of type {_go_type(node)}"
+
+
+def embedded(root: Node, obj: Any, error: WrongTypeError) -> str:
+    """What a custom resource's decoder says before ``explain`` of metadata within the object."""
+    node, value = root, obj
+    path: Path = None
+    for part in _parts(error.path):
+        if node.native:
+            break
+        inner = node.items if isinstance(part, int) else (node.properties or {}).get(part, node.additional)
+        if inner is None:
+            return ""
+        node, value, path = inner, value[part], (path, part)
+    where = render(path)
+    if where == "metadata":
+        return ""
+    return f"{where}: Invalid value: {orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()}: "
 
 
 def _go_type(node: Node) -> str:

@@ -6,7 +6,7 @@ Source: k8s.io/apiserver/pkg/endpoints/handlers/{create,update,patch}.go, field 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from kubernel.errors import BadRequest, Cause, Invalid
@@ -32,13 +32,15 @@ def decode(
     patch: bool = False,
     patched: Callable[[], str] | None = None,
     kind: GroupVersionKind | None = None,
+    before: Sequence[str] = (),
 ) -> None:
     """Normalise ``obj`` in place to what the type's schema knows.
 
     Unknown fields are dropped; how they are told is the request's ``field_validation``. ``raw`` is the JSON
     body that ``obj`` was decoded from, in which duplicate fields are looked for. ``kind`` is the body's, where it
-    is not the type's. ``patched`` prints what a patch made, or the patch, for a refusal. Raises BadRequest (for
-    what a patch made Invalid) in upstream's words; Undecodable for wrong types.
+    is not the type's. ``patched`` prints what a patch made, or the patch, for a refusal; ``before`` are the
+    problems of the patch itself. Raises BadRequest (for what a patch made Invalid) in upstream's words;
+    Undecodable for wrong types.
     """
     type = kind or request.type
     mode = request.options.field_validation
@@ -46,7 +48,16 @@ def decode(
     unknown = decode_check(node, obj, kind=type.kind, version=type.version)
     if mode == "Ignore":
         return
-    problems = [*unknown, *duplicate_fields(repeated)] if repeated is not None else unknown
+    if request.type.custom:
+        # Two decoders, one after the other: the second, which prunes, tells what it drops by the alphabet.
+        unknown.sort(key=lambda told: (not told.startswith(_IN_METADATA), told))
+        problems = [*duplicate_fields(repeated), *unknown] if repeated is not None else unknown
+    else:
+        problems = [*unknown, *duplicate_fields(repeated)] if repeated is not None else unknown
+    if mode == "Strict" and request.options.repeated and not patch:
+        before = (request.options.repeated,)
+    if before:
+        problems = [*before, *problems]
     if not problems:
         return
     if mode == "Warn":
@@ -60,6 +71,9 @@ def decode(
         cause = Cause("FieldValueInvalid", f"Invalid value: {text}", "patch")
         raise Invalid.for_object("", "", "", [cause])
     raise BadRequest(f'{type.kind} in version "{type.version}" cannot be handled as a {type.kind}: {text}')
+
+
+_IN_METADATA = 'unknown field "metadata.'
 
 
 def not_patched(patched: str, why: str) -> Invalid:

@@ -139,7 +139,7 @@ class Discovery:
         resources: list[dict[str, Any]] = []
         for type in types:
             resources.append(_resource(type))
-            resources += [_subresource(type, sub) for _, sub in sorted(type.subresources.items())]
+            resources += [_subresource(type, sub) for sub in _subresources(type)]
         return {
             "kind": "APIResourceList",
             "apiVersion": "v1",
@@ -177,13 +177,27 @@ class Discovery:
         }
 
 
+_CUSTOM_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
+"""The order in which apiextensions tells them; for all else it is the alphabet."""
+
+
+def _verbs(type: ResourceType) -> list[str]:
+    return [verb for verb in _CUSTOM_VERBS if verb in type.verbs] if type.custom else sorted(type.verbs)
+
+
+def _subresources(type: ResourceType) -> list[Subresource]:
+    """By name, as the status of a custom resource comes before its scale."""
+    found = sorted(type.subresources.items(), reverse=type.custom)
+    return [sub for _, sub in found]
+
+
 def _resource(type: ResourceType) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "name": type.plural,
         "singularName": type.singular,
         "namespaced": type.namespaced,
         "kind": type.kind,
-        "verbs": sorted(type.verbs),
+        "verbs": _verbs(type),
     }
     if type.short_names:
         entry["shortNames"] = list(type.short_names)
@@ -218,7 +232,7 @@ def _discovered(type: ResourceType) -> dict[str, Any]:
         "responseKind": {"group": type.group, "version": type.version, "kind": type.kind},
         "scope": "Namespaced" if type.namespaced else "Cluster",
         "singularResource": type.singular,
-        "verbs": sorted(type.verbs),
+        "verbs": _verbs(type),
     }
     if type.short_names:
         entry["shortNames"] = list(type.short_names)
@@ -235,6 +249,6 @@ def _discovered(type: ResourceType) -> dict[str, Any]:
                 },
                 "verbs": sorted(sub.verbs),
             }
-            for _, sub in sorted(type.subresources.items())
+            for sub in _subresources(type)
         ]
     return entry

@@ -201,7 +201,8 @@ def _made(node: Node, named: bool, mode: int) -> _Walk:
     properties, additional = node.properties, node.additional
     granular, keyed = is_granular(node), is_keyed(node)
     below = mode if mode != _SKELETON or (named and properties is not None) else _WHOLE
-    implied = named and (mode == _APPLIED or (mode == _SKELETON and properties is not None))
+    # Of a new custom resource nothing is there before it is written.
+    implied = named and (mode == _APPLIED or (mode == _SKELETON and properties is not None and node.native))
     shapes: dict[Any, tuple[Tree, list[tuple[str, str, _Walk]]]] = {}
 
     def shaped(value: Obj, shape: Any) -> tuple[Tree, list[tuple[str, str, _Walk]]]:

@@ -113,12 +113,12 @@ def _no_element(node: Node, item: Any) -> str:
             return "associative list with keys may not have a null element"
         if not isinstance(item, dict):
             return "associative list with keys may not have non-map elements"
-        for key in node.map_keys:
-            if key not in item and key_default(node, key) is None:
-                return (
-                    f'associative list with keys has an element that omits key field "{key}" '
-                    "(and doesn't have default value)"
-                )
+        if all(key not in item and key_default(node, key) is None for key in node.map_keys):
+            keys = " ".join(f'"{key}"' for key in node.map_keys)
+            return (
+                f"associative list with keys has an element that omits all key fields [{keys}] "
+                "(and doesn't have default values for any key fields)"
+            )
         return ""
     if item is None:
         return "associative list without keys has an element that's an explicit null"

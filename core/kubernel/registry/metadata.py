@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
-from kubernel.errors import BadRequest, Cause
+from kubernel.errors import BadRequest, Cause, Invalid
 from kubernel.objects import names
 from kubernel.registry import causes
 from kubernel.registry.decode_errors import Undecodable
@@ -28,6 +28,7 @@ __all__ = [
     "check_kind",
     "check_name_and_namespace",
     "check_namespace",
+    "other_custom",
     "other_uid",
     "stamp_new",
     "stamp_update",
@@ -67,6 +68,9 @@ def check_kind(type: ResourceType, obj: Obj, api_version: str = "", kind: str = 
         obj["kind"] = told_kind = kind
     if told_version is None or told_version == "":
         obj["apiVersion"] = told_version = api_version
+    if type.custom and (api_version, kind) == (type.api_version, type.kind):
+        _check_custom(type, obj)
+        return
     if told_version != api_version:
         raise Undecodable(
             told_kind,
@@ -82,6 +86,24 @@ def check_kind(type: ResourceType, obj: Obj, api_version: str = "", kind: str = 
             kind,
             f"converting (v1.{told_kind}) to ({group}.{kind}): unknown conversion",
         )
+
+
+def _check_custom(type: ResourceType, obj: Obj) -> None:
+    """A custom resource is not decoded into a type that could be another one's."""
+    if obj["apiVersion"] != type.api_version:
+        raise BadRequest(
+            f"the API version in the data ({obj['apiVersion']}) does not match the expected API version "
+            f"({type.api_version})"
+        )
+    if obj["kind"] != type.kind:
+        raise other_custom(type, obj, "kind", type.kind)
+
+
+def other_custom(type: ResourceType, obj: Obj, field: str, expected: str) -> Invalid:
+    """The refusal of an object that says to be of another kind or version."""
+    name = (obj.get("metadata") or {}).get("name") or ""
+    cause = causes.invalid(field, obj[field], f"must be {expected}")
+    return Invalid.for_object(obj["kind"], type.group, name, [cause])
 
 
 def _version_of(api_version: Any) -> str:
@@ -172,10 +194,12 @@ def validate_new(type: ResourceType, meta: dict[str, Any], found: list[Cause]) -
     else:
         found += causes.invalid_each("metadata.name", name, type.check_name(name))
     _validate_common(meta, found)
-    _validate_finalizers(meta, found)
+    _validate_finalizers(meta, found, not type.custom)
 
 
-def validate_update(meta: dict[str, Any], old: dict[str, Any], found: list[Cause]) -> None:
+def validate_update(
+    type: ResourceType, meta: dict[str, Any], old: dict[str, Any], found: list[Cause]
+) -> None:
     if meta.get("deletionTimestamp"):
         known = old.get("finalizers") or ()
         added = sorted({entry for entry in meta.get("finalizers") or () if entry not in known})
@@ -188,14 +212,14 @@ def validate_update(meta: dict[str, Any], old: dict[str, Any], found: list[Cause
             found.append(Cause("FieldValueForbidden", told, "metadata.finalizers"))
     _validate_common(meta, found, old)
     if meta.get("finalizers") != old.get("finalizers"):
-        _validate_finalizers(meta, found)
+        _validate_finalizers(meta, found, not type.custom)
 
 
 def validate_metadata(meta: dict[str, Any]) -> list[Cause]:
     """What is wrong with the metadata of an object that is no resource: names apart."""
     found: list[Cause] = []
     _validate_common(meta, found)
-    _validate_finalizers(meta, found)
+    _validate_finalizers(meta, found, False)
     return found
 
 
@@ -215,7 +239,8 @@ def _validate_common(meta: dict[str, Any], found: list[Cause], old: dict[str, An
         _validate_owners(owners, found)
 
 
-def _validate_finalizers(meta: dict[str, Any], found: list[Cause]) -> None:
+def _validate_finalizers(meta: dict[str, Any], found: list[Cause], qualified: bool) -> None:
+    """``qualified``: they must be known or have a domain."""
     finalizers = meta.get("finalizers")
     if not finalizers:
         return
@@ -224,7 +249,7 @@ def _validate_finalizers(meta: dict[str, Any], found: list[Cause]) -> None:
     if "orphan" in finalizers and "foregroundDeletion" in finalizers:
         told = "finalizer orphan and foregroundDeletion cannot be both set"
         found.append(causes.invalid("metadata.finalizers", finalizers, told))
-    for position, entry in enumerate(finalizers):
+    for position, entry in enumerate(finalizers if qualified else ()):
         if "/" not in entry and entry not in _STANDARD_FINALIZERS:
             told = "name is neither a standard finalizer name nor is it fully qualified"
             found.append(causes.invalid(f"metadata.finalizers[{position}]", entry, told))

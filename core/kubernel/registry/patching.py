@@ -5,7 +5,10 @@ Source: k8s.io/apiserver/pkg/endpoints/handlers/patch.go (v1.37).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from kubernel.errors import BadRequest
 from kubernel.objects.go_json import printed
@@ -13,15 +16,19 @@ from kubernel.registry import metadata
 from kubernel.registry.causes import show
 from kubernel.registry.decode_errors import Undecodable
 from kubernel.registry.decoding import decode, not_patched
+from kubernel.registry.duplicates import duplicate_fields, may_repeat
 from kubernel.registry.patch import json_patch, merge_patch, strategic_patch
 
 if TYPE_CHECKING:
     from kubernel.registry.operations import PatchType
     from kubernel.registry.request import Request
     from kubernel.registry.schema import Node
+    from kubernel.registry.types import Subresource
     from kubernel.store.records import Obj
 
-__all__ = ["check_patched", "patched"]
+__all__ = ["check_patched", "patched", "repeated_fields"]
+
+_OPERATION = ("op", "path", "from", "value")
 
 
 def patched(live: Obj, node: Node | None, patch_type: PatchType, body: Any) -> Any:
@@ -35,12 +42,36 @@ def patched(live: Obj, node: Node | None, patch_type: PatchType, body: Any) -> A
     return merge_patch(live, body)
 
 
-def check_patched(request: Request, live: Obj, obj: Any, patch_type: PatchType, body: Any) -> None:
-    """Decode in place what a patch made of ``live``; Invalid where that is no object of the type.
+def repeated_fields(patch_type: PatchType, body: Any, raw: bytes) -> list[str]:
+    """What is told of fields that stand twice in a patch, and of those that an operation has not."""
+    found = duplicate_fields(raw) if may_repeat(raw, body) else []
+    if patch_type == "json":
+        found += [
+            f'unknown field "[{index}].{key}"'
+            for index, operation in enumerate(body)
+            for key in (operation if isinstance(operation, dict) else ())
+            if key not in _OPERATION
+        ]
+        found = [f"json patch {told}" for told in found]
+    return found
 
-    The refusal tells the result, of a strategic patch the patch.
+
+def check_patched(
+    request: Request,
+    live: Obj,
+    obj: Any,
+    patch_type: PatchType,
+    body: Any,
+    repeated: Sequence[str] = (),
+    view: Subresource | None = None,
+) -> None:
+    """Decode in place what a patch made of ``live``; Invalid where that is no object of the type, or of the kind of
+    ``view``.
+
+    The refusal tells the result, of a strategic patch the patch. ``repeated`` is what ``repeated_fields`` found.
     """
-    type, node = request.type, request.type.schema()
+    type = request.type
+    node = view.schema() if view is not None and view.schema is not None else type.schema()
     meta = obj.get("metadata") if isinstance(obj, dict) else None
     if not isinstance(meta, dict) and (meta is None or type.custom):
         raise BadRequest(
@@ -56,11 +87,18 @@ def check_patched(request: Request, live: Obj, obj: Any, patch_type: PatchType, 
     def told() -> str:
         if strategic:
             return printed(body)
-        made = patched(live, node, patch_type, body)
+        made = patched(live, node if view is None else None, patch_type, body)
+        if type.custom and view is None:
+            return show(orjson.loads(orjson.dumps(made, option=orjson.OPT_SORT_KEYS)))
         return show({key: made[key] for key in sorted(made)})
 
+    if type.custom and view is None:
+        for key, expected in (("apiVersion", type.api_version), ("kind", type.kind)):
+            if obj.get(key) != expected and isinstance(obj.get(key), str):
+                raise metadata.other_custom(type, obj, key, expected)
     try:
-        metadata.check_kind(type, obj)
-        decode(request, node, obj, None, patch=True, patched=told)
+        kind = view.kind if view is not None else type.gvk
+        metadata.check_kind(type, obj, kind.api_version, kind.kind)
+        decode(request, node, obj, None, patch=True, patched=told, kind=kind, before=repeated)
     except Undecodable as wrong:
         raise not_patched(told(), wrong.converted if strategic else wrong.why) from None

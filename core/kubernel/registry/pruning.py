@@ -16,6 +16,7 @@ from kubernel.registry.decode_errors import (
     Undecodable,
     WrongTypeError,
     depth,
+    embedded,
     explain,
     explain_conversion,
     render,
@@ -59,6 +60,8 @@ def decode_check(node: Node, obj: Any, *, kind: str = "", version: str = "") -> 
         return unknown
     except WrongTypeError as error:
         why, converted = explain(node, error), explain_conversion(node, obj, error)
+        if not node.native:
+            why = embedded(node, obj, error) + why
     except TooDeepError:
         why = f"exceeded max depth of {MAX_DEPTH}"
     except ValueError as error:

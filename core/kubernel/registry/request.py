@@ -46,6 +46,8 @@ class WriteOptions:
     field_manager: str = "unknown"
     field_validation: Literal["Ignore", "Warn", "Strict"] = "Warn"
     force: bool = False
+    repeated: str = ""
+    """What YAML says about keys that the body repeats: a refusal where that is Strict."""
     notes: dict[str, Any] | None = field(default=None, compare=False)
     """Becomes ``Request.notes``: for who wants to read them afterwards."""
 

@@ -92,6 +92,8 @@ class Subresource:
     """The view of an object that GET answers (a Scale); None is the object itself."""
     write: Callable[[Obj, Obj], Obj] | None = None
     """``write(obj, view)``: a new object with the view's wishes in it; raises ApiError."""
+    complete: bool = False
+    """What ``write`` puts into the stored object leaves nothing to be defaulted."""
     connect: bool = False
     columns: Sequence[Column] = ()
     """Of a Table of views; a subresource without views has the type's own."""

@@ -11,7 +11,8 @@ of a rule that every admission plugin and strategy would have to keep).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -39,7 +40,7 @@ from kubernel.registry.decoding import decode
 from kubernel.registry.defaulting import complete_object
 from kubernel.registry.merging import check_applied
 from kubernel.registry.operations import PatchType, Result
-from kubernel.registry.patching import check_patched, patched
+from kubernel.registry.patching import check_patched, patched, repeated_fields
 from kubernel.registry.request import Request, UserInfo, WriteOptions
 from kubernel.registry.validation import validate
 from kubernel.store import AlreadyExistsInStore, MissingKey, StaleRevision
@@ -219,7 +220,7 @@ class Writer:
         key = Key(type.resource, namespace, name)
         sub = type.subresource(subresource, "update") if subresource else None
         if sub is not None and sub.write is not None:
-            return await self._update_through(user, type, key, sub, obj, options)
+            return await self._update_through(user, type, key, sub, obj, options, raw)
         if "update" not in type.verbs:
             raise MethodNotSupported.for_verb(type.plural, type.group, "update")
         request = Request(user, "update", type, namespace, name, subresource, options, obj=obj)
@@ -275,14 +276,23 @@ class Writer:
                 type.plural, type.group, name, metadata.other_uid(current.key, uid, real)
             )
 
-    async def _replace(self, request: Request, obj: Obj, current: Record, *, tracked: bool = False) -> Result:
+    async def _replace(
+        self,
+        request: Request,
+        obj: Obj,
+        current: Record,
+        *,
+        tracked: bool = False,
+        defaulted: bool = False,
+    ) -> Result:
         """The pipeline from decoded object to stored record, for an existing object."""
         type, node = request.type, request.type.schema()
         before = await read_record(type, current)
         old = request.old = from_storage(type, before.obj)
         meta = obj["metadata"]
         metadata.stamp_update(meta, old["metadata"])
-        complete_object(type, node, obj)
+        if not defaulted:
+            complete_object(type, node, obj)
         if not tracked:
             self._track(request, old, obj)
         complete = orjson.dumps(obj)
@@ -292,7 +302,7 @@ class Writer:
         committed = False
         try:
             causes: list[Cause] = []
-            metadata.validate_update(obj["metadata"], old["metadata"], causes)
+            metadata.validate_update(type, obj["metadata"], old["metadata"], causes)
             causes += type.strategy.validate_update(request, obj, old)
             if not type.strategy.thorough:
                 causes += validate(node, obj, old, causes)
@@ -338,43 +348,40 @@ class Writer:
         sub: Subresource,
         body: Obj,
         options: WriteOptions,
+        raw: bytes | None,
     ) -> Result:
         """PUT of a view of the object (a Scale): written into the object, which is then updated."""
         metadata.check_kind(type, body, sub.kind.api_version, sub.kind.kind)
+        request = Request(user, "update", type, key.namespace, key.name, sub.name, options, obj=body)
+        if sub.schema is not None:
+            decode(request, sub.schema(), body, raw, kind=sub.kind)
         meta = metadata.check_name_and_namespace(type, body, key.namespace, key.name)
         told = meta.get("resourceVersion") or ""
         for _ in range(PATCH_TRIES):
             current = self._existing(type, key)
             if told and told != str(current.revision):
                 raise Conflict.for_object(type.plural, type.group, key.name)
-            result = await self._write_view(user, type, current, sub, body, options, "update")
+            result = await self._write_view(request, current, sub, body)
             if result is not None:
                 return result
         raise Conflict.for_object(type.plural, type.group, key.name)
 
     async def _write_view(
-        self,
-        user: UserInfo,
-        type: ResourceType,
-        current: Record,
-        sub: Subresource,
-        view: Obj,
-        options: WriteOptions,
-        verb: str,
+        self, asked: Request, current: Record, sub: Subresource, view: Obj
     ) -> Result | None:
         """None when somebody else wrote in between."""
         assert sub.write is not None  # noqa: S101 - the caller looked
         assert sub.read is not None  # noqa: S101 - comes with write
+        type = asked.type
         before = await read_record(type, current)
         obj = own(sub.write(from_storage(type, before.obj), view))
-        key = current.key
-        request = Request(user, verb, type, key.namespace, key.name, sub.name, options, obj=obj)
+        request = replace(asked, obj=obj, old=None, warnings=list(asked.warnings))
         try:
-            result = await self._replace(request, obj, current)
+            result = await self._replace(request, obj, current, defaulted=sub.complete)
         except StaleRevision:
             return None
         except MissingKey:
-            raise NotFound.for_object(type.plural, type.group, key.name) from None
+            raise NotFound.for_object(type.plural, type.group, current.key.name) from None
         seen = sub.read(from_storage(type, result.record.obj))
         return Result(result.record, warnings=result.warnings, obj=seen)
 
@@ -403,9 +410,12 @@ class Writer:
             )
         key = Key(type.resource, namespace, name)
         request = Request(user, "patch", type, namespace, name, subresource, options)
+        repeated: list[str] = []
         if patch_type == "apply":
             body = body if raw is not None else own(body)
             self._check_applied(request, body, sub, raw)
+        elif raw is not None and options.field_validation != "Ignore":
+            repeated = repeated_fields(patch_type, body, raw)
         for _ in range(PATCH_TRIES):
             current = self.store.get(key)
             if current is None:
@@ -418,14 +428,18 @@ class Writer:
             if sub is not None and sub.write is not None:
                 assert sub.read is not None  # noqa: S101 - comes with write
                 before = await read_record(type, current)
-                view = patched(sub.read(from_storage(type, before.obj)), None, patch_type, body)
-                result = await self._write_view(user, type, current, sub, view, options, "patch")
+                seen = sub.read(from_storage(type, before.obj))
+                view = patched(seen, None, patch_type, body)
+                if sub.schema is not None and patch_type != "apply":
+                    view = own(view)
+                    check_patched(request, seen, view, patch_type, body, repeated, sub)
+                result = await self._write_view(request, current, sub, view)
                 if result is not None:
                     return result
                 continue
             told = self._patch_version(patch_type, body)
             try:
-                return await self._patch_once(request, current, patch_type, body)
+                return await self._patch_once(request, current, patch_type, body, repeated)
             except StaleRevision:
                 if told:
                     raise Conflict.for_object(type.plural, type.group, name) from None
@@ -434,7 +448,7 @@ class Writer:
         raise Conflict.for_object(type.plural, type.group, name)
 
     async def _patch_once(
-        self, request: Request, current: Record, patch_type: PatchType, body: Any
+        self, request: Request, current: Record, patch_type: PatchType, body: Any, repeated: Sequence[str]
     ) -> Result:
         type, node = request.type, request.type.schema()
         live = from_storage(type, (await read_record(type, current)).obj)
@@ -455,7 +469,7 @@ class Writer:
         else:
             obj = own(patched(live, node, patch_type, body))
             request.obj = obj
-            check_patched(request, live, obj, patch_type, body)
+            check_patched(request, live, obj, patch_type, body, repeated)
         request.obj = obj
         metadata.check_name_and_namespace(type, obj, request.namespace, request.name)
         told = obj["metadata"].get("resourceVersion") or ""
@@ -500,6 +514,9 @@ class Writer:
         check_applied(type.schema(), body, type.api_version)
         request.obj = body
         decode(request, type.schema(), body, raw, patch=True)
+        if request.options.repeated and request.options.field_validation == "Strict":
+            told = request.options.repeated
+            raise BadRequest(f"error strict decoding patch: error converting YAML to JSON: {told}")
         metadata.check_name_and_namespace(type, body, request.namespace, request.name)
 
     async def _apply_new(self, request: Request, body: Obj) -> Result:

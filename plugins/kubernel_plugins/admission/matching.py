@@ -175,11 +175,11 @@ async def presented(request: Request, type: ResourceType) -> tuple[Obj | None, O
         return request.obj, None
     pair = (request.obj, request.old)
     sub = request.type.subresources.get(request.subresource)
-    if sub is not None and sub.schema is not None:
-        return pair
     if sub is not None and sub.read is not None:
         read = sub.read
         return tuple(None if obj is None else read(obj) for obj in pair)  # type: ignore[return-value]
+    if sub is not None and sub.schema is not None:
+        return pair
     if type is request.type:
         return pair
     return tuple(  # type: ignore[return-value]

@@ -42,12 +42,14 @@ class Queue:
         self._events.append(event)
         self._ready.set()
 
-    async def batch(self, most: int) -> list[bytes]:
-        """At least one event, up to ``most``; waits for the first."""
+    def __len__(self) -> int:
+        return len(self._events)
+
+    async def wait(self) -> None:
+        """Returns when there is an event."""
         while not self._events:
             self._ready.clear()
             await self._ready.wait()
-        return self.take(most)
 
     def take(self, most: int) -> list[bytes]:
         """What is there now, up to ``most``."""

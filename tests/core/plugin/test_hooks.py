@@ -186,6 +186,20 @@ def test_kubernel_metrics_are_joined_and_a_failing_plugin_is_left_out() -> None:
     assert failures == ["controller/1: oops"]
 
 
+def test_metrics_of_one_name_stand_together_whoever_counts_them() -> None:
+    def counter(name: str, count: int) -> str:
+        return f'# HELP lost Counter.\n# TYPE lost counter\nlost{{plugin="{name}"}} {count}\n'
+
+    hooks = registered(
+        plugin(kubernel_metrics=lambda self: counter("log", 1) + "# HELP other Gauge.\nother 3\n"),
+        plugin(kubernel_metrics=lambda self: counter("webhook", 2)),
+    )
+    assert hooks.metrics() == (
+        '# HELP lost Counter.\n# TYPE lost counter\nlost{plugin="log"} 1\nlost{plugin="webhook"} 2\n'
+        "# HELP other Gauge.\nother 3\n"
+    )
+
+
 def test_kubernel_cli_adds_subcommands() -> None:
     def add(self: Any, commands: Any) -> None:
         commands.add_parser("hello").set_defaults(run=lambda args: 7)

@@ -240,7 +240,7 @@ def test_kubectl_moves_from_client_side_to_server_side_without_conflict() -> Non
         ),
         (
             {"spec": {"template": {"spec": {"containers": [{"image": "a"}]}}}},
-            '.containers: element 0: associative list with keys has an element that omits key field "name" (and',
+            '.containers: element 0: associative list with keys has an element that omits all key fields ["name"] (and',
         ),
         (
             {"spec": {"template": {"spec": {"containers": [{"name": "a"}, None]}}}},
@@ -277,14 +277,17 @@ def test_a_created_object_has_one_updater() -> None:
         ("kubectl-create", "Update"): {
             "f:metadata": {"f:labels": {".": {}, "f:a": {}}},
             "f:spec": {
+                ".": {},
                 "f:replicas": {},
                 "f:template": {
+                    ".": {},
                     "f:spec": {
+                        ".": {},
                         "f:containers": {
                             ".": {},
                             'k:{"name":"a"}': {".": {}, "f:name": {}, "f:image": {}},
-                        }
-                    }
+                        },
+                    },
                 },
             },
         }
@@ -346,7 +349,7 @@ def test_clients_may_edit_and_end_the_tracking() -> None:
     live = update(None, "a", spec={"replicas": 1})
     renamed = [{**live["metadata"]["managedFields"][0], "manager": "z"}]
     edited = update(live, "b", T2, metadata={"name": "web", "uid": "u", "managedFields": renamed})
-    assert managers(edited) == {("z", "Update"): {"f:spec": {"f:replicas": {}}}}
+    assert managers(edited) == {("z", "Update"): {"f:spec": {".": {}, "f:replicas": {}}}}
     broken = update(live, "b", T2, metadata={"name": "web", "uid": "u", "managedFields": [{"x": 1}]})
     assert managers(broken) == managers(live)
     ended = update(live, "b", T2, metadata={"name": "web", "uid": "u", "managedFields": [{}]})

@@ -62,7 +62,7 @@ def test_versions_go_from_stable_to_experimental_and_groups_by_priority(table: T
 def test_resources_and_their_subresources(table: TypeTable) -> None:
     listed = load(Discovery(table).classic("/api/v1"))
     assert listed["groupVersion"] == "v1"
-    entry, scale, status = listed["resources"]
+    entry, status, scale = listed["resources"]
     assert (entry["name"], entry["singularName"], entry["kind"]) == ("widgets", "widget", "Widget")
     assert entry["storageVersionHash"]
     assert (scale["name"], scale["group"], scale["version"]) == ("widgets/scale", "autoscaling", "v1")
@@ -83,8 +83,8 @@ def test_aggregated_discovery_holds_everything_at_once(table: TypeTable) -> None
     assert core["metadata"] == {"creationTimestamp": None}
     resource = core["versions"][0]["resources"][0]
     assert resource["scope"] == "Namespaced"
-    assert [sub["subresource"] for sub in resource["subresources"]] == ["scale", "status"]
-    assert resource["subresources"][0]["responseKind"] == {
+    assert [sub["subresource"] for sub in resource["subresources"]] == ["status", "scale"]
+    assert resource["subresources"][1]["responseKind"] == {
         "group": "autoscaling", "version": "v1", "kind": "Scale",
     }  # fmt: skip
     rest = load(discovery.aggregated("/apis", "v2beta1"))

@@ -282,7 +282,7 @@ def test_a_full_queue_loses_events_or_lets_requests_wait_as_configured() -> None
         for number in range(5):
             assert losing.put(b"%d" % number) is None
         assert losing.dropped == 3
-        assert await losing.batch(10) == [b"0", b"1"]
+        assert losing.take(10) == [b"0", b"1"]
         waiting = Queue(1, "block")
         assert waiting.put(b"a") is None
         held = waiting.put(b"b")
@@ -290,9 +290,9 @@ def test_a_full_queue_loses_events_or_lets_requests_wait_as_configured() -> None
         task = asyncio.ensure_future(held)
         await asyncio.sleep(0)
         assert not task.done()
-        assert await waiting.batch(10) == [b"a"]
+        assert waiting.take(10) == [b"a"]
         await task
-        assert await waiting.batch(10) == [b"b"]
+        assert waiting.take(10) == [b"b"]
         assert waiting.dropped == 0
 
     asyncio.run(work())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from typing import Any
 
+import pytest
 from workload_kit import deployment, pod, replica_set, rolled_out, template
 
+from kubernel.client.informer import Informer
 from kubernel.testing import Cluster
 
 JOB = {
@@ -51,8 +54,8 @@ def test_ten_quiet_minutes_cost_nothing_but_leases(cluster: Cluster) -> None:
     counts = writes(cluster)
     cluster.clock.advance("10m")
     assert set(counts) == {"leases.coordination.k8s.io"}, counts
-    # One node, every ten seconds.
-    assert 50 <= cluster.kernel.registry.store.revision - before <= 70
+    # One node and one server, every ten seconds.
+    assert 100 <= cluster.kernel.registry.store.revision - before <= 130
 
 
 def test_controllers_do_not_turn_in_circles(cluster: Cluster) -> None:
@@ -72,3 +75,39 @@ def test_controllers_do_not_turn_in_circles(cluster: Cluster) -> None:
         plugin.reconcile = counted
     cluster.clock.advance("1h")
     assert not calls
+
+
+def listeners(cluster: Cluster) -> int:
+    informers: Any = cluster.kernel._informers
+    return sum(len(informer._listeners) for informer in informers._informers.values())
+
+
+def test_hours_add_no_listener(cluster: Cluster) -> None:
+    """Types are discovered anew every half minute; what is followed already is not followed twice."""
+    before = listeners(cluster)
+    assert before > 20
+    cluster.clock.advance("1h")
+    assert listeners(cluster) == before
+
+
+def test_an_event_makes_nobody_look_at_all_pods(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster.apply([replica_set("many", 200), pod("bare"), SERVICE])
+    cluster.wait(lambda: len(cluster.list("pods")) == 201)
+    cluster.clock.advance("1m")
+    looked: Counter[str] = Counter()
+    for name in ("by", "list"):
+        inner = getattr(Informer, name)
+
+        def counted(self: Informer, *args: Any, inner: Any = inner) -> Any:
+            found = inner(self, *args)
+            if self.resource == "pods":
+                looked[f"{sys._getframe(1).f_code.co_qualname}"] += len(found)
+            return found
+
+        monkeypatch.setattr(Informer, name, counted)
+    for number in range(5):
+        cluster.patch("pods", "bare", {"metadata": {"annotations": {"n": str(number)}}})
+        cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"c-{number}"}})
+    cluster.delete("pods", "bare")
+    cluster.clock.advance("5s")
+    assert looked.total() < 200, looked

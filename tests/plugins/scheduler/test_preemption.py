@@ -115,8 +115,7 @@ def test_who_may_not_preempt_waits_and_says_so(cluster_factory: Any) -> None:
     assert names(cluster) == {"low", "polite"}
     found = conditions.find(cluster.get("pods", "polite"), "PodScheduled") or {}
     assert found["message"] == (
-        "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, "
-        "preemption: not eligible due to preemptionPolicy=Never."
+        "0/1 nodes are available: 1 Insufficient cpu. preemption: not eligible due to preemptionPolicy=Never."
     )
 
 

@@ -46,6 +46,19 @@ def scheduled(cluster: Cluster, name: str) -> tuple[str, str, str]:
     return found.get("status", ""), found.get("reason", ""), found.get("message", "")
 
 
+def metric(cluster: Cluster, line: str) -> float:
+    """The value of the metric ``line`` names with its labels."""
+    text = cluster.kernel.plugin("scheduler", "default").kubernel_metrics()
+    found = [each.rpartition(" ")[2] for each in text.splitlines() if each.rpartition(" ")[0] == line]
+    return float(found[0]) if found else 0.0
+
+
+def attempts(cluster: Cluster) -> int:
+    """How often it was tried in vain to find a node."""
+    line = 'scheduler_schedule_attempts_total{profile="default-scheduler",result="unschedulable"}'
+    return int(metric(cluster, line))
+
+
 def test_a_pod_is_bound_and_it_is_told(start: Start) -> None:
     cluster = start()
     cluster.create(asking("a"))
@@ -53,7 +66,13 @@ def test_a_pod_is_bound_and_it_is_told(start: Start) -> None:
     assert scheduled(cluster, "a")[0] == "True"
     (event,) = events(cluster, "Scheduled")
     assert event["message"] == "Successfully assigned default/a to node-1"
-    assert event["source"]["component"] == "default-scheduler"
+    assert (event["reportingComponent"], event["action"], event["source"]) == (
+        "default-scheduler",
+        "Binding",
+        {},
+    )
+    assert event["eventTime"]
+    assert "count" not in event
 
 
 def test_what_does_not_fit_waits_and_says_why_in_the_usual_words(start: Start) -> None:
@@ -64,7 +83,7 @@ def test_what_does_not_fit_waits_and_says_why_in_the_usual_words(start: Start) -
         cluster.create(asking(f"fill-{number}", "2"))
     cluster.create(asking("late", "1"))
     message = (
-        "0/3 nodes are available: 3 Insufficient cpu. no new claims to deallocate, preemption: 0/3 nodes are "
+        "0/3 nodes are available: 3 Insufficient cpu. preemption: 0/3 nodes are "
         f"available: 1 {NOT_HELPFUL}, 2 {NO_VICTIMS}."
     )
     assert node_of(cluster, "late") == ""
@@ -86,7 +105,7 @@ def test_each_reason_is_counted_by_node(start: Start) -> None:
     assert scheduled(cluster, "picky")[2] == (
         "0/5 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, "
         "1 node(s) had untolerated taint(s), 1 node(s) were unschedulable, 2 Insufficient cpu. "
-        f"no new claims to deallocate, preemption: 0/5 nodes are available: 5 {NOT_HELPFUL}."
+        f"preemption: 0/5 nodes are available: 5 {NOT_HELPFUL}."
     )
 
 
@@ -137,10 +156,9 @@ def test_heartbeats_do_not_try_again(start: Start) -> None:
     cluster = start()
     cluster.create(asking("a", "64"))
     cluster.clock.advance("4m")
-    (event,) = events(cluster, "FailedScheduling")
-    assert event["count"] == 1
+    assert attempts(cluster) == 1
     cluster.clock.advance("2m")
-    assert events(cluster, "FailedScheduling")[0]["count"] == 2, "after five minutes all the same"
+    assert attempts(cluster) == 2, "after five minutes all the same"
 
 
 def test_pauses_between_attempts_grow(start: Start) -> None:
@@ -156,14 +174,14 @@ def test_pauses_between_attempts_grow(start: Start) -> None:
     def poke(number: int) -> None:
         cluster.patch("nodes", "node-1", {"metadata": {"labels": {"n": str(number)}}})
 
-    attempts = []
+    made = []
     for number in range(40):
         poke(number)
         cluster.clock.advance(1)
-        attempts.append(events(cluster, "FailedScheduling")[0]["count"])
+        made.append(attempts(cluster))
     # After 1, 2, 4, 8, 10, 10 seconds.
-    assert attempts[0] == 2
-    assert 6 <= attempts[-1] <= 8
+    assert made[0] == 2
+    assert 6 <= made[-1] <= 8
 
 
 def test_a_cordoned_node_gets_no_pods_but_keeps_its_own(start: Start) -> None:
@@ -381,3 +399,31 @@ def test_a_template_that_cannot_be_placed_leaves_its_deployment_waiting(start: S
     assert [found["status"]["phase"] for found in pods_of(cluster)] == ["Pending", "Pending"]
     cluster.patch("nodes", "node-1", {"metadata": {"labels": {"no": "such"}}})
     cluster.wait(lambda: rolled_out(cluster))
+
+
+def test_metrics_have_upstreams_names(start: Start) -> None:
+    cluster = start()
+    cluster.create(asking("fits"))
+    cluster.create(asking("huge", "64"))
+    cluster.create(asking("gated", schedulingGates=[{"name": "example.com/wait"}]))
+    cluster.clock.advance(1)
+    profile = 'profile="default-scheduler"'
+    for line, value in {
+        f'scheduler_schedule_attempts_total{{{profile},result="scheduled"}}': 1,
+        f'scheduler_schedule_attempts_total{{{profile},result="unschedulable"}}': 1,
+        'scheduler_pending_pods{queue="active"}': 0,
+        'scheduler_pending_pods{queue="gated"}': 1,
+        'scheduler_pending_pods{queue="unschedulable"}': 1,
+        f'scheduler_unschedulable_pods{{plugin="NodeResourcesFit",{profile}}}': 1,
+        f'scheduler_unschedulable_pods{{plugin="SchedulingGates",{profile}}}': 1,
+        'scheduler_queue_incoming_pods_total{event="UnscheduledPodAdd",queue="active"}': 2,
+        'scheduler_queue_incoming_pods_total{event="ScheduleAttemptFailure",queue="unschedulable"}': 1,
+        'scheduler_pod_scheduling_sli_duration_seconds_count{attempts="1"}': 1,
+        'scheduler_cache_size{type="nodes"}': 1,
+        'scheduler_cache_size{type="pods"}': 1,
+        f'scheduler_scheduling_attempt_duration_seconds_count{{{profile},result="scheduled"}}': 1,
+        "scheduler_scheduling_algorithm_duration_seconds_count": 2,
+        "scheduler_pod_scheduling_attempts_count": 1,
+        "scheduler_preemption_attempts_total": 1,
+    }.items():
+        assert metric(cluster, line) == value, line

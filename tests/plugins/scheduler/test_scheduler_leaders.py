@@ -111,7 +111,7 @@ def test_only_one_of_two_binds(pair: Any) -> None:
         cluster.create(pod(f"p{number}"))
     cluster.clock.advance("1m")
     assert all(bound(cluster, f"p{number}") for number in range(20))
-    assert sum(event["count"] for event in events(cluster, "Scheduled")) == 20
+    assert len(events(cluster, "Scheduled")) == 20
     assert events(cluster, "FailedScheduling") == []
 
 

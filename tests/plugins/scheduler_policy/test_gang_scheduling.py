@@ -150,7 +150,7 @@ def test_two_gangs_that_fit_one_at_a_time_do_not_block_each_other(cluster: Clust
         ),
         pytest.param(
             {"gang": {"minCount": 0}},
-            "spec.schedulingPolicy.gang.minCount: Invalid value: 0: must be greater than or equal to 1",
+            "spec.schedulingPolicy.gang.minCount: Required value",
             id="nobody",
         ),
     ],

@@ -110,7 +110,7 @@ def node_of(cluster: Cluster, name: str) -> str:
 def said(cluster: Cluster, name: str) -> str:
     cluster.settle()
     found = conditions.find(cluster.get("pods", name), "PodScheduled") or {}
-    return str(found.get("message", "")).partition(" no new claims")[0]
+    return str(found.get("message", "")).partition(" preemption:")[0]
 
 
 def retried(cluster: Cluster) -> None:
@@ -336,6 +336,23 @@ def test_a_provider_that_gives_up_sends_the_pod_back(cluster: Cluster) -> None:
     )
     retried(cluster)
     assert key in cluster.get("pvc", "data")["metadata"]["annotations"]
+
+
+def test_a_provider_that_is_silent_keeps_nobody_else_waiting(
+    cluster_factory: Callable[..., Cluster],
+) -> None:
+    plugins = {"node": [{"simulated": {"nodes": 1}}], "scheduler": [{"default": {"parallelBinds": 2}}]}
+    cluster = cluster_factory(config={"plugins": {**plugins, "controller": ["bootstrap", "serviceaccount"]}})
+    cluster.create(storage_class("waits"))
+    for name in ("a", "b", "c"):
+        cluster.create(claim(name))
+        cluster.create(claiming(name, name))
+    cluster.settle()
+    cluster.create(pod("plain"))
+    assert node_of(cluster, "plain") == "node-1"
+    offer(cluster, volume("made", on=["node-1"]))
+    bind(cluster, "b", "made")
+    assert [node_of(cluster, name) for name in ("a", "b", "c")] == ["", "node-1", ""]
 
 
 def test_volumes_that_are_not_bound_in_time_send_the_pod_back(cluster: Cluster) -> None:

@@ -121,10 +121,10 @@ class _Run:
         type = self.request.type
         sub = type.subresources.get(self.request.subresource)
         node = type.schema
-        if sub is not None and sub.schema is not None:
-            node = sub.schema
-        elif sub is not None and sub.write is not None:
+        if sub is not None and sub.write is not None:
             obj = sub.write(self.request.obj or {}, obj)
+        elif sub is not None and sub.schema is not None:
+            node = sub.schema
         elif hook.type is not type:
             obj = await convert(hook.type, type, obj)
         own: Obj = orjson.loads(orjson.dumps(obj))

@@ -26,7 +26,7 @@ __all__ = ["resource_types"]
 
 _SCALE = GroupVersionKind("autoscaling", "v1", "Scale")
 
-_PATH_NAMES = ("apiservice", "role", "rolebinding")
+_PATH_NAMES = ("apiservice", "certificatesigningrequest", "role", "rolebinding")
 _LABEL_NAMES = ("namespace", "service", "statefulset")
 _EVENT_SOURCE = "source"
 
@@ -132,7 +132,12 @@ def _subresource(
         from kubernel_plugins.api.builtin.strategies.scale import read_scale, write_scale
 
         return Subresource(
-            name, _SCALE, read=read_scale, write=write_scale, columns=LazyColumns("workloads:SCALE")
+            name,
+            _SCALE,
+            schema=partial(node, _SCALE.group, _SCALE.version, _SCALE.kind),
+            read=read_scale,
+            write=write_scale,
+            columns=LazyColumns("workloads:SCALE"),
         )
     row = SUBRESOURCES.get(f"{type.plural}/{name}")
     if row is None:

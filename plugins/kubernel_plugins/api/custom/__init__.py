@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import Expired, PluginError
@@ -27,6 +28,7 @@ __all__ = ["Plugin"]
 Obj = dict[str, Any]
 
 _DEFINITIONS = ("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+_SCALABLE = ("apps", "v1", "deployments")
 
 
 class Plugin(Base):
@@ -111,10 +113,20 @@ class Plugin(Base):
         if known is not None and known[0] == about:
             return
         strategy = self._strategy(definition)
-        types = list(resource_types(definition, self.metadata, strategy, since=record.revision))
+        types = list(
+            resource_types(
+                definition, self.metadata, strategy, since=record.revision, scale=self._scale_schema()
+            )
+        )
         registry = self.handle.registry
         registry.replace(known[1] if known is not None else (), types)
         self._served[name] = (about, types)
+
+    def _scale_schema(self) -> Callable[[], Node] | None:
+        """The schema of Scale, which is that of every type's."""
+        scalable = self.handle.registry.lookup(*_SCALABLE)
+        scale = scalable.subresources.get("scale") if scalable is not None else None
+        return scale.schema if scale is not None else None
 
     def _strategy(self, definition: Obj) -> Strategy:
         conversion = definition["spec"].get("conversion") or {}

@@ -5,12 +5,15 @@ Source: k8s.io/apiextensions-apiserver/pkg/registry/customresource/{etcd,validat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import Cause, InternalError, Invalid
 from kubernel.registry import causes
 from kubernel.registry.types import Column, GroupVersionKind, Subresource
+
+if TYPE_CHECKING:
+    from kubernel.registry.schema import Node
 
 __all__ = ["Scale"]
 
@@ -25,21 +28,27 @@ _MOST = 2**31 - 1
 class Scale:
     """``subresources.scale`` of a version of a definition."""
 
-    def __init__(self, spec: Mapping[str, Any], columns: tuple[Column, ...]) -> None:
+    def __init__(
+        self, spec: Mapping[str, Any], columns: tuple[Column, ...], schema: Callable[[], Node] | None
+    ) -> None:
+        """``schema`` is that of the kind Scale."""
+        self._schema = schema
         self.spec_path = spec.get("specReplicasPath", "")
         self.status_path = spec.get("statusReplicasPath", "")
         self.selector_path = spec.get("labelSelectorPath") or ""
         self._columns = columns
 
     def subresource(self) -> Subresource:
-        return Subresource("scale", _KIND, read=self.read, write=self.write, columns=self._columns)
+        return Subresource(
+            "scale", _KIND, schema=self._schema, read=self.read, write=self.write, columns=self._columns
+        )
 
     def read(self, obj: Obj) -> Obj:
         replicas, problem = _integer(obj, self.spec_path)
         if problem:
-            raise InternalError(problem)
+            raise InternalError.because(problem)
         if replicas is None:
-            raise InternalError(f"the spec replicas field {_quoted(self.spec_path)} does not exist")
+            raise InternalError.because(f"the spec replicas field {_quoted(self.spec_path)} does not exist")
         status: Obj = {"replicas": _integer(obj, self.status_path)[0] or 0}
         selector = _at(obj, self.selector_path) if self.selector_path else None
         if isinstance(selector, str) and selector:
@@ -56,14 +65,9 @@ class Scale:
 
     def write(self, obj: Obj, scale: Obj) -> Obj:
         replicas = (scale.get("spec") or {}).get("replicas") or 0
-        name = obj["metadata"]["name"]
-        found: list[Cause] = []
         if isinstance(replicas, bool) or not isinstance(replicas, int):
-            found.append(causes.invalid("spec.replicas", replicas, "must be an integer"))
-        elif replicas < 0:
-            found.append(causes.invalid("spec.replicas", replicas, "should be a non-negative integer"))
-        if found:
-            raise Invalid.for_object("Scale", "autoscaling", name, found)
+            cause = causes.invalid("spec.replicas", replicas, "must be an integer")
+            raise Invalid.for_object("Scale", "autoscaling", obj["metadata"]["name"], [cause])
         return _with(obj, _parts(self.spec_path), replicas)
 
     def check(self, obj: Obj) -> list[Cause]:

@@ -32,10 +32,15 @@ def storage_version(definition: Obj) -> str:
 
 
 def resource_types(
-    definition: Obj, metadata: Node, strategy: Strategy, *, since: int
+    definition: Obj,
+    metadata: Node,
+    strategy: Strategy,
+    *,
+    since: int,
+    scale: Callable[[], Node] | None = None,
 ) -> Iterator[ResourceType]:
     """A type for each served version. ``metadata`` is ObjectMeta's node, ``strategy`` how objects get from version
-    to version, ``since`` the revision of the definition."""
+    to version, ``since`` the revision of the definition, ``scale`` the schema of the kind Scale."""
     spec = definition["spec"]
     going = "deletionTimestamp" in definition["metadata"]
     nodes = {
@@ -45,7 +50,7 @@ def resource_types(
     for version in spec["versions"]:
         # When the definition goes its objects must be reachable, for whoever deletes them.
         if version.get("served") or (going and version.get("storage")):
-            type = _type(definition, version, nodes[version["name"]])
+            type = _type(definition, version, nodes[version["name"]], scale)
             type.converter = conversion.converter(type.api_version)
             yield type
 
@@ -58,14 +63,18 @@ def version_schema(version: Mapping[str, Any]) -> Mapping[str, Any]:
     return schema
 
 
-def _type(definition: Obj, version: Mapping[str, Any], node: Node) -> ResourceType:
+def _type(
+    definition: Obj, version: Mapping[str, Any], node: Node, scale_schema: Callable[[], Node] | None
+) -> ResourceType:
     spec = definition["spec"]
     # Until a change of names is accepted the accepted ones are served.
     names = (definition.get("status") or {}).get("acceptedNames") or spec["names"]
     schema = version_schema(version)
     subresources = version.get("subresources") or {}
     columns = printer_columns(version.get("additionalPrinterColumns") or ())
-    scale = Scale(subresources["scale"], _SCALE_COLUMNS) if subresources.get("scale") is not None else None
+    scale = None
+    if subresources.get("scale") is not None:
+        scale = Scale(subresources["scale"], _SCALE_COLUMNS, scale_schema)
     type = ResourceType(
         spec["group"],
         version["name"],

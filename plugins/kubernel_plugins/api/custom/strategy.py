@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import Cause, MethodNotSupported
+from kubernel.objects import names
 from kubernel.registry.types import Strategy
 from kubernel.registry.validation import validate
 from kubernel_plugins.api.custom.embedded import check_embedded, has_embedded
@@ -35,6 +36,7 @@ _BLOCKING = frozenset(
         "FieldValueTypeInvalid",
     )
 )
+_STANDARD_FINALIZERS = frozenset(("orphan", "foregroundDeletion", "kubernetes"))
 _UNCHECKED = (
     "some validation rules were not checked because the object was invalid; correct the existing errors to complete "
     "validation"
@@ -79,6 +81,21 @@ class CustomStrategy(Strategy):
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
         return self._check(obj)
+
+    def warnings(self, request: Request, obj: Obj) -> list[str]:
+        if request.subresource:
+            return []
+        known = (request.old or {"metadata": {}})["metadata"].get("finalizers") or ()
+        told: list[str] = []
+        for one in sorted(set(obj["metadata"].get("finalizers") or ()) - set(known)):
+            told += [f'metadata.finalizers: "{one}": {text}' for text in names.check_qualified_name(one)]
+            if "/" not in one and one not in _STANDARD_FINALIZERS:
+                path = " including a path (/)" if "." in one else ""
+                told.append(
+                    f'metadata.finalizers: "{one}": prefer a domain-qualified finalizer name{path} to avoid accidental '
+                    "conflicts with other finalizer writers"
+                )
+        return told
 
     def _check(self, obj: Obj) -> list[Cause]:
         found: list[Cause] = []

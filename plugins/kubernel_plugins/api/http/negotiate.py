@@ -145,12 +145,9 @@ def request_format(content_type: str, *, custom: bool = False) -> Literal["json"
         return "json"
     if media in ("application/yaml", "application/x-yaml", "text/yaml"):
         return "yaml"
-    accepted = ["application/json", "application/yaml"]
-    if not custom:
-        if media == MEDIA_TYPE:
-            return "protobuf"
-        accepted.append(MEDIA_TYPE)
-    raise UnsupportedMediaType(_UNKNOWN_FORMAT + ", ".join(accepted))
+    if media == MEDIA_TYPE and not custom:
+        return "protobuf"
+    raise UnsupportedMediaType(_UNKNOWN_FORMAT + ", ".join(_MEDIA))
 
 
 def patch_type(content_type: str, *, custom: bool) -> Literal["json", "merge", "strategic", "apply"]:

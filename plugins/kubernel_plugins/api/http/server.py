@@ -345,6 +345,8 @@ class Api:
     ) -> Reply | None:
         sub = type.subresources.get(target.subresource)
         if sub is None:
+            if type.custom:
+                raise NotFound.for_object(type.plural, type.group, target.name)
             raise NotFound.for_path()
         if sub.connect:
             return await self.connector.serve(exchange, user, type, target, verb, query, stamp)

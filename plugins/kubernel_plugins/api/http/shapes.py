@@ -84,10 +84,14 @@ class Shape:
         yield piece + b"]}"
 
     def _start(self, page: Page) -> bytes:
+        meta = list_meta(page)
+        if self.type.custom:
+            # Upstream's lists of custom resources have the field set whatever it says.
+            meta.setdefault("continue", "")
         return b'{"kind":%b,"apiVersion":%b,"metadata":%b,"items":[' % (
             orjson.dumps(self.type.list_kind),
             orjson.dumps(self.type.api_version),
-            orjson.dumps(list_meta(page)),
+            orjson.dumps(meta),
         )
 
     def _items(self, records: Sequence[Record]) -> Iterator[bytes]:

@@ -103,7 +103,7 @@ class Changer:
         wanted = list if kind == "json" else dict
         if not isinstance(body.value, wanted):
             raise _no_patch(kind, body.value)
-        warnings = _repeated(body, type, options)
+        options, warnings = _repeated(body, options)
         result = await self.registry.patch(
             user,
             type,
@@ -165,8 +165,8 @@ class Changer:
         """(object, its JSON, options of this ``kind``, warnings) of a create or an update."""
         body = await self._read(exchange, type)
         options = _noted(exchange, q.write_options(query, kind, exchange.headers.get("User-Agent", "")))
-        warnings = _repeated(body, type, options)
-        obj = _object(body, type)
+        options, warnings = _repeated(body, options)
+        obj = body.value
         if exchange.trail is not None:
             exchange.trail.body = body.raw
             exchange.trail.named(obj)
@@ -176,12 +176,26 @@ class Changer:
         kind = self._format(exchange, custom=type.custom)
         data = await _body(exchange)
         try:
-            return self._decode(kind, data)
+            body = self._decode(kind, data)
+            if body.value is None:
+                body = Body({}, b"{}")
+            problem = _no_object(body.value)
         except BadRequest as wrong:
+            problem = wrong.message
+        if problem:
+            problem = f"couldn't get version/kind; {problem}"
+        elif type.custom and not body.value.get("kind"):
+            # Without a Go type to fall back on an object has to say what it is.
+            problem = f"Object 'Kind' is missing in '{body.raw.decode()}'"
+        if problem:
             raise BadRequest(
-                f"the object provided is unrecognized (must be of type {type.kind}): couldn't get version/kind; "
-                f"{wrong.message} ({_start(data)})"
-            ) from None
+                f"the object provided is unrecognized (must be of type {type.kind}): {problem} ({_start(data)})"
+            )
+        if type.custom and not body.value.get("apiVersion"):
+            raise BadRequest(
+                f"the API version in the data () does not match the expected API version ({type.api_version})"
+            )
+        return body
 
     async def _delete_body(self, exchange: Exchange) -> Any:
         data = await _body(exchange)
@@ -206,13 +220,18 @@ class Changer:
         return Body(value, orjson.dumps(value))
 
 
-def _object(body: Body, type: ResourceType) -> dict[str, Any]:
-    if isinstance(body.value, dict):
-        return body.value
-    raise BadRequest(
-        f"the object provided is unrecognized (must be of type {type.kind}): couldn't get version/kind; "
-        f"json parse error: the body must be an object, not {_named(body.value)}"
-    )
+def _no_object(value: Any) -> str:
+    """Why a body cannot say what it is; empty when it can."""
+    if not isinstance(value, dict):
+        return (
+            f"json parse error: json: cannot unmarshal {kind_of(value)} into Go value of type "
+            'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+        )
+    for key in ("apiVersion", "kind"):
+        if not isinstance(value.get(key, ""), str | None):
+            told = f"json: cannot unmarshal {kind_of(value[key])} into Go struct field .{key} of type string"
+            return f"json parse error: {told}"
+    return ""
 
 
 _SHOWN = 30
@@ -236,18 +255,6 @@ def _start(data: bytes) -> str:
     return text if len(data) <= _SHOWN else f"{text} ..."
 
 
-def _named(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "a boolean"
-    if isinstance(value, str):
-        return "a string"
-    if isinstance(value, list):
-        return "an array"
-    return "an object" if isinstance(value, dict) else "a number"
-
-
 async def _body(exchange: Exchange) -> bytes:
     data = await exchange.body(MAX_BODY)
     if exchange.trail is not None:
@@ -265,11 +272,12 @@ def _noted(exchange: Exchange, options: _Options) -> _Options:
     return replace(options, notes={AUDIT_NOTES: exchange.trail.notes})
 
 
-def _repeated(body: Body, type: ResourceType, options: WriteOptions) -> tuple[str, ...]:
-    """What fieldValidation says about keys that a YAML body repeats; JSON's are found by the registry."""
+def _repeated(body: Body, options: WriteOptions) -> tuple[WriteOptions, tuple[str, ...]]:
+    """What fieldValidation says about keys that a YAML body repeats, as (options that refuse them, warnings). JSON's
+    are found by the registry."""
     if not body.duplicates or options.field_validation == "Ignore":
-        return ()
+        return options, ()
     if options.field_validation == "Strict":
         listed = "\n  ".join(body.duplicates)
-        raise BadRequest(f"strict decoding error: yaml: unmarshal errors:\n  {listed}")
-    return body.duplicates
+        return replace(options, repeated=f"yaml: unmarshal errors:\n  {listed}"), ()
+    return options, body.duplicates

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
-from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
-from kubernel.plugin import Plugin as BasePlugin
-from kubernel.plugin import hookimpl
-from kubernel_plugins.audit.queue import Overflow, Queue
+from kubernel_plugins.audit.queue import Overflow
+from kubernel_plugins.audit.sink import Sink
 
 if TYPE_CHECKING:
     from kubernel.plugin import Handle
@@ -22,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Plugin", "Settings"]
 
 _BATCH = 1024
+_LINGER = 0.01
+"""Seconds in which more events may come: a thread is woken for many of them, not for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,74 +40,79 @@ class Settings:
             raise ValueError(f"{'maxSize' if self.max_size < 1 else 'buffer'}: must be at least 1")
 
 
-class Plugin(BasePlugin):
+class Plugin(Sink):
     """Writes in a thread, so that no request waits for the disk."""
 
     Settings = Settings
+    name = "log"
 
     def __init__(self, settings: Any, handle: Handle) -> None:
         super().__init__(settings, handle)
         self._path = Path(handle.data_dir) / settings.path
-        self._queue = Queue(settings.buffer, settings.overflow)
-        self._file: Any = None
+        self._file: int | None = None
         self._lock = threading.Lock()
-        self._told = 0
 
     async def start(self) -> None:
         self._open()
-        self.handle.spawn(self._write(), "audit log")
+        self.handle.spawn(self._keep(), "audit log")
 
     async def stop(self) -> None:
-        self._append(self._queue.take(self.settings.buffer))
+        left = self._queue.take(self.settings.buffer)
+        try:
+            self._append(left)
+        except OSError as error:
+            self._failed(left, error)
         with self._lock:
-            if self._file is not None:
-                self._file.close()
-                self._file = None
+            self._close()
 
-    @hookimpl
-    def kubernel_audit(self, event: Mapping[str, Any]) -> Awaitable[None] | None:
-        return self._queue.put(orjson.dumps(event))
-
-    @hookimpl
-    def kubernel_metrics(self) -> str:
-        return (
-            "# HELP apiserver_audit_error_total Counter of audit events that failed to be audited properly.\n"
-            "# TYPE apiserver_audit_error_total counter\n"
-            f'apiserver_audit_error_total{{plugin="log"}} {self._queue.dropped}\n'
-        )
-
-    async def _write(self) -> None:
+    async def _keep(self) -> None:
         while True:
-            batch = await self._queue.batch(_BATCH)
+            await self._queue.wait()
+            await self.handle.clock.sleep(_LINGER)
+            batch = self._queue.take(_BATCH)
             try:
                 await asyncio.to_thread(self._append, batch)
             except OSError as error:
-                self._queue.dropped += len(batch)
-                self.handle.log.error("the audit log cannot be written: {}", error.strerror or error)
-            if self._queue.dropped > self._told:
-                self.handle.log.warning("{} audit events were lost", self._queue.dropped - self._told)
-                self._told = self._queue.dropped
+                self._failed(batch, error)
+            self._tell_overflow()
+
+    def _failed(self, batch: list[bytes], error: OSError) -> None:
+        self._lost(len(batch), f"the audit log cannot be written: {error.strerror or error}")
 
     # --- the file
 
-    def _open(self) -> None:
-        if self._file is not None and not self._file.closed:
-            return
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-        self._file = os.fdopen(descriptor, "ab")
+    def _open(self) -> int:
+        if self._file is None:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._file = os.open(self._path, flags, 0o600)
+        return self._file
+
+    def _close(self) -> None:
+        if self._file is not None:
+            file, self._file = self._file, None
+            os.close(file)
 
     def _append(self, lines: list[bytes]) -> None:
+        """All of the lines or, when the disk has no room for that, none. Raises OSError."""
+        if not lines:
+            return
         with self._lock:
-            if not lines or self._file is None:
-                return
-            self._file.write(b"\n".join(lines) + b"\n")
-            self._file.flush()
-            if self._file.tell() >= self.settings.max_size << 20:
+            file = self._open()
+            size = os.fstat(file).st_size
+            left = memoryview(b"\n".join(lines) + b"\n")
+            try:
+                while left:
+                    left = left[os.write(file, left) :]
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(file, size)
+                raise
+            if os.fstat(file).st_size >= self.settings.max_size << 20:
                 self._rotate()
 
     def _rotate(self) -> None:
-        self._file.close()
+        self._close()
         now = self.handle.clock.time()
         aside = self._path.with_name(f"{self._path.stem}-{int(now * 1000)}{self._path.suffix}")
         self._path.rename(aside)

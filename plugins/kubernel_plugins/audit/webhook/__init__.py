@@ -5,16 +5,12 @@ Source: k8s.io/apiserver/plugin/pkg/audit/{webhook,buffered} (v1.37).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from kubernel.config import Duration
-from kubernel.plugin import Plugin as BasePlugin
-from kubernel.plugin import hookimpl
-from kubernel_plugins.audit.queue import Overflow, Queue
+from kubernel_plugins.audit.queue import Overflow
+from kubernel_plugins.audit.sink import Sink
 
 if TYPE_CHECKING:
     from kubernel.plugin import Handle
@@ -40,12 +36,12 @@ class Settings:
     overflow: Overflow = "drop"
 
 
-class Plugin(BasePlugin):
+class Plugin(Sink):
     Settings = Settings
+    name = "webhook"
 
     def __init__(self, settings: Any, handle: Handle) -> None:
         super().__init__(settings, handle)
-        self._queue = Queue(settings.buffer, settings.overflow)
         self._target: Target | None = None
         self._caller: Caller | None = None
 
@@ -61,18 +57,15 @@ class Plugin(BasePlugin):
             caller, self._caller = self._caller, None
             await caller.close()
 
-    @hookimpl
-    def kubernel_audit(self, event: Mapping[str, Any]) -> Awaitable[None] | None:
-        return self._queue.put(orjson.dumps(event))
-
     async def _send(self, caller: Caller, target: Target) -> None:
         clock = self.handle.clock
         while True:
-            batch = await self._queue.batch(self.settings.batch_size)
-            if len(batch) < self.settings.batch_size:
+            await self._queue.wait()
+            if len(self._queue) < self.settings.batch_size:
                 await clock.sleep(self.settings.batch_wait)
-                batch += self._queue.take(self.settings.batch_size - len(batch))
+            batch = self._queue.take(self.settings.batch_size)
             await self._deliver(caller, target, batch)
+            self._tell_overflow()
 
     async def _deliver(self, caller: Caller, target: Target, batch: list[bytes]) -> None:
         from kubernel_plugins.webhooks import CallFailed
@@ -87,8 +80,7 @@ class Plugin(BasePlugin):
                 return
             except CallFailed as error:
                 if attempt == _TRIES - 1:
-                    self._queue.dropped += len(batch)
-                    self.handle.log.error("{} audit events were lost: {}", len(batch), error)
+                    self._lost(len(batch), error)
                     return
             await self.handle.clock.sleep(wait)
             wait *= 2

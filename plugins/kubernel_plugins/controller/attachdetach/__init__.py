@@ -1,19 +1,21 @@
 """Attach/detach controller: a VolumeAttachment for each CSI volume and each node whose pods use it.
 
-The driver's own attacher does the work and sets ``status.attached``. Source:
-k8s.io/kubernetes/pkg/controller/volume/attachdetach, pkg/volume/csi/csi_attacher.go (v1.37).
+The driver's own attacher does the work and sets ``status.attached``. A volume that one node alone may have waits
+until the other lets go; one that a dead node does not unmount is taken away after six minutes, or at once from a node
+that is said to be out of service. Volumes written into a pod (``spec.volumes[].csi``) are the kubelet's alone: nothing
+attaches them. Source: k8s.io/kubernetes/pkg/controller/volume/attachdetach, pkg/volume/csi (v1.37).
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kubernel.client.reconciler import Reconciler
 from kubernel.errors import AlreadyExists, NotFound
-from kubernel.objects import meta
+from kubernel.objects import conditions, meta
 from kubernel_plugins import volumes as v
 
 if TYPE_CHECKING:
@@ -24,8 +26,19 @@ __all__ = ["Plugin"]
 
 _ATTACHMENTS = "volumeattachments.v1.storage.k8s.io"
 _DRIVERS = "csidrivers.v1.storage.k8s.io"
+_OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
+_SHARED_MODES = frozenset({"ReadWriteMany", "ReadOnlyMany"})
+_MAX_WAIT_FOR_UNMOUNT = 360.0
+"""Seconds after which a volume is taken from a node that is not ready."""
 _NODE = "node with claims"
 _CLAIM = "claims in use"
+_VOLUME = "volume"
+
+
+def _facts(node: Obj) -> tuple[Any, ...]:
+    """All of a node that counts here."""
+    in_use = meta.get(node, "status", "volumesInUse", default=())
+    return in_use, conditions.is_true(node, "Ready"), node["spec"].get("taints")
 
 
 def _node_of(pod: Obj) -> Iterable[str]:
@@ -48,15 +61,28 @@ def _nodes_of_claim(self: Plugin, type: EventType, claim: Obj, old: Obj | None) 
     return {("", node) for pod in self._pods.by(_CLAIM, "/".join(meta.key(claim))) for node in _node_of(pod)}
 
 
-def _node_of_attachment(self: Plugin, type: EventType, obj: Obj, old: Obj | None) -> Iterable[ObjectKey]:
-    return (("", obj["spec"]["nodeName"]),)
+def _nodes_of_attachment(self: Plugin, type: EventType, obj: Obj, old: Obj | None) -> Iterable[ObjectKey]:
+    self.noted(type, obj, old)
+    found = {("", obj["spec"]["nodeName"])}
+    if type == "DELETED":
+        # Another node may have waited for it.
+        found |= {("", node) for node in self.nodes_of_volume(_volume_of(obj))}
+    return found
 
 
-@dataclass(frozen=True, slots=True)
+def _volume_of(attachment: Obj) -> str:
+    name: str = meta.get(attachment, "spec", "source", "persistentVolumeName", default="")
+    return name
+
+
+@dataclass(slots=True)
 class _Wanted:
     driver: str
     handle: str
     volume: str
+    shared: bool = True
+    """Whether several nodes may have it."""
+    pods: list[Obj] = field(default_factory=list)
 
     def attachment(self, node: str) -> str:
         """The name of the VolumeAttachment for ``node``, as upstream's CSI attacher makes it."""
@@ -70,39 +96,79 @@ class Plugin(Reconciler):
     watches = {  # noqa: RUF012 - typed in the base
         "pods": _nodes_of_pod,
         v.CLAIMS: _nodes_of_claim,
-        _ATTACHMENTS: _node_of_attachment,
+        _ATTACHMENTS: _nodes_of_attachment,
     }
     reads = (v.VOLUMES, _DRIVERS)
     user = "system:serviceaccount:kube-system:attachdetach-controller"
 
     async def start(self) -> None:
         self._indexed = False
+        self._since: dict[str, float] = {}
+        """Attachment -> when it was first to be detached."""
+        self._attaching: dict[str, str] = {}
+        """Volume -> the attachment that was just made and is not seen yet."""
+        self._changed: dict[str, str] = {}
+        """Attachment -> what its driver just said of it: empty for attached, else the error."""
+        self._blocked: dict[str, str] = {}
+        """Attachments of which was told that another node has the volume -> their node."""
         await super().start()
         self._pods = self.informer("pods")
         self._pods.add_index(_NODE, _node_of)
         self._pods.add_index(_CLAIM, _claims_of)
-        self._indexed = True
         self._attachments = self.informer(_ATTACHMENTS)
         self._attachments.add_index(_NODE, lambda one: (one["spec"]["nodeName"],))
+        self._attachments.add_index(_VOLUME, lambda one: (_volume_of(one),))
+        self._indexed = True
 
     def primary_changed(self, type: EventType, obj: Obj, old: Obj | None) -> None:
-        status, before = obj.get("status") or {}, (old or {}).get("status") or {}
-        if old is None or type == "DELETED" or status.get("volumesInUse") != before.get("volumesInUse"):
+        if old is None or type == "DELETED" or _facts(obj) != _facts(old):
             super().primary_changed(type, obj, old)
 
-    async def reconcile(self, namespace: str, name: str) -> None:
+    def noted(self, type: EventType, attachment: Obj, old: Obj | None) -> None:
+        """An attachment changed: keep what its pods are to be told of it."""
+        name, volume = meta.name(attachment), _volume_of(attachment)
+        if self._attaching.get(volume) == name:
+            del self._attaching[volume]
+        if type == "DELETED":
+            for book in (self._since, self._changed):
+                book.pop(name, None)
+            return
+        if old is None:
+            return
+        status, before = attachment.get("status") or {}, old.get("status") or {}
+        error = meta.get(status, "attachError", "message", default="")
+        if status.get("attached") and not before.get("attached"):
+            self._changed[name] = ""
+        elif error and error != meta.get(before, "attachError", "message", default=""):
+            self._changed[name] = error
+
+    def nodes_of_volume(self, volume: str) -> set[str]:
+        """The nodes with pods that use it."""
+        found = self.informer(v.VOLUMES).get(volume) if self._indexed else None
+        reference = {} if found is None else found["spec"].get("claimRef") or {}
+        key = f"{reference.get('namespace', '')}/{reference.get('name', '')}"
+        return {node for pod in self._pods.by(_CLAIM, key) for node in _node_of(pod)} if reference else set()
+
+    async def reconcile(self, namespace: str, name: str) -> float | None:
         node = self.primary.get(name)
         wanted = {} if node is None else self._wanted(name)
         there = {meta.name(one): one for one in self._attachments.by(_NODE, name)}
-        in_use = set(meta.get(node or {}, "status", "volumesInUse", default=()))
+        for key in [key for key, where in self._blocked.items() if where == name and key not in wanted]:
+            del self._blocked[key]
         for key, one in wanted.items():
+            self._since.pop(key, None)
             if key not in there:
                 await self._attach(key, one, name)
+            elif (said := self._changed.pop(key, None)) is not None:
+                await self._tell_pods(one, said)
         kept: list[Obj] = []
+        again: float | None = None
         for key, attachment in there.items():
-            unique = self._unique(attachment)
-            if key in wanted or unique in in_use:
+            left = 0.0 if key in wanted else self._held_for(node, attachment)
+            if key in wanted or left is not None:
                 kept.append(attachment)
+                if key not in wanted and left:
+                    again = left if again is None else min(again, left)
             elif not meta.is_deleting(attachment) and self._is_own(attachment):
                 try:
                     await self.client.delete(_ATTACHMENTS, key, uid=meta.uid(attachment))
@@ -110,6 +176,20 @@ class Plugin(Reconciler):
                     continue
         if node is not None:
             await self._tell(node, kept)
+        return again
+
+    def _held_for(self, node: Obj | None, attachment: Obj) -> float | None:
+        """None when it may be detached; else the seconds after which to look again, 0 for never."""
+        in_use = meta.get(node or {}, "status", "volumesInUse", default=())
+        if node is None or self._unique(attachment) not in in_use:
+            return None
+        if any(taint.get("key") == _OUT_OF_SERVICE for taint in node["spec"].get("taints") or ()):
+            return None
+        now = self.clock.time()
+        left = self._since.setdefault(meta.name(attachment), now) + _MAX_WAIT_FOR_UNMOUNT - now
+        if conditions.is_true(node, "Ready"):
+            return max(left, 0.0)
+        return left if left > 0 else None
 
     def _wanted(self, node: str) -> dict[str, _Wanted]:
         """By the name of the attachment."""
@@ -120,7 +200,7 @@ class Plugin(Reconciler):
             for name in v.claim_names(pod):
                 one = self._csi(meta.namespace(pod), name)
                 if one is not None:
-                    found[one.attachment(node)] = one
+                    found.setdefault(one.attachment(node), one).pods.append(pod)
         return found
 
     def _csi(self, namespace: str, name: str) -> _Wanted | None:
@@ -135,9 +215,19 @@ class Plugin(Reconciler):
         driver = self.informer(_DRIVERS).get(source["driver"])
         if driver is not None and driver["spec"].get("attachRequired") is False:
             return None
-        return _Wanted(source["driver"], source["volumeHandle"], meta.name(volume))
+        modes = volume["spec"].get("accessModes") or ()
+        shared = not modes or not _SHARED_MODES.isdisjoint(modes)
+        return _Wanted(source["driver"], source["volumeHandle"], meta.name(volume), shared)
 
     async def _attach(self, key: str, wanted: _Wanted, node: str) -> None:
+        if not wanted.shared:
+            others = [one for one in self._attachments.by(_VOLUME, wanted.volume) if meta.name(one) != key]
+            if others or self._attaching.get(wanted.volume, key) != key:
+                if key not in self._blocked:
+                    self._blocked[key] = node
+                    await self._tell_blocked(wanted, node)
+                return
+        self._blocked.pop(key, None)
         attachment: Obj = {
             "apiVersion": "storage.k8s.io/v1",
             "kind": "VolumeAttachment",
@@ -148,15 +238,51 @@ class Plugin(Reconciler):
                 "source": {"persistentVolumeName": wanted.volume},
             },
         }
+        self._attaching[wanted.volume] = key
         try:
             await self.client.create(_ATTACHMENTS, attachment)
         except AlreadyExists:
             return
+        except BaseException:
+            self._attaching.pop(wanted.volume, None)
+            raise
+
+    # --- what pods are told
+
+    async def _tell_pods(self, wanted: _Wanted, error: str) -> None:
+        for pod in wanted.pods:
+            if error:
+                text = f'AttachVolume.Attach failed for volume "{wanted.volume}" : {error}'
+                await self.recorder.event(pod, "Warning", "FailedAttachVolume", text)
+            else:
+                # Upstream's message ends with the blank before a suffix that is empty.
+                text = f'AttachVolume.Attach succeeded for volume "{wanted.volume}" '
+                await self.recorder.event(pod, "Normal", "SuccessfulAttachVolume", text)
+
+    async def _tell_blocked(self, wanted: _Wanted, node: str) -> None:
+        """Who has the volume; of pods in other namespaces only how many."""
+        users: dict[str, Obj] = {}
+        for other in self.nodes_of_volume(wanted.volume) - {node}:
+            for one in self._wanted(other).values():
+                if one.volume == wanted.volume:
+                    users.update((meta.uid(pod), pod) for pod in one.pods)
+        for pod in wanted.pods:
+            local = sorted(
+                meta.name(one) for one in users.values() if meta.namespace(one) == meta.namespace(pod)
+            )
+            far = len(users) - len(local)
+            if not users:
+                why = "Volume is already exclusively attached to one node and can't be attached to another"
+            elif local:
+                why = f"Volume is already used by pod(s) {', '.join(local)}"
+                why += f" and {far} pod(s) in different namespaces" if far else ""
+            else:
+                why = f"Volume is already used by {far} pod(s) in different namespaces"
+            text = f'Multi-Attach error for volume "{wanted.volume}" {why}'
+            await self.recorder.event(pod, "Warning", "FailedAttachVolume", text)
 
     def _source(self, attachment: Obj) -> dict[str, Any]:
-        volume = self.informer(v.VOLUMES).get(
-            meta.get(attachment, "spec", "source", "persistentVolumeName", default="")
-        )
+        volume = self.informer(v.VOLUMES).get(_volume_of(attachment))
         return (volume or {"spec": {}})["spec"].get("csi") or {}
 
     def _is_own(self, attachment: Obj) -> bool:
@@ -174,7 +300,7 @@ class Plugin(Reconciler):
         attached: list[dict[str, Any]] = [
             {"name": self._unique(one), "devicePath": ""}
             for one in attachments
-            if meta.get(one, "status", "attached") and not meta.is_deleting(one)
+            if meta.get(one, "status", "attached") and not meta.is_deleting(one) and self._source(one)
         ]
         attached.sort(key=lambda one: one["name"])
         if attached != (meta.get(node, "status", "volumesAttached") or []):

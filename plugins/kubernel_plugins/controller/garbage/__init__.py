@@ -7,7 +7,8 @@ makes only the objects next to it be looked at.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kubernel.client.naming import groups_of
@@ -36,13 +37,24 @@ _IGNORED = frozenset({("", "events"), ("events.k8s.io", "events")})
 _SYNC_TIMEOUT = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Followed:
+    """A type whose objects are in the graph: the version that is listened to, and how to cease."""
+
+    resource: str
+    removers: Sequence[Callable[[], None]]
+
+    def leave(self) -> None:
+        for remove in self.removers:
+            remove()
+
+
 class Plugin(Base):
     """The ``garbage`` controller."""
 
     def __init__(self, settings: Any, handle: Handle) -> None:
         super().__init__(settings, handle)
-        self._informers: dict[tuple[str, str], Informer] = {}
-        self._unlisten: list[Callable[[], None]] = []
+        self._followed: dict[tuple[str, str], _Followed] = {}
         self._kinds: dict[tuple[str, str], tuple[str, bool]] = {}
         self._told: dict[str, str] = {}
 
@@ -55,10 +67,9 @@ class Plugin(Base):
         self.handle.spawn(self._run(), "garbage collector")
 
     async def stop(self) -> None:
-        for remove in self._unlisten:
-            remove()
-        self._unlisten.clear()
-        self._informers.clear()
+        for followed in self._followed.values():
+            followed.leave()
+        self._followed.clear()
         if hasattr(self, "_queue"):
             self._queue.close()
 
@@ -97,17 +108,20 @@ class Plugin(Base):
                 served.setdefault((group, plural), []).append(resource)
         self._kinds.update(kinds)
         # A type that is gone, or is no longer served in the version that was followed.
-        for identity, informer in list(self._informers.items()):
-            if informer.resource not in served.get(identity, ()):
-                del self._informers[identity]
+        for identity, followed in list(self._followed.items()):
+            if followed.resource not in served.get(identity, ()):
+                followed.leave()
+                del self._followed[identity]
         fresh: list[Informer] = []
         for identity, resources in served.items():
-            if identity not in self._informers:
-                informer = self._informers[identity] = self._client.informer(resources[0])
-                fresh.append(informer)
-                self._unlisten.append(informer.add_listener(self._listener(resources[0])))
+            if identity not in self._followed:
+                informer = self._client.informer(resources[0])
+                listeners = [self._listener(resources[0])]
                 if identity == _DEFINITIONS:
-                    self._unlisten.append(informer.add_listener(self._defined))
+                    listeners.append(self._defined)
+                leave = [informer.add_listener(listener) for listener in listeners]
+                self._followed[identity] = _Followed(resources[0], leave)
+                fresh.append(informer)
         for informer in fresh:
             try:
                 async with self.handle.clock.timeout(_SYNC_TIMEOUT):

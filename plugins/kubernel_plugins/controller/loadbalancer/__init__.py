@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_address, ip_network
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from kubernel.client.reconciler import Reconciler
 from kubernel.objects import meta
@@ -29,10 +29,12 @@ _LARGEST = 65_536
 class Settings:
     """``addresses``: CIDRs, ranges (``10.0.0.5-10.0.0.9``) and single addresses. Empty is
     ``127.112.0.0/24`` where services live in 127.0.0.0/8, else none. ``load_balancer_class``: services of this
-    class are served, too; those of another never."""
+    class are served, too; those of another never. ``ip_mode``: whether traffic reaches the nodes still addressed to
+    the load balancer (``VIP``: a proxy may answer for it itself) or to the node (``Proxy``). Source: KEP-1860."""
 
     addresses: tuple[str, ...] = ()
     load_balancer_class: str = ""
+    ip_mode: Literal["VIP", "Proxy"] = "VIP"
 
     def __post_init__(self) -> None:
         for text in self.addresses:
@@ -118,7 +120,12 @@ class Plugin(Reconciler):
         uid = meta.uid(service)
         mine = [address for address in _ingress(service) if self._taken.get(address) == uid]
         asked = service["spec"].get("loadBalancerIP") or ""
+        mode: str = self.settings.ip_mode
         if mine and asked in ("", *mine):
+            points = service["status"]["loadBalancer"]["ingress"]
+            if any(point.get("ipMode", "VIP") != mode for point in points if point.get("ip") in mine):
+                # It was configured otherwise.
+                await self._put(service, {"ingress": [{**point, "ipMode": mode} for point in points]})
             return None
         await self.recorder.event(service, "Normal", "EnsuringLoadBalancer", "Ensuring load balancer")
         address = self._choose(asked, uid)
@@ -136,7 +143,7 @@ class Plugin(Reconciler):
             service = await self.client.patch(
                 self.resource, meta.name(service), change, meta.namespace(service)
             )
-        await self._put(service, {"ingress": [{"ip": address, "ipMode": "VIP"}]})
+        await self._put(service, {"ingress": [{"ip": address, "ipMode": mode}]})
         await self.recorder.event(service, "Normal", "EnsuredLoadBalancer", "Ensured load balancer")
         return None
 

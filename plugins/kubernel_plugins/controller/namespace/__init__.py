@@ -29,7 +29,7 @@ _PAUSE = 5.0
 def _namespace_of(self: Plugin, type: EventType, pod: Obj, old: Obj | None) -> Iterable[ObjectKey]:
     """The last pod of a namespace that waits for it is gone."""
     namespace = meta.namespace(pod)
-    if type == "DELETED" and not self.informer("pods").by("namespace", namespace):
+    if type == "DELETED" and not self.informer("pods").count("namespace", namespace):
         owner = self.primary.get(namespace)
         if owner is not None and meta.is_deleting(owner):
             yield "", namespace

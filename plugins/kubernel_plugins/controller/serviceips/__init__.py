@@ -20,7 +20,6 @@ from kubernel_plugins.ipaddresses import (
     is_allocated,
     is_labelled,
     of_service,
-    reference,
     service_addresses,
 )
 
@@ -124,9 +123,7 @@ class Plugin(Reconciler):
             await self.recorder.event(service, "Warning", "ClusterIPNotAllocated", text)
             await self._recreate(entry, service)
             return
-        if meta.get(entry, "spec", "parentRef") != reference(service) and address in service_addresses(
-            parent
-        ):
+        if _parent(entry) != meta.key(service) and address in service_addresses(parent):
             text = f"Cluster IP {shown}:{address} was assigned to multiple services; please recreate service"
             await self.recorder.event(service, "Warning", "ClusterIPAlreadyAllocated", text)
             return

@@ -7,15 +7,17 @@ the policies of a ``profile`` say about a pod.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kubernel.client.leader import LeaderElector
-from kubernel.client.recorder import EventRecorder
+from kubernel.client.series import SeriesRecorder
 from kubernel.errors import PluginError
 from kubernel.plugin import Plugin as Base
+from kubernel.plugin import hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +56,7 @@ class Plugin(Base):
         super().__init__(settings, handle)
         self.scheduler: Scheduler | None = None
         self._unlisten: list[Callable[[], None]] = []
-        self._recorders: list[EventRecorder] = []
+        self._recorders: list[SeriesRecorder] = []
 
     async def start(self) -> None:
         self._needed = asyncio.Event()
@@ -74,6 +76,10 @@ class Plugin(Base):
         recorders, self._recorders = self._recorders, []
         for recorder in recorders:
             await recorder.close()
+
+    @hookimpl
+    def kubernel_metrics(self) -> str | None:
+        return None if self.scheduler is None else self.scheduler.render_metrics()
 
     async def explain(self, namespace: str, name: str) -> Explanation:
         """As ``kubernel.plugin.scheduling.Explainer``; a scheduler that does not lead can tell, too."""
@@ -129,9 +135,13 @@ class Plugin(Base):
                 raise PluginError(f"scheduler default: {error}") from error
         return self.scheduler
 
-    def _recorder(self, scheduler_name: str) -> EventRecorder:
-        recorder = EventRecorder(
-            self.handle.client(_USER), self.handle.clock, scheduler_name, log=self.handle.log
+    def _recorder(self, scheduler_name: str) -> SeriesRecorder:
+        recorder = SeriesRecorder(
+            self.handle.client(_USER),
+            self.handle.clock,
+            scheduler_name,
+            host=socket.gethostname(),
+            log=self.handle.log,
         )
         self._recorders.append(recorder)
         return recorder

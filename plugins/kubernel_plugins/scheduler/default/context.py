@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from kubernel.client import Client
     from kubernel.client.informer import Informer
-    from kubernel.client.recorder import EventRecorder
+    from kubernel.client.series import SeriesRecorder
     from kubernel.clock import Clock
     from kubernel.plugin.scheduling import Change, Mask, Nodes, PodState
     from kubernel.store.records import Obj
@@ -22,12 +22,12 @@ __all__ = ["SchedulerContext", "Supposed"]
 class SchedulerContext:
     """Of one profile."""
 
-    def __init__(self, scheduler: Scheduler, handle: Any, client: Client, recorder: EventRecorder) -> None:
+    def __init__(self, scheduler: Scheduler, handle: Any, client: Client, recorder: SeriesRecorder) -> None:
         self._scheduler = scheduler
         self._handle = handle
         self._recorder = recorder
         self.client = client
-        self.scheduler_name = recorder.component
+        self.scheduler_name = recorder.controller
 
     @property
     def clock(self) -> Clock:
@@ -68,8 +68,17 @@ class SchedulerContext:
     def changed(self, change: Change) -> None:
         self._scheduler.queue.changed(change)
 
-    async def event(self, obj: Obj, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:
-        await self._recorder.event(obj, type, reason, message)
+    def event(
+        self,
+        obj: Obj,
+        type: Literal["Normal", "Warning"],
+        reason: str,
+        action: str,
+        note: str,
+        *,
+        related: Obj | None = None,
+    ) -> None:
+        self._recorder.event(obj, type, reason, action, note, related=related)
 
 
 class Supposed:

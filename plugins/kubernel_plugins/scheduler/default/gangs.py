@@ -73,7 +73,7 @@ class GangCycle:
             if refusal:
                 break
             evaluation = scheduler.evaluation(pod)
-            row = evaluation.choose(pod, scheduler.rng, scheduler.nominations)
+            row = scheduler.choose(pod, evaluation)
             if row is None:
                 found = evaluation.diagnose(pod)
                 self._failed[pod.uid] = unschedulable(found, (), nominated=True)

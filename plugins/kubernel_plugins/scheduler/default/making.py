@@ -13,14 +13,14 @@ from kubernel_plugins.scheduler.default.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from kubernel.client import Client
-    from kubernel.client.recorder import EventRecorder
+    from kubernel.client.series import SeriesRecorder
     from kubernel_plugins.scheduler.default import Settings
 
 __all__ = ["make"]
 
 
 def make(
-    settings: Settings, handle: Any, client: Client, recorders: Callable[[str], EventRecorder]
+    settings: Settings, handle: Any, client: Client, recorders: Callable[[str], SeriesRecorder]
 ) -> Scheduler:
     """ValueError or ConfigError says what is wrong with the configuration."""
     factories = handle.hooks.scheduler_policies()

@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["unschedulable"]
 
-_CLAIMS = "no new claims to deallocate"
-"""Dynamic resource allocation has its say after the filters, whatever the pod."""
-
 
 def unschedulable(found: Diagnosis, afterwards: Sequence[str], *, nominated: bool = False) -> str:
     """``afterwards``: what the policies said that tried to make room."""
@@ -28,4 +25,4 @@ def unschedulable(found: Diagnosis, afterwards: Sequence[str], *, nominated: boo
         text += f" {', '.join(sorted(f'{count} {reason}' for reason, count in found.reasons.items()))}."
     if nominated:
         return text
-    return f"{text} {', '.join((_CLAIMS, *afterwards))}"
+    return f"{text} {', '.join(afterwards)}" if afterwards else text

@@ -6,6 +6,7 @@ Source: k8s.io/component-helpers/resource/helpers.go and k8s.io/kubernetes/pkg/s
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kubernel.objects import meta, quantity, selectors
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from kubernel.plugin.scheduling import TermKind
     from kubernel.store.records import Obj
 
-__all__ = ["amount", "pod_requests", "pod_state"]
+__all__ = ["amount", "pod_requests", "pod_state", "refreshed"]
 
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
@@ -87,6 +88,18 @@ def pod_state(pod: Obj) -> PodState:
         leaving=meta.is_deleting(pod),
         claims=tuple(_claims(metadata["name"], spec)) if spec.get("volumes") else (),
     )
+
+
+def refreshed(state: PodState, pod: Obj) -> PodState:
+    """``pod_state(pod)``, from that of an earlier version."""
+    before, metadata = state.pod, pod["metadata"]
+    if (
+        state.leaving != meta.is_deleting(pod)
+        or before["metadata"].get("labels") != metadata.get("labels")
+        or {**before["spec"], "nodeName": None} != {**pod["spec"], "nodeName": None}
+    ):
+        return pod_state(pod)
+    return replace(state, pod=pod)
 
 
 def _claims(pod: str, spec: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:

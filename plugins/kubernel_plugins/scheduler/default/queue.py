@@ -8,16 +8,19 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from kubernel.clock import Clock, Timer
     from kubernel.plugin.scheduling import Change, PodState, Policy
 
-__all__ = ["SchedulingQueue"]
+__all__ = ["Attempt", "SchedulingQueue"]
 
+_ADDED, _FAILED = "UnscheduledPodAdd", "ScheduleAttemptFailure"
+_ACTIONS = {"ADDED": "Add", "MODIFIED": "Update", "DELETED": "Delete"}
 _UNSCHEDULABLE_LIMIT = 300.0
 """Seconds after which an unschedulable pod is tried again even when nothing changed."""
 
@@ -28,6 +31,9 @@ class _Waiting:
     order: tuple[Any, ...]
     signature: object
     attempts: int = 0
+    entered: float = 0.0
+    """When it came into the queue, on the monotonic clock."""
+    popped: float = 0.0
     since: float = 0.0
     """When it became unschedulable, on the monotonic clock."""
     refused_by: tuple[Policy, ...] = ()
@@ -48,6 +54,14 @@ class _Alike:
     uids: dict[str, None] = field(default_factory=dict)
 
 
+class Attempt(NamedTuple):
+    """How often a pod was tried, when it came into the queue and when this attempt began (monotonic)."""
+
+    number: int
+    entered: float
+    begun: float
+
+
 class SchedulingQueue:
     """A pod is in exactly one part; ``pop`` takes it out, and whoever popped it ends with ``fail`` or ``remove``.
 
@@ -63,10 +77,13 @@ class SchedulingQueue:
         gate: Callable[[PodState], Sequence[Policy]] = lambda pod: (),
         sign: Callable[[PodState], object] = lambda pod: pod.uid,
         backoff: tuple[float, float] = (1.0, 10.0),
+        incoming: Counter[tuple[str, str]] | None = None,
     ) -> None:
+        """``incoming`` counts what comes into which part, by (part, event)."""
         self._clock = clock
         self._order, self._gate, self._sign = order, gate, sign
         self._first_backoff, self._last_backoff = backoff
+        self._incoming = Counter() if incoming is None else incoming
         self._sequence = itertools.count()
         self._active: list[tuple[tuple[Any, ...], int, str]] = []
         self._pods: dict[str, _Waiting] = {}
@@ -81,6 +98,30 @@ class SchedulingQueue:
     def taken(self) -> list[PodState]:
         """Pods that were popped or placed, and are neither removed nor back."""
         return [each.pod for each in self._pods.values() if each.place in ("out", "placed")]
+
+    def pending(self) -> dict[str, int]:
+        """How many pods each part has."""
+        found = dict.fromkeys(("active", "backoff", "gated", "unschedulable"), 0)
+        for each in self._pods.values():
+            if each.place in found:
+                found[each.place] += 1
+        return found
+
+    def refused(self) -> Counter[tuple[str, str]]:
+        """How many unschedulable pods each policy refused, by (policy, scheduler name)."""
+        found: Counter[tuple[str, str]] = Counter()
+        for alike in self._stuck.values():
+            for policy in alike.refused_by:
+                found[policy.name, policy.context.scheduler_name] += len(alike.uids)
+        return found
+
+    def attempt(self, uid: str) -> Attempt:
+        """Of a pod that is out of the queue."""
+        waiting = self._pods.get(uid)
+        if waiting is None:
+            now = self._clock.monotonic()
+            return Attempt(1, now, now)
+        return Attempt(waiting.attempts, waiting.entered, waiting.popped)
 
     def signature(self, uid: str) -> object:
         """Of a pod that is in the queue, or popped; None of others."""
@@ -97,7 +138,8 @@ class SchedulingQueue:
         known = self._pods.get(pod.uid)
         if known is None:
             waiting = self._pods[pod.uid] = _Waiting(pod, self._order(pod), self._sign(pod))
-            self._enter(waiting)
+            waiting.entered = self._clock.monotonic()
+            self._enter(waiting, _ADDED)
             return
         spec_changed = known.pod.pod["spec"] != pod.pod["spec"] or known.pod.labels != pod.labels
         known.pod = pod
@@ -107,7 +149,7 @@ class SchedulingQueue:
             known.signature, known.order = self._sign(pod), self._order(pod)
             if place in ("unschedulable", "gated"):
                 # What the user changed may be what was missing.
-                self._enter(known)
+                self._enter(known, "TargetPodUpdate")
 
     def remove(self, uid: str) -> None:
         """Deleted, or placed."""
@@ -152,6 +194,7 @@ class SchedulingQueue:
     def _take_out(self, waiting: _Waiting) -> None:
         waiting.place = "out"
         waiting.attempts += 1
+        waiting.popped = self._clock.monotonic()
         waiting.missed.clear()
         self._out[waiting.pod.uid] = waiting
 
@@ -177,8 +220,9 @@ class SchedulingQueue:
         waiting.since = self._clock.monotonic()
         waiting.refused_by = tuple(refused_by)
         if retry or any(self._helps(waiting.refused_by, waiting.pod, change) for change in waiting.missed):
-            self._back_off(waiting)
+            self._back_off(waiting, _FAILED)
         else:
+            self._incoming["unschedulable", _FAILED] += 1
             self._stick(waiting, "unschedulable")
 
     # --- what may help
@@ -187,6 +231,9 @@ class SchedulingQueue:
         """Try again the pods that one of the policies which refused them thinks this may help."""
         for waiting in self._out.values():
             waiting.missed.append(change)
+        if not self._stuck:
+            return
+        event = _event(change)
         for alike in list(self._stuck.values()):
             sample = self._pods[next(iter(alike.uids))].pod
             if self._helps(alike.refused_by, sample, change):
@@ -195,9 +242,9 @@ class SchedulingQueue:
                     gated = waiting.place == "gated"
                     self._unstick(waiting)
                     if gated:
-                        self._enter(waiting)
+                        self._enter(waiting, event)
                     else:
-                        self._back_off(waiting)
+                        self._back_off(waiting, event)
 
     @staticmethod
     def _helps(refused_by: Sequence[Policy], pod: PodState, change: Change) -> bool:
@@ -209,7 +256,7 @@ class SchedulingQueue:
         if waiting is not None and waiting.place in ("unschedulable", "backoff"):
             self._unstick(waiting)
             self._cancel(waiting)
-            self._enter(waiting)
+            self._enter(waiting, "ForceActivate")
 
     def flush(self) -> None:
         """Try again what has been unschedulable for long; called now and then."""
@@ -217,7 +264,7 @@ class SchedulingQueue:
         for waiting in list(self._pods.values()):
             if waiting.place == "unschedulable" and waiting.since <= limit:
                 self._unstick(waiting)
-                self._back_off(waiting)
+                self._back_off(waiting, "UnschedulableTimeout")
 
     def close(self) -> None:
         """Drop all timers and set no more."""
@@ -228,8 +275,9 @@ class SchedulingQueue:
 
     # --- parts
 
-    def _enter(self, waiting: _Waiting) -> None:
+    def _enter(self, waiting: _Waiting, event: str) -> None:
         gates = self._gate(waiting.pod)
+        self._incoming["gated" if gates else "active", event] += 1
         if gates:
             waiting.refused_by = tuple(gates)
             self._stick(waiting, "gated")
@@ -254,18 +302,26 @@ class SchedulingQueue:
             del self._stuck[key]
         waiting.place = "out"
 
-    def _back_off(self, waiting: _Waiting) -> None:
+    def _back_off(self, waiting: _Waiting, event: str) -> None:
         """Wait out what the number of attempts demands since the last one, then become active."""
         waiting.place = "backoff"
         wait = min(self._first_backoff * 2 ** min(waiting.attempts - 1, 30), self._last_backoff)
         left = waiting.since + wait - self._clock.monotonic()
         if left <= 0:
-            self._enter(waiting)
-        elif not self._closed:
+            self._enter(waiting, event)
+            return
+        self._incoming["backoff", event] += 1
+        if not self._closed:
             waiting.timer = self._clock.call_later(left, self._ripe, waiting.pod.uid)
 
     def _ripe(self, uid: str) -> None:
         waiting = self._pods.get(uid)
         if waiting is not None and waiting.place == "backoff":
             waiting.timer = None
-            self._enter(waiting)
+            self._enter(waiting, "BackoffComplete")
+
+
+def _event(change: Change) -> str:
+    """As the metrics of upstream call it: ``NodeUpdate``."""
+    kind = "AssignedPod" if change.resource == "pods" else change.obj.get("kind", "")
+    return f"{kind}{_ACTIONS.get(change.type, '')}"

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from kubernel.clock import rfc3339
 from kubernel.errors import ApiError, Conflict, KubernelError, NotFound
@@ -17,23 +17,26 @@ from kubernel.plugin.scheduling import Change, Explanation, Nomination, Wait
 from kubernel_plugins.scheduler.default.context import SchedulerContext, Supposed
 from kubernel_plugins.scheduler.default.gangs import GangCycle
 from kubernel_plugins.scheduler.default.messages import unschedulable
+from kubernel_plugins.scheduler.default.metrics import Metrics, render
 from kubernel_plugins.scheduler.default.nominations import Nominations
-from kubernel_plugins.scheduler.default.pods import pod_state
+from kubernel_plugins.scheduler.default.pods import pod_state, refreshed
 from kubernel_plugins.scheduler.default.profile import Profile
-from kubernel_plugins.scheduler.default.queue import SchedulingQueue
+from kubernel_plugins.scheduler.default.queue import Attempt, SchedulingQueue
 from kubernel_plugins.scheduler.default.table import NodeTable
 from kubernel_plugins.scheduler.default.waiting import WaitingPods
 
 if TYPE_CHECKING:
     from kubernel.client import Client
     from kubernel.client.informer import Informer
-    from kubernel.client.recorder import EventRecorder
+    from kubernel.client.series import SeriesRecorder
     from kubernel.plugin.scheduling import PodState, PolicyFactory
     from kubernel.store.records import EventType, Obj
     from kubernel_plugins.scheduler.default.configuration import SchedulerSettings
     from kubernel_plugins.scheduler.default.cycle import Evaluation
 
 __all__ = ["Scheduler"]
+
+T = TypeVar("T")
 
 _FLUSH_PERIOD = 30.0
 
@@ -51,7 +54,7 @@ class Scheduler:
         client: Client,
         settings: SchedulerSettings,
         factories: Sequence[PolicyFactory],
-        recorders: Callable[[str], EventRecorder],
+        recorders: Callable[[str], SeriesRecorder],
         parallel_binds: int,
     ) -> None:
         self._clock, self.rng, self._log = handle.clock, handle.rng, handle.log
@@ -69,13 +72,17 @@ class Scheduler:
             each.scheduler_name: Profile(each, factories, self._contexts[each.scheduler_name], self.table)
             for each in settings.profiles
         }
+        self.metrics = Metrics()
         self.queue = SchedulingQueue(
             self._clock,
+            incoming=self.metrics.incoming,
             order=lambda pod: self.profile(pod).sort_key(pod),
             gate=lambda pod: self.profile(pod).gates(pod),
             sign=lambda pod: self.profile(pod).signature(pod),
             backoff=(settings.first_backoff, settings.last_backoff),
         )
+        self._attempts: dict[str, Attempt] = {}
+        """Of pods that are being bound."""
         self._unlisten: list[Callable[[], None]] = []
         self._starting = asyncio.Lock()
         self._following = False
@@ -89,6 +96,9 @@ class Scheduler:
         """What the pod's profile says about it, now."""
         profile = self.profile(pod)
         return profile.evaluation(self.queue.signature(pod.uid) or profile.signature(pod))
+
+    def render_metrics(self) -> str:
+        return render(self.metrics, self.queue, self.table)
 
     def explain(self, namespace: str, name: str) -> Explanation:
         """As ``Explainer``; to be called after ``follow``."""
@@ -207,7 +217,9 @@ class Scheduler:
         before = old if old is not None and old["spec"].get("nodeName") == node else None
         if before is not None and _placing(before) == _placing(pod):
             return
-        self.table.place(pod_state(pod), node)
+        assumed = self.table.pod(uid)
+        known = assumed[0] if assumed is not None and assumed[1] == node else None
+        self.table.place(pod_state(pod) if known is None else refreshed(known, pod), node)
         self.queue.changed(Change("pods", "ADDED" if before is None else "MODIFIED", pod, before))
 
     def _is_ours(self, pod: Obj) -> bool:
@@ -222,7 +234,9 @@ class Scheduler:
             await GangCycle(self, profile, *gang).schedule(pod, group, binds)
             return
         evaluation = self.evaluation(pod)
-        row = evaluation.choose(pod, self.rng, self.nominations)
+        begun = self._clock.monotonic()
+        row = self.choose(pod, evaluation)
+        self.metrics.algorithm.observe(self._clock.monotonic() - begun)
         if row is None:
             await self._no_node(pod, profile, evaluation)
             return
@@ -232,6 +246,16 @@ class Scheduler:
             await self._give_up(pod, profile, refusal)
             return
         await self.begin_binding(pod, node, profile, group, binds)
+
+    def choose(self, pod: PodState, evaluation: Evaluation) -> int | None:
+        """The row of the node that was promised to the pod, if it fits there, or of the best one."""
+        if promised := self.nominations.node_of(pod.uid):
+            row = self.table.row(promised)
+            evaluation.update(pod)
+            others = self.nominations.for_row(pod, promised, self.table)
+            if row is not None and evaluation.fits_at(pod, row, others):
+                return row
+        return evaluation.choose(pod, self.rng, self.nominations)
 
     def assume(self, pod: PodState, node: str, profile: Profile) -> str:
         """The pod counts on the node from now on. Why it may not have it after all; empty when it may."""
@@ -247,6 +271,7 @@ class Scheduler:
         group: asyncio.TaskGroup,
         binds: asyncio.Semaphore,
     ) -> None:
+        self._attempts[pod.uid] = self.queue.attempt(pod.uid)
         await binds.acquire()
         group.create_task(self._bind(pod, node, profile, binds), name=f"bind {pod.namespace}/{pod.name}")
 
@@ -267,34 +292,42 @@ class Scheduler:
         return ""
 
     async def _bind(self, pod: PodState, node: str, profile: Profile, binds: asyncio.Semaphore) -> None:
-        doing = ""
+        doing, attempt = "", self._attempts.pop(pod.uid)
         try:
-            if refusal := await self.held.wait(pod.uid):
+            if pod.uid in self.held and (refusal := await _aside(binds, self.held.wait(pod.uid))):
                 await self._give_up(pod, profile, refusal)
                 return
             for policy in profile.at("pre_bind"):
                 doing = f'running PreBind plugin "{policy.name}"'
                 if (done := policy.pre_bind(pod, node)) is not None:
-                    await done
+                    await _aside(binds, done)
             for policy in profile.at("bind"):
                 doing = f'running Bind plugin "{policy.name}"'
                 answer = policy.bind(pod, node)
                 if inspect.isawaitable(answer) and await answer:
                     break
         except KubernelError as error:
-            await self._give_up(pod, profile, f"{doing}: {error}")
+            await self._give_up(pod, profile, f"{doing}: {error}", "SchedulerError")
             return
         finally:
             binds.release()
+        now = self._clock.monotonic()
+        self.metrics.attempt(profile.scheduler_name, "scheduled", now - attempt.begun)
+        self.metrics.scheduled(attempt.number, now - attempt.entered)
         for policy in profile.at("post_bind"):
             policy.post_bind(pod, node)
         message = f"Successfully assigned {pod.namespace}/{pod.name} to {node}"
-        await self._contexts[profile.scheduler_name].event(pod.pod, "Normal", "Scheduled", message)
+        self._contexts[profile.scheduler_name].event(pod.pod, "Normal", "Scheduled", "Binding", message)
 
-    async def _give_up(self, pod: PodState, profile: Profile, why: str) -> None:
+    async def _give_up(
+        self,
+        pod: PodState,
+        profile: Profile,
+        why: str,
+        reason: Literal["Unschedulable", "SchedulerError"] = "Unschedulable",
+    ) -> None:
         if self._unassume(pod, profile):
-            context = self._contexts[profile.scheduler_name]
-            await context.event(pod.pod, "Warning", "FailedScheduling", why)
+            await self.tell(pod, profile, why, "", reason=reason)
 
     def _unassume(self, pod: PodState, profile: Profile) -> bool:
         """The pod was not bound as intended; whether it still waits for a node."""
@@ -318,37 +351,64 @@ class Scheduler:
             for policy in reversed(profile.at("reserve")):
                 policy.unreserve(pod, assumed[1])
 
+    def _failed(self, pod: PodState, profile: Profile, result: str) -> None:
+        begun = self.queue.attempt(pod.uid).begun
+        self.metrics.attempt(profile.scheduler_name, result, self._clock.monotonic() - begun)
+
     # --- when no node fits
 
     async def _no_node(self, pod: PodState, profile: Profile, evaluation: Evaluation) -> None:
         found = evaluation.diagnose(pod)
         refused_by = [profile.policies[name] for name in sorted(found.policies)]
-        nominated, said = "", []
+        said: list[str] = []
+        nominated: str | None = None
         if found.nodes:
+            self.metrics.preemptions += bool(profile.at("post_filter"))
             for policy in profile.at("post_filter"):
                 answer = await policy.post_filter(Supposed(self, pod, evaluation, found.lasting))
-                if isinstance(answer, Nomination):
+                if isinstance(answer, Nomination) and not answer.node:
+                    nominated = ""
+                    self.nominations.remove(pod.uid)
+                    said.append(answer.text)
+                elif isinstance(answer, Nomination):
                     nominated = answer.node
+                    self.metrics.victims.observe(answer.victims)
                     break
-                if answer:
+                elif answer:
                     said.append(answer)
         if pod.uid in self.queue and nominated:
             self.nominations.add(pod, nominated)
         self.queue.fail(pod, refused_by)
         await self.tell(pod, profile, unschedulable(found, said, nominated=bool(nominated)), nominated)
 
-    async def tell(self, pod: PodState, profile: Profile, message: str, nominated: str = "") -> None:
-        """The pod's owner, why it waits."""
+    async def tell(
+        self,
+        pod: PodState,
+        profile: Profile,
+        message: str,
+        nominated: str | None = None,
+        *,
+        reason: Literal["Unschedulable", "SchedulerError"] = "Unschedulable",
+    ) -> None:
+        """The pod's owner, why it waits. ``nominated`` is the node it was promised now, empty when it is promised none
+        any more."""
+        self._failed(pod, profile, "unschedulable" if reason == "Unschedulable" else "error")
         context = self._contexts[profile.scheduler_name]
-        await context.event(pod.pod, "Warning", "FailedScheduling", message)
+        context.event(pod.pod, "Warning", "FailedScheduling", "Scheduling", message)
         now = rfc3339(self._clock.time())
         status = pod.pod.get("status") or {}
         wanted, changed = conditions.set(
-            status.get("conditions"), "PodScheduled", "False", "Unschedulable", message, now
+            status.get("conditions"),
+            "PodScheduled",
+            "False",
+            reason,
+            message,
+            now,
+            observedGeneration=pod.pod["metadata"].get("generation", 0),
         )
         change: dict[str, Any] = {"conditions": wanted}
-        if nominated and status.get("nominatedNodeName") != nominated:
-            change["nominatedNodeName"] = nominated
+        if nominated is not None and (status.get("nominatedNodeName") or "") != nominated:
+            change["nominatedNodeName"] = nominated or None
             changed = True
         if changed:
             await self.patch_status(pod, change)
@@ -376,3 +436,12 @@ def _placing(pod: Obj) -> tuple[Any, ...]:
         (pod.get("status") or {}).get("startTime"),
         conditions.find(pod, "DisruptionTarget"),
     )
+
+
+async def _aside(binds: asyncio.Semaphore, work: Awaitable[T]) -> T:
+    """Wait for what others do (a provisioner, the rest of a gang) without a place among those who write."""
+    binds.release()
+    try:
+        return await work
+    finally:
+        await binds.acquire()

@@ -90,6 +90,11 @@ class NodeTable:
     def count(self) -> int:
         return len(self._rows)
 
+    @property
+    def pods_known(self) -> int:
+        """Pods that have a node, or are assumed to."""
+        return len(self._where)
+
     def names(self) -> list[str]:
         return sorted(self._rows)
 
@@ -345,12 +350,17 @@ class NodeTable:
 
     def place(self, pod: PodState, node: str) -> None:
         """The pod is, or is assumed to be, on ``node``."""
+        row = self._rows.get(node)
         if (before := self._where.get(pod.uid)) is not None:
-            if before == node and self.pod(pod.uid) == (pod, node):
+            there = self._aside[before] if before not in self._rows else self._on[self._rows[before]]
+            if before == node and _counts(there[pod.uid]) == _counts(pod):
+                # An assumed pod was bound, or one started: nothing that was computed is wrong now.
+                there[pod.uid] = pod
+                if row is not None:
+                    self._versions[row] += 1
                 return
             self.take_off(pod.uid)
         self._where[pod.uid] = node
-        row = self._rows.get(node)
         if row is None:
             self._aside.setdefault(node, {})[pod.uid] = pod
         else:
@@ -458,6 +468,11 @@ class NodeTable:
             self._term_pods[entry] = left
         else:
             del self._terms[entry], self._term_pods[entry]
+
+
+def _counts(pod: PodState) -> tuple[Any, ...]:
+    """All of a pod that any sum of the table is made of."""
+    return pod.requests, pod.nonzero, pod.ports, pod.terms, pod.labels, pod.leaving, pod.priority, pod.claims
 
 
 def _anchor(matcher: PodMatcher) -> _Label | None:

@@ -47,6 +47,9 @@ class WaitingPods:
     def reject(self, uid: str, text: str) -> None:
         self._decide(uid, text)
 
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._held
+
     async def wait(self, uid: str) -> str:
         """What was decided: a refusal, or nothing. At once for a pod that is not held."""
         held = self._held.get(uid)

@@ -83,10 +83,10 @@ class DefaultPreemption(Policy):
             return f"preemption: {refusal}"
         candidates = list(self._candidates(cycle))
         if not candidates:
-            return self._hopeless(cycle)
+            return Nomination("", self._hopeless(cycle))
         chosen = best(candidates)
         await self._make_room(cycle.pod, chosen)
-        return Nomination(chosen.node)
+        return Nomination(chosen.node, victims=len(chosen.victims))
 
     # --- whether
 
@@ -203,7 +203,8 @@ class DefaultPreemption(Policy):
         except ApiError as error:
             context.log.warning("preempting {}/{}: {}", victim.namespace, victim.name, error.message)
             return
-        await context.event(victim.pod, "Normal", "Preempted", f"Preempted by pod {pod.uid} on node {node}")
+        note = f"Preempted by pod {pod.uid} on node {node}"
+        context.event(victim.pod, "Normal", "Preempted", "Preempting", note, related=pod.pod)
 
 
 def _was_preempted(pod: Mapping[str, Any]) -> bool:

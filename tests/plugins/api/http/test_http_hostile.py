@@ -34,8 +34,11 @@ async def still_serves(world: World) -> None:
         pytest.param(b"{", "json parse error", id="cut-short"),
         pytest.param(b'{"kind":"Pod"} x', "json parse error", id="trailing"),
         pytest.param(b'{"kind":"\xff"}', "json parse error", id="not-utf8"),
-        pytest.param(b"[]", "must be an object, not an array", id="array"),
-        pytest.param(b"null", "must be an object, not null", id="null"),
+        pytest.param(b"[]", "json: cannot unmarshal array into Go value of type struct {", id="array"),
+        pytest.param(b'"x"', "json: cannot unmarshal string into Go value of type struct {", id="string"),
+        pytest.param(
+            b'{"kind":3}', "json: cannot unmarshal number into Go struct field .kind of type", id="kind"
+        ),
         pytest.param(b"", "json parse error", id="empty"),
         pytest.param(
             b'{"kind":"Pod","apiVersion":"v2"}', 'no kind "Pod" is registered for version "v2"', id="version"

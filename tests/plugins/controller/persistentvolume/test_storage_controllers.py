@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -418,6 +419,141 @@ def test_what_others_attach_stays_attached(cluster: Cluster) -> None:
     cluster.delete("pods", "web")
     cluster.clock.advance("1m")
     assert [meta.name(one) for one in cluster.list(ATTACHMENTS)] == ["theirs"]
+
+
+def test_pods_are_told_what_became_of_their_volume(cluster: Cluster) -> None:
+    cluster.apply([csi_volume(), claim(storageClassName=""), using("web", "data")])
+    (made,) = cluster.list(ATTACHMENTS)
+    error = {"attachError": {"time": "2030-01-01T00:00:00Z", "message": "the disk is on fire"}}
+    cluster.patch(
+        ATTACHMENTS, meta.name(made), {"status": {"attached": False, **error}}, subresource="status"
+    )
+    assert told(cluster, "FailedAttachVolume") == [
+        'AttachVolume.Attach failed for volume "disk" : the disk is on fire'
+    ]
+    good = {"status": {"attached": True, "attachError": None}}
+    cluster.patch(ATTACHMENTS, meta.name(made), good, subresource="status")
+    assert told(cluster, "SuccessfulAttachVolume") == ['AttachVolume.Attach succeeded for volume "disk" ']
+    (event,) = events(cluster, "SuccessfulAttachVolume")
+    assert (event["involvedObject"]["name"], event["source"]["component"]) == (
+        "web",
+        "attachdetach-controller",
+    )
+
+
+@pytest.fixture
+def pair() -> Iterator[Cluster]:
+    with Cluster({"plugins": {"node": [{"simulated": {"nodes": 2}}]}}) as made:
+        yield made
+
+
+def placed(name: str, node: str, *claims: str) -> Any:
+    return using(name, *claims, nodeName=node)
+
+
+def attached(cluster: Cluster) -> list[str]:
+    return sorted(one["spec"]["nodeName"] for one in cluster.list(ATTACHMENTS))
+
+
+def test_a_volume_for_one_node_is_attached_to_another_only_when_the_first_let_go(pair: Cluster) -> None:
+    pair.apply([csi_volume(), claim(storageClassName=""), placed("web", "node-1", "data")])
+    pair.apply(placed("late", "node-2", "data"))
+    assert attached(pair) == ["node-1"]
+    assert told(pair, "FailedAttachVolume") == [
+        'Multi-Attach error for volume "disk" Volume is already used by pod(s) web'
+    ]
+    pair.clock.advance("10m")
+    assert len(told(pair, "FailedAttachVolume")) == 1
+    pair.delete("pods", "web")
+    assert attached(pair) == ["node-2"]
+
+
+def test_who_waits_for_a_volume_that_no_pod_uses_any_more_is_told_so(pair: Cluster) -> None:
+    pair.apply([csi_volume(), claim(storageClassName=""), placed("web", "node-1", "data")])
+    name = "kubernetes.io/csi/acme.dev^handle-disk"
+    pair.patch("nodes", "node-1", {"status": {"volumesInUse": [name]}}, subresource="status")
+    pair.delete("pods", "web")
+    pair.apply(placed("late", "node-2", "data"))
+    why = "Volume is already exclusively attached to one node and can't be attached to another"
+    assert told(pair, "FailedAttachVolume") == [f'Multi-Attach error for volume "disk" {why}']
+    pair.patch("nodes", "node-1", {"status": {"volumesInUse": None}}, subresource="status")
+    assert attached(pair) == ["node-2"]
+
+
+@pytest.mark.parametrize("mode", ["ReadWriteMany", "ReadOnlyMany"])
+def test_a_volume_for_several_nodes_is_attached_to_all(pair: Cluster, mode: str) -> None:
+    shared = csi_volume()
+    shared["spec"]["accessModes"] = [mode]
+    pair.apply([shared, claim(storageClassName="", accessModes=[mode])])
+    pair.apply([placed("web", "node-1", "data"), placed("late", "node-2", "data")])
+    assert attached(pair) == ["node-1", "node-2"]
+    assert told(pair, "FailedAttachVolume") == []
+
+
+def test_an_exclusive_volume_is_never_attached_twice_however_pods_come(pair: Cluster) -> None:
+    for number in range(10):
+        pair.apply([csi_volume(f"disk-{number}"), claim(f"data-{number}", storageClassName="")])
+    for number in range(10):
+        for node in ("node-1", "node-2"):
+            pair.create(placed(f"web-{number}-{node}", node, f"data-{number}"))
+    pair.settle()
+    volumes = [one["spec"]["source"]["persistentVolumeName"] for one in pair.list(ATTACHMENTS)]
+    assert len(volumes) == len(set(volumes)) == 10
+
+
+@pytest.mark.parametrize(
+    ("ready", "taint", "waits"),
+    [
+        pytest.param(True, False, None, id="a-ready-node-is-waited-for"),
+        pytest.param(False, False, 360, id="a-dead-node-for-six-minutes"),
+        pytest.param(True, True, 0, id="one-out-of-service-not-at-all"),
+    ],
+)
+def test_a_volume_that_stays_mounted_is_taken_from_a_node_that_is_gone(
+    cluster: Cluster, ready: bool, taint: bool, waits: int | None
+) -> None:
+    name = "kubernetes.io/csi/acme.dev^handle-disk"
+    cluster.apply([csi_volume(), claim(storageClassName=""), using("web", "data")])
+    cluster.patch("nodes", "node-1", {"status": {"volumesInUse": [name]}}, subresource="status")
+    if not ready:
+        cluster.faults.crash("node", "simulated")
+        down = [{"type": "Ready", "status": "False", "reason": "Down", "message": "it is down"}]
+        cluster.patch("nodes", "node-1", {"status": {"conditions": down}}, subresource="status")
+    if taint:
+        taints = [
+            {"key": "node.kubernetes.io/out-of-service", "effect": "NoSchedule", "value": "nodeshutdown"}
+        ]
+        cluster.patch("nodes", "node-1", {"spec": {"taints": taints}})
+    cluster.delete("pods", "web", grace_period=0)
+    if waits is None:
+        cluster.clock.advance("1h")
+        assert attached(cluster) == ["node-1"]
+        return
+    if waits:
+        cluster.clock.advance(waits - 10)
+        assert attached(cluster) == ["node-1"]
+        cluster.clock.advance(15)
+    assert attached(cluster) == []
+
+
+def test_a_csi_volume_written_into_a_pod_is_not_attached(cluster: Cluster) -> None:
+    """The kubelet alone has to do with it (csiPlugin.CanAttach)."""
+    inline = {"name": "scratch", "csi": {"driver": "acme.dev", "volumeAttributes": {"size": "1"}}}
+    cluster.apply(pod("web", volumes=[inline]))
+    cluster.clock.advance("1m")
+    assert cluster.list(ATTACHMENTS) == []
+
+
+def test_an_attachment_of_an_inline_volume_is_no_business_of_the_node_status(cluster: Cluster) -> None:
+    source = {"inlineVolumeSpec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"]}}
+    source["inlineVolumeSpec"]["csi"] = {"driver": "acme.dev", "volumeHandle": "moved"}
+    spec = {"attacher": "acme.dev", "nodeName": "node-1", "source": source}
+    frame = {"apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttachment", "metadata": {"name": "moved"}}
+    cluster.apply({**frame, "spec": spec})
+    cluster.patch(ATTACHMENTS, "moved", {"status": {"attached": True}}, subresource="status")
+    cluster.clock.advance("1m")
+    assert cluster.get("nodes", "node-1")["status"].get("volumesAttached") is None
+    assert cluster.find(ATTACHMENTS, "moved") is not None
 
 
 def test_a_statefulset_gets_a_volume_for_each_pod(cluster: Cluster) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -11,7 +12,7 @@ from workload_kit import events
 
 from kubernel.clock import micro_time
 from kubernel.errors import Invalid
-from kubernel.objects import conditions, meta
+from kubernel.objects import conditions, meta, times
 from kubernel.testing import Cluster
 
 CIDRS, ADDRESSES = "servicecidrs.v1.networking.k8s.io", "ipaddresses.v1.networking.k8s.io"
@@ -40,7 +41,6 @@ def test_each_cluster_ip_is_an_ip_address_of_its_service(cluster: Cluster) -> No
     ip = cluster.get("services", "web")["spec"]["clusterIP"]
     found = cluster.get(ADDRESSES, ip)
     assert found["spec"]["parentRef"] == {
-        "group": "",
         "resource": "services",
         "namespace": "default",
         "name": "web",
@@ -61,7 +61,7 @@ def test_an_ip_address_of_a_service_that_was_deleted_is_made_again(cluster: Clus
 
 
 def holder(name: str = "web", **of: str) -> dict[str, str]:
-    return {"group": "", "resource": "services", "namespace": "default", "name": name, **of}
+    return {"resource": "services", "namespace": "default", "name": name, **of}
 
 
 def address(ip: str, parent: dict[str, str], *, ours: bool = True) -> Any:
@@ -306,6 +306,21 @@ def test_an_address_may_be_asked_for(two: Cluster) -> None:
     assert ingress(two, "other") == []
 
 
+def test_the_configuration_says_whether_traffic_has_to_pass_the_load_balancer() -> None:
+    def points(cluster: Cluster) -> list[dict[str, str]]:
+        found: list[dict[str, str]] = cluster.get("services", "web")["status"]["loadBalancer"]["ingress"]
+        return found
+
+    settings = {"addresses": ["127.113.0.1"], "ipMode": "Proxy"}
+    with Cluster({"plugins": {"controller": ["*", {"loadbalancer": settings}]}}) as cluster:
+        cluster.apply(service(type="LoadBalancer"))
+        assert points(cluster) == [{"ip": "127.113.0.1", "ipMode": "Proxy"}]
+        # As an earlier configuration had it.
+        status = {"status": {"loadBalancer": {"ingress": [{"ip": "127.113.0.1", "ipMode": "VIP"}]}}}
+        cluster.patch("services", "web", status, subresource="status")
+        assert points(cluster) == [{"ip": "127.113.0.1", "ipMode": "Proxy"}]
+
+
 def test_services_of_another_class_are_left_to_it(two: Cluster) -> None:
     two.apply(service("ours", type="LoadBalancer", loadBalancerClass="acme.dev/ours"))
     two.apply(service("theirs", type="LoadBalancer", loadBalancerClass="acme.dev/theirs"))
@@ -338,6 +353,43 @@ def test_nodes_are_told_how_long_to_trust_what_they_read() -> None:
 # --- leases
 
 
+LEASES = "leases.v1.coordination.k8s.io"
+
+
+def test_the_server_says_that_it_is_there_and_renews_it() -> None:
+    """Names and labels are those of a kube-apiserver of v1.37 on a host called vm."""
+    with Cluster({"cluster": {"nodeName": "vm"}}) as cluster:
+        name = "apiserver-wlv32tlttr4jl3gtroqexyxapa"
+        lease = cluster.get(LEASES, name, "kube-system")
+        assert meta.labels(lease) == {
+            "apiserver.kubernetes.io/identity": "kube-apiserver",
+            "kubernetes.io/hostname": "vm",
+        }
+        assert lease["spec"]["leaseDurationSeconds"] == 3600
+        assert re.fullmatch(f"{name}_[0-9a-f-]{{36}}", lease["spec"]["holderIdentity"])
+        cluster.clock.advance("2h")
+        again = cluster.get(LEASES, name, "kube-system")
+        assert meta.uid(again) == meta.uid(lease)
+        assert times.parse(again["spec"]["renewTime"]) > cluster.clock.time() - 11
+        cluster.delete(LEASES, name, "kube-system")
+        cluster.clock.advance(11)
+        assert cluster.find(LEASES, name, "kube-system") is not None
+
+
+def test_the_lease_of_a_server_that_ended_goes_after_an_hour(cluster: Cluster) -> None:
+    selector = "apiserver.kubernetes.io/identity=kube-apiserver"
+
+    def servers() -> list[str]:
+        return [meta.name(one) for one in cluster.list(LEASES, "kube-system", labels=selector)]
+
+    assert len(servers()) == 1
+    cluster.faults.crash("controller", "apiserveridentity")
+    cluster.clock.advance("59m")
+    assert len(servers()) == 1
+    cluster.clock.advance("2m")
+    assert servers() == []
+
+
 def test_identity_leases_of_servers_that_are_gone_are_removed(cluster: Cluster) -> None:
     labels = {"apiserver.kubernetes.io/identity": "kube-apiserver"}
     for name, own in (("apiserver-gone", labels), ("other", {})):
@@ -349,12 +401,11 @@ def test_identity_leases_of_servers_that_are_gone_are_removed(cluster: Cluster) 
                 "spec": {"renewTime": micro_time(cluster.clock.time()), "leaseDurationSeconds": 3600},
             }
         )
-    leases = "leases.v1.coordination.k8s.io"
     cluster.clock.advance("59m")
-    assert cluster.find(leases, "apiserver-gone", "kube-system") is not None
+    assert cluster.find(LEASES, "apiserver-gone", "kube-system") is not None
     cluster.clock.advance("2m")
-    assert cluster.find(leases, "apiserver-gone", "kube-system") is None
-    assert cluster.find(leases, "other", "kube-system") is not None
+    assert cluster.find(LEASES, "apiserver-gone", "kube-system") is None
+    assert cluster.find(LEASES, "other", "kube-system") is not None
 
 
 # --- stored versions

@@ -16,7 +16,7 @@ from kubernel.registry.request import DeleteOptions, Request, UserInfo, WriteOpt
 from kubernel.registry.types import ResourceType
 from kubernel.store import ObjectStore
 from kubernel.watch import WatchBus
-from kubernel_plugins.api.builtin import Plugin
+from kubernel_plugins.api.builtin import Plugin, Settings
 from kubernel_plugins.store.memory import MemoryBackend
 
 USER = UserInfo("jane", ("dev", "system:authenticated"), "u-1", {"scopes": ("a", "b")})
@@ -32,7 +32,10 @@ class _NoAdmission:
 
 
 class Cluster:
-    def __init__(self) -> None:
+    """``serve``: groups and versions beside the default ones."""
+
+    def __init__(self, serve: tuple[str, ...] = ()) -> None:
+        self.serve = serve
         self.clock = VirtualClock()
         self.store = ObjectStore(MemoryBackend(retention=300.0), self.clock, freeze=True)
         rng = random.Random(11)
@@ -47,7 +50,7 @@ class Cluster:
         self.register()
 
     def register(self) -> None:
-        Plugin(None, self.handle).kubernel_register_types(self.registry)
+        Plugin(Settings(self.serve), self.handle).kubernel_register_types(self.registry)
 
     def type(self, plural: str, group: str = "", version: str = "v1") -> ResourceType:
         found = self.registry.lookup(group, version, plural)

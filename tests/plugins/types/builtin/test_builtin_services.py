@@ -153,7 +153,6 @@ def test_a_service_that_was_created_has_its_ip_address_object_and_loses_it_when_
         ip = (await cluster.create(service("one")))["spec"]["clusterIP"]
         found = cluster.get(ADDRESSES[0], ip, ADDRESSES[1], "")
         assert found["spec"]["parentRef"] == {
-            "group": "",
             "resource": "services",
             "namespace": "default",
             "name": "one",

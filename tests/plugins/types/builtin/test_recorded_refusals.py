@@ -20,7 +20,7 @@ from builtin_kit import Cluster, thawed
 from kubernel.errors import ApiError
 from kubernel.registry.request import UserInfo, WriteOptions
 
-ADMIN = UserInfo("admin", ("system:masters",))
+ADMIN = UserInfo("admin", ("system:masters", "system:authenticated"), "1")
 REAL = WriteOptions(field_manager="test")
 DRY_RUN = WriteOptions(field_manager="test", dry_run=True)
 UID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -90,7 +90,7 @@ def comparable_object(obj: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("case", list(cases()))
 def test_the_answer_is_that_of_upstream(case: dict[str, Any]) -> None:
     async def go() -> Answer:
-        cluster = Cluster()
+        cluster = Cluster(serve=("scheduling.k8s.io/v1beta1",))
         await cluster.store.start()
         try:
             return await answer(cluster, case)

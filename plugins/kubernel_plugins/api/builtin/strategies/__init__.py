@@ -23,7 +23,6 @@ TRAITS: Mapping[str, Mapping[str, Any]] = {
     "spec": {"generation": True},
     "conditional": {"generation": True, "unconditional_update": False},
     "serviceaccount": {"returns": True},
-    "storageversionmigration": {"immutable": ("spec",)},
 }
 """Strategies that are ``Builtin`` with these traits."""
 
@@ -80,6 +79,7 @@ CLASSES: Mapping[str, str] = {
     "servicecidr": "networking:ServiceCIDRStrategy",
     "statefulset": "workloads:StatefulSetStrategy",
     "storageclass": "storage:StorageClassStrategy",
+    "storageversionmigration": "storage:StorageVersionMigrationStrategy",
     "validatingpolicy": "policies:ValidatingPolicyStrategy",
     "volumeattachment": "storage:VolumeAttachmentStrategy",
     "volumeattributesclass": "storage:VolumeAttributesClassStrategy",
@@ -93,6 +93,7 @@ _WITH_CONTEXT = (
     "devicetaintrule",
     "persistentvolume",
     "pod",
+    "podcertificaterequest",
     "resourceclaim",
     "resourceclaimtemplate",
     "resourceslice",

@@ -5,10 +5,13 @@ Source: k8s.io/kube-aggregator/pkg/registry/apiservice/strategy.go, pkg/apis/api
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING, Any
 
+from kubernel.objects import names
 from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.strategies.base import Builtin, field
+from kubernel_plugins.api.builtin.validation.values import named
 
 if TYPE_CHECKING:
     from kubernel.errors import Cause
@@ -19,11 +22,12 @@ __all__ = ["APIServiceStrategy"]
 Obj = dict[str, Any]
 _HIGHEST_GROUP = 20000
 _HIGHEST_VERSION = 1000
+_STATUSES = ("True", "False", "Unknown")
 
 
 class APIServiceStrategy(Builtin):
     def __init__(self) -> None:
-        super().__init__(unconditional_update=False)
+        super().__init__(unconditional_update=False, thorough=True)
 
     def initial_status(self, request: Request, obj: Obj) -> Obj:
         if field(obj, "spec", "service") is not None:
@@ -41,19 +45,31 @@ class APIServiceStrategy(Builtin):
         return _problems(obj)
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
-        return [*super().validate_update(request, obj, old), *_problems(obj)]
+        if request.subresource != "status":
+            return _problems(obj)
+        return [
+            causes.not_supported(f"status.conditions[{index}].status", one.get("status") or "", _STATUSES)
+            for index, one in enumerate(field(obj, "status", "conditions") or ())
+            if one.get("status") not in _STATUSES
+        ]
 
 
 def _problems(obj: Obj) -> list[Cause]:
     spec = obj.get("spec") or {}
     version, group, name = spec.get("version") or "", spec.get("group") or "", obj["metadata"].get("name")
-    found = []
+    found: list[Cause] = []
     if name and name != f"{version}.{group}":
         found.append(
             causes.invalid(
                 "metadata.name", name, f'must be `spec.version+"."+spec.group`: "{version}.{group}"'
             )
         )
+    if group:
+        named(group, "spec.group", names.check_dns1123_subdomain, found)
+    elif version != "v1":
+        told = "only v1 may have an empty group and it better be legacy kube"
+        found.append(causes.required("spec.group", told))
+    named(version, "spec.version", names.check_dns1035_label, found)
     for key, highest in (("groupPriorityMinimum", _HIGHEST_GROUP), ("versionPriority", _HIGHEST_VERSION)):
         value = spec.get(key) or 0
         if not 0 < value <= highest:
@@ -61,7 +77,8 @@ def _problems(obj: Obj) -> list[Cause]:
     service = spec.get("service")
     if service is None:
         if spec.get("caBundle"):
-            found.append(causes.invalid("spec.caBundle", "", "local APIServices may not have a caBundle"))
+            size = f"{len(base64.b64decode(spec['caBundle']))} bytes"
+            found.append(causes.invalid("spec.caBundle", size, "local APIServices may not have a caBundle"))
         if spec.get("insecureSkipTLSVerify"):
             found.append(
                 causes.invalid(
@@ -70,6 +87,10 @@ def _problems(obj: Obj) -> list[Cause]:
             )
         return found
     found += [causes.required(f"spec.service.{key}") for key in ("namespace", "name") if not service.get(key)]
+    number = service.get("port") or 0
+    if not 1 <= number <= 65535:
+        told = "port is not valid: must be between 1 and 65535, inclusive"
+        found.append(causes.invalid("spec.service.port", number, told))
     if spec.get("insecureSkipTLSVerify") and spec.get("caBundle"):
         found.append(
             causes.invalid("spec.insecureSkipTLSVerify", True, "may not be true if caBundle is present")

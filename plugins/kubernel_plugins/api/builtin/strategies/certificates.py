@@ -5,13 +5,18 @@ Source: pkg/registry/certificates/certificates (v1.37).
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
-from kubernel_plugins.api.builtin import causes
-from kubernel_plugins.api.builtin.strategies.base import Builtin, field, immutable
-from kubernel_plugins.api.builtin.validation.signers import signer_name
+from kubernel_plugins.api.builtin.strategies.base import Builtin, field
+from kubernel_plugins.api.builtin.validation.certificates import (
+    pod_certificate_request,
+    pod_certificate_status,
+    pod_certificate_update,
+    signing_request,
+    signing_request_update,
+    trust_bundle,
+)
 
 if TYPE_CHECKING:
     from kubernel.errors import Cause
@@ -23,42 +28,28 @@ __all__ = ["CertificateSigningRequestStrategy", "ClusterTrustBundleStrategy", "P
 Obj = dict[str, Any]
 
 _DECISIONS = ("Approved", "Denied")
-_SHORTEST_SECONDS = 600
-_PEM_START = b"-----BEGIN CERTIFICATE REQUEST-----"
-_USAGES = (
-    "any",
-    "cert sign",
-    "client auth",
-    "code signing",
-    "content commitment",
-    "crl sign",
-    "data encipherment",
-    "decipher only",
-    "digital signature",
-    "email protection",
-    "encipher only",
-    "ipsec end system",
-    "ipsec tunnel",
-    "ipsec user",
-    "key agreement",
-    "key encipherment",
-    "microsoft sgc",
-    "netscape sgc",
-    "ocsp signing",
-    "s/mime",
-    "server auth",
-    "signing",
-    "timestamping",
-)
+_DAY = 24 * 60 * 60
 
 
 def _conditions(obj: Obj) -> dict[str, Obj]:
     return {one.get("type", ""): one for one in field(obj, "status", "conditions") or ()}
 
 
+def _keep_decisions(wanted: Obj, before: Obj) -> list[Obj]:
+    """Decisions stay as they were; where one came or went, validation says so."""
+    kept = list(wanted.get("conditions") or ())
+    for type in _DECISIONS:
+        places = [index for index, one in enumerate(kept) if one.get("type") == type]
+        known = [one for one in before.get("conditions") or () if one.get("type") == type]
+        if len(places) == len(known):
+            for index, one in zip(places, known, strict=True):
+                kept[index] = one
+    return kept
+
+
 class CertificateSigningRequestStrategy(Builtin):
     def __init__(self, context: Context) -> None:
-        super().__init__()
+        super().__init__(thorough=True)
         self.context = context
 
     def prepare_for_create(self, request: Request, obj: Obj) -> None:
@@ -81,9 +72,7 @@ class CertificateSigningRequestStrategy(Builtin):
                 # Deciding is all that approval may do.
                 obj["status"] = {**before, "conditions": wanted.get("conditions") or []}
             case "status":
-                decided = [one for one in before.get("conditions") or () if one.get("type") in _DECISIONS]
-                rest = [one for one in wanted.get("conditions") or () if one.get("type") not in _DECISIONS]
-                obj["status"] = {**wanted, "conditions": decided + rest}
+                obj["status"] = {**wanted, "conditions": _keep_decisions(wanted, before)}
         self._stamp(obj, old)
 
     def _stamp(self, obj: Obj, old: Obj) -> None:
@@ -107,75 +96,35 @@ class CertificateSigningRequestStrategy(Builtin):
             obj["status"].pop("conditions")
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
-        spec = obj.get("spec") or {}
-        found = []
-        text = spec.get("request") or ""
-        if _PEM_START not in base64.b64decode(text):
-            told = "PEM block type must be CERTIFICATE REQUEST"
-            found.append(causes.invalid("spec.request", text or None, told))
-        usages = spec.get("usages") or ()
-        if not usages:
-            found.append(causes.required("spec.usages"))
-        for index, usage in enumerate(usages):
-            path = f"spec.usages[{index}]"
-            if usage not in _USAGES:
-                found.append(causes.not_supported(path, usage, _USAGES))
-            elif usage in usages[:index]:
-                found.append(causes.duplicate(path, usage))
-        signer = spec.get("signerName") or ""
-        if not signer:
-            found.append(causes.required("spec.signerName"))
-        else:
-            signer_name(signer, "spec.signerName", found)
-        if signer == "kubernetes.io/legacy-unknown":
-            told = "the legacy signerName is not allowed via this API version"
-            found.append(causes.invalid("spec.signerName", signer, told))
-        seconds = spec.get("expirationSeconds")
-        if seconds is not None and seconds < _SHORTEST_SECONDS:
-            found.append(
-                causes.invalid(
-                    "spec.expirationSeconds",
-                    seconds,
-                    "may not specify a duration less than 600 seconds (10 minutes)",
-                )
-            )
-        return found
+        return signing_request(obj)
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
-        if not request.subresource:
-            return []
-        found = []
-        now, before = _conditions(obj), _conditions(old)
-        found += [
-            causes.forbidden("status.conditions", f'updates may not remove a condition of type "{type}"')
-            for type in (*_DECISIONS, "Failed")
-            if type in before and type not in now
-        ]
-        if "Approved" in now and "Denied" in now:
-            found.append(
-                causes.invalid(
-                    "status.conditions", "Denied", "Approved and Denied conditions are mutually exclusive"
-                )
-            )
-        if field(old, "status", "certificate"):
-            found += immutable(obj, old, "status.certificate")
-        return found
+        return signing_request_update(obj, old, request.subresource)
 
 
 class ClusterTrustBundleStrategy(Builtin):
     def __init__(self) -> None:
-        super().__init__(unconditional_update=False, immutable=("spec.signerName",))
+        super().__init__(unconditional_update=False, thorough=True)
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
-        if not field(obj, "spec", "trustBundle"):
-            return [
-                causes.invalid(
-                    "spec.trustBundle", "<value omitted>", "at least one trust anchor must be provided"
-                )
-            ]
-        return []
+        return trust_bundle(obj)
+
+    def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
+        return trust_bundle(obj, old)
 
 
 class PodCertificateRequestStrategy(Builtin):
-    def __init__(self) -> None:
-        super().__init__(immutable=("spec",))
+    def __init__(self, context: Context) -> None:
+        super().__init__(thorough=True)
+        self.context = context
+
+    def default(self, obj: Obj) -> None:
+        obj["spec"].setdefault("maxExpirationSeconds", _DAY)
+
+    def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
+        return pod_certificate_request(obj)
+
+    def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
+        if request.subresource == "status":
+            return pod_certificate_status(obj, old, self.context.clock.time())
+        return pod_certificate_update(obj, old)

@@ -5,6 +5,7 @@ core/v1 is what is kept; events.k8s.io/v1 renames fields (KEP-383).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,9 @@ _RENAMED = {
 }
 _BACK = {new: old for old, new in _RENAMED.items()}
 
+_ALWAYS: Mapping[str, Any] = MappingProxyType({"source": {}})
+"""In Go these have no omitempty."""
+
 
 def from_core(event: Obj) -> Obj:
     """A core/v1 Event as events.k8s.io/v1."""
@@ -40,7 +44,8 @@ def from_core(event: Obj) -> Obj:
 
 def to_core(event: Obj) -> Obj:
     """An events.k8s.io/v1 Event as core/v1."""
-    return {_BACK.get(key, key): value for key, value in event.items()} | {"apiVersion": "v1"}
+    renamed = {_BACK.get(key, key): value for key, value in event.items()}
+    return {**_ALWAYS, **renamed, "apiVersion": "v1"}
 
 
 class EventStrategy(Builtin):

@@ -83,7 +83,9 @@ class Binder:
         pods = self.context.registry.lookup("", "v1", "pods")
         assert pods is not None  # noqa: S101 - registered with this handler
         if self._pods is not pods:
-            view = Subresource("binding", _BINDING, ("update",), read=_itself, write=self._bound)
+            view = Subresource(
+                "binding", _BINDING, ("update",), read=_itself, write=self._bound, complete=True
+            )
             self._pods = pods
             self._bindable = replace(pods, subresources={**pods.subresources, "binding": view})
         return self._bindable
@@ -109,7 +111,7 @@ class Binder:
                 meta = {**meta, key: {**(meta.get(key) or {}), **wanted}}
         status = pod.get("status") or {}
         changed, _ = conditions.set(
-            status.get("conditions") or [],
+            [each for each in status.get("conditions") or () if each.get("type") != "PodScheduled"],
             "PodScheduled",
             "True",
             "",

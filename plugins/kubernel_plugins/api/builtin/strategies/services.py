@@ -22,7 +22,7 @@ from kubernel_plugins.api.builtin.validation.services import (
     service,
     service_update,
 )
-from kubernel_plugins.ipaddresses import ADDRESSES, of_service, reference, service_addresses
+from kubernel_plugins.ipaddresses import ADDRESSES, is_of, of_service, service_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -389,7 +389,7 @@ class ServiceStrategy(Builtin):
     async def _drop_addresses(self, addresses: list[str], service: Obj) -> None:
         for address in addresses:
             entry = self.context.find(_STORED, address)
-            if entry is not None and field(entry, "spec", "parentRef") == reference(service):
+            if entry is not None and is_of(entry, service):
                 try:
                     await self.context.server.delete(ADDRESSES, address, uid=entry["metadata"]["uid"])
                 except NotFound:

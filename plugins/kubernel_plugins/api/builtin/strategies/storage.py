@@ -30,6 +30,7 @@ __all__ = [
     "PersistentVolumeClaimStrategy",
     "PersistentVolumeStrategy",
     "StorageClassStrategy",
+    "StorageVersionMigrationStrategy",
     "VolumeAttachmentStrategy",
     "VolumeAttributesClassStrategy",
 ]
@@ -184,3 +185,16 @@ class CSIStorageCapacityStrategy(Builtin):
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
         return storage.capacity_update(obj, old)
+
+
+class StorageVersionMigrationStrategy(Builtin):
+    def __init__(self) -> None:
+        super().__init__(unconditional_update=False, thorough=True)
+
+    def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
+        return storage.migration(obj)
+
+    def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
+        if request.subresource == "status":
+            return storage.migration_status(obj, old)
+        return storage.migration_update(obj, old)

@@ -5,12 +5,15 @@ Source: pkg/apis/storage/validation (v1.37).
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
 from kubernel.objects import names, quantity
+from kubernel.objects.conditions import is_true
 from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.validation.claims import persistent_volume_spec
+from kubernel_plugins.api.builtin.validation.conditions import conditions
 from kubernel_plugins.api.builtin.validation.internal import go_value
 from kubernel_plugins.api.builtin.validation.resources import amount
 from kubernel_plugins.api.builtin.validation.values import (
@@ -37,6 +40,9 @@ __all__ = [
     "csi_driver_update",
     "csi_node",
     "csi_node_update",
+    "migration",
+    "migration_status",
+    "migration_update",
     "storage_class",
     "storage_class_update",
 ]
@@ -48,6 +54,7 @@ _LONGEST_ERROR = 1024
 _MOST_METADATA = 256 * 1024
 _GROUP_POLICIES = ("File", "None", "ReadWriteOnceWithFSType")
 _LIFECYCLES = ("Persistent", "Ephemeral")
+_resource_version = re.compile("0|[1-9][0-9]*")
 _ONE_SOURCE = "must specify exactly one of inlineVolumeSpec and persistentVolumeName"
 
 
@@ -290,3 +297,45 @@ def capacity_update(obj: Obj, old: Obj) -> Found:
         shown = obj.get("storageClassName") or ""
         found.append(causes.invalid("storageClassName", shown, causes.FIELD_IMMUTABLE))
     return found
+
+
+def migration(obj: Obj) -> Found:
+    found: Found = []
+    resource = (obj.get("spec") or {}).get("resource") or {}
+    checks = (("resource", names.check_dns1035_label), ("group", names.check_dns1123_subdomain))
+    if not resource.get("resource"):
+        found.append(causes.required("spec.resource.resource", "resource is required to be set"))
+    for key, check in checks:
+        if resource.get(key) and (problems := check(resource[key])):
+            found.append(causes.invalid(f"spec.resource.{key}", resource[key], ",".join(problems)))
+    return found
+
+
+def migration_update(obj: Obj, old: Obj) -> Found:
+    found = migration(obj)
+    type = "storagemigration.StorageVersionMigrationSpec"
+    if obj.get("spec") != old.get("spec"):
+        found.append(causes.invalid("spec", go_value(type, obj.get("spec") or {}), causes.FIELD_IMMUTABLE))
+    return found
+
+
+def migration_status(obj: Obj, old: Obj) -> Found:
+    """Source: pkg/apis/storagemigration/validation."""
+    found: Found = []
+    status, before = obj.get("status") or {}, old.get("status") or {}
+    version, path = status.get("resourceVersion") or "", "status.resourceVersion"
+    if version and not _resource_version.fullmatch(version):
+        found.append(causes.invalid(path, version, f"resource version is not well formed: {version}"))
+    listed = status.get("conditions") or []
+    conditions(listed, "status.conditions", found)
+    if before.get("resourceVersion") and version != before["resourceVersion"]:
+        found.append(causes.invalid(path, version, causes.FIELD_IMMUTABLE))
+    now, then = ({type: is_true(each, type) for type in ("Succeeded", "Failed")} for each in (obj, old))
+    told = []
+    if all(now.values()):
+        told.append("Both success and failed conditions cannot be true at the same time")
+    for type, word in (("Succeeded", "Success"), ("Failed", "Failed")):
+        if then[type] and not now[type]:
+            told.append(f"{word} condition cannot be set to false once it is true")
+    shown = go_value("metav1.Condition", listed)
+    return found + causes.invalid_each("status.conditions", shown, told)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from typing import TYPE_CHECKING
+
+from kubernel_plugins.histogram import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,28 +17,6 @@ _SECONDS = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30
 _LENGTHS = (0.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0)
 _SEATS = (1.0, 2.0, 4.0, 10.0)
 _PREFIX = "apiserver_flowcontrol_"
-
-
-class Histogram:
-    __slots__ = ("bounds", "row", "sum")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.row = [0] * (len(bounds) + 1)
-        self.sum = 0.0
-
-    def observe(self, value: float) -> None:
-        self.row[bisect_left(self.bounds, value)] += 1
-        self.sum += value
-
-    def lines(self, name: str, labels: str, *, least: int = 0, value: float = 0.0) -> Iterable[str]:
-        """``least`` observations of ``value``, the lowest bound, were counted elsewhere."""
-        total = least
-        for bound, hits in zip((*map(str, self.bounds), "+Inf"), self.row, strict=True):
-            total += hits
-            yield f'{name}_bucket{{{labels},le="{bound}"}} {total}'
-        yield f"{name}_sum{{{labels}}} {self.sum + least * value:.6f}"
-        yield f"{name}_count{{{labels}}} {total}"
 
 
 class Counters:

@@ -1,0 +1,133 @@
+"""What the scheduler did, in the Prometheus text format; names, labels and bounds are upstream's.
+
+Source: k8s.io/kubernetes/pkg/scheduler/metrics (v1.37).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from kubernel_plugins.histogram import Histogram, exponential
+
+if TYPE_CHECKING:
+    from kubernel_plugins.scheduler.default.queue import SchedulingQueue
+    from kubernel_plugins.scheduler.default.table import NodeTable
+
+__all__ = ["Metrics", "render"]
+
+_ATTEMPT = exponential(0.001, 2, 15)
+_VICTIMS = exponential(1, 2, 7)
+_TRIES = exponential(1, 2, 5)
+_SLI = exponential(0.01, 2, 20)
+_MANY = 15
+
+
+class Metrics:
+    """Counters and histograms; gauges are read off queue and table when they are asked for."""
+
+    def __init__(self) -> None:
+        self.attempts: Counter[tuple[str, str]] = Counter()
+        """By (profile, result)."""
+        self.incoming: Counter[tuple[str, str]] = Counter()
+        """By (queue, event)."""
+        self.durations: dict[tuple[str, str], Histogram] = {}
+        self.algorithm = Histogram(_ATTEMPT)
+        self.tries = Histogram(_TRIES)
+        self.waits: dict[str, Histogram] = {}
+        self.victims = Histogram(_VICTIMS)
+        self.preemptions = 0
+
+    def attempt(self, profile: str, result: str, seconds: float) -> None:
+        """``result``: ``scheduled``, ``unschedulable`` or ``error``."""
+        key = profile, result
+        self.attempts[key] += 1
+        if key not in self.durations:
+            self.durations[key] = Histogram(_ATTEMPT)
+        self.durations[key].observe(seconds)
+
+    def scheduled(self, tries: int, seconds: float) -> None:
+        """A pod has a node after so many attempts, and so long after it came into the queue."""
+        self.tries.observe(tries)
+        told = str(tries) if tries < _MANY else f"{_MANY}+"
+        if told not in self.waits:
+            self.waits[told] = Histogram(_SLI)
+        self.waits[told].observe(seconds)
+
+
+def render(metrics: Metrics, queue: SchedulingQueue, table: NodeTable) -> str:
+    return "\n".join(("", *_lines(metrics, queue, table), "")).lstrip("\n")
+
+
+def _lines(metrics: Metrics, queue: SchedulingQueue, table: NodeTable) -> Iterable[str]:
+    yield from _family(
+        "schedule_attempts_total",
+        "counter",
+        "Number of attempts to schedule pods, by the result.",
+        {f'profile="{p}",result="{r}"': count for (p, r), count in metrics.attempts.items()},
+    )
+    name = "scheduling_attempt_duration_seconds"
+    yield from _head(name, "histogram", "Scheduling attempt latency in seconds, binding included.")
+    for (profile, result), one in metrics.durations.items():
+        yield from one.lines(f"scheduler_{name}", f'profile="{profile}",result="{result}"')
+    for name, text, single in (
+        (
+            "scheduling_algorithm_duration_seconds",
+            "Scheduling algorithm latency in seconds.",
+            metrics.algorithm,
+        ),
+        ("pod_scheduling_attempts", "Number of attempts to successfully schedule a pod.", metrics.tries),
+        ("preemption_victims", "Number of selected preemption victims.", metrics.victims),
+    ):
+        yield from _head(name, "histogram", text)
+        yield from single.lines(f"scheduler_{name}", "")
+    name = "pod_scheduling_sli_duration_seconds"
+    yield from _head(name, "histogram", "Latency from a pod's way into the queue to its node.")
+    for tries, one in metrics.waits.items():
+        yield from one.lines(f"scheduler_{name}", f'attempts="{tries}"')
+    yield from _family(
+        "preemption_attempts_total",
+        "counter",
+        "Total preemption attempts in the cluster till now.",
+        {"": metrics.preemptions},
+    )
+    yield from _family(
+        "queue_incoming_pods_total",
+        "counter",
+        "Number of pods added to scheduling queues by event and queue type.",
+        {f'event="{event}",queue="{part}"': count for (part, event), count in metrics.incoming.items()},
+    )
+    yield from _family(
+        "pending_pods",
+        "gauge",
+        "Number of pending pods, by the queue type.",
+        {f'queue="{part}"': count for part, count in queue.pending().items()},
+    )
+    yield from _family(
+        "unschedulable_pods",
+        "gauge",
+        "The number of unschedulable pods broken down by plugin name.",
+        {f'plugin="{p}",profile="{profile}"': n for (p, profile), n in queue.refused().items()},
+    )
+    yield from _family(
+        "cache_size",
+        "gauge",
+        "Number of nodes, pods, and assumed (bound) pods in the scheduler cache.",
+        {
+            'type="assumed_pods"': len(queue.taken()),
+            'type="nodes"': table.count,
+            'type="pods"': table.pods_known,
+        },
+    )
+
+
+def _family(name: str, kind: str, text: str, values: Mapping[str, int]) -> Iterable[str]:
+    yield from _head(name, kind, text)
+    for labels, value in values.items():
+        yield f"scheduler_{name}{f'{{{labels}}}' if labels else ''} {value}"
+
+
+def _head(name: str, kind: str, text: str) -> Iterable[str]:
+    yield f"# HELP scheduler_{name} {text}"
+    yield f"# TYPE scheduler_{name} {kind}"
