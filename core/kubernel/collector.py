@@ -3,7 +3,7 @@
 Objects in the store are trees of dicts and live long; CPython's default is to walk all of them again and
 again: half a second at a time with 30,000 pods. Nearly everything dies by reference count, so: no
 collection while the cluster loads; then what lives is moved out of the collector's sight, and again
-after every full collection, so that each looks only at what is new. Cycles that die out of sight are found by
+after every collection, so that each looks only at what is new, once. Cycles that die out of sight are found by
 ``sweep``, which looks at everything, as long as that is a matter of milliseconds or the heap has doubled.
 """
 
@@ -14,8 +14,9 @@ from typing import Any
 
 __all__ = ["CollectorPolicy"]
 
-THRESHOLDS = (3_000, 2, 2)
-"""A full collection for each 27,000 containers that survive: 10 to 15 ms, see ``bench/store.py``."""
+THRESHOLDS = (20_000, 1_000_000, 1_000_000)
+"""A collection for each 20,000 containers that survive: 5 to 10 ms, see ``bench/store.py``. What has survived one is
+out of sight, so the older generations are empty."""
 SWEEP_FREELY = 50_000
 """So many frozen containers are walked in about 20 ms."""
 SWEEP_INTERVAL = 600.0
@@ -67,5 +68,5 @@ class CollectorPolicy:
 
     @staticmethod
     def _collected(phase: str, info: dict[str, Any]) -> None:
-        if phase == "stop" and info.get("generation") == 2:
+        if phase == "stop":
             gc.freeze()

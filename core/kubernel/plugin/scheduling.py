@@ -26,6 +26,8 @@ from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping, 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from kubernel.errors import KubernelError
+
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
@@ -60,7 +62,9 @@ __all__ = [
     "PodMatcher",
     "PodState",
     "Policy",
+    "PolicyError",
     "PolicyFactory",
+    "Proposal",
     "Refusal",
     "Skip",
     "Supposition",
@@ -86,6 +90,10 @@ class Skip:
 
 SKIP = Skip()
 """Answer of ``pre_filter`` and ``pre_score``: nothing to say about this pod."""
+
+
+class PolicyError(KubernelError):
+    """Raised by a policy that cannot decide: the pod is tried again later. The text says which policy, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +296,14 @@ class Nomination:
     """Pods that have to go for it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What preemption would do on one node: pods that would have to go, and how many of them a budget protects."""
+
+    victims: Sequence[PodState]
+    violations: int
+
+
 class Supposition(Protocol):
     """One node as it would be without some of its pods."""
 
@@ -317,6 +333,10 @@ class Cycle(Protocol):
     def stamp(self, row: int) -> object | None:
         """Equal to an earlier one, of this cycle or of another, when everything is as it was then that decides about
         such a pod on the node. None: that cannot be told."""
+        ...
+
+    async def review(self, proposals: Mapping[str, Proposal]) -> Mapping[str, Proposal]:
+        """What others that have a word in it leave of the proposals, by node. Raises PolicyError."""
         ...
 
     def suppose(self, row: int) -> AbstractContextManager[Supposition]:

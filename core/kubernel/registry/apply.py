@@ -6,13 +6,14 @@ them. All entries of an object are taken to mean the version that is being writt
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from kubernel.errors import BadRequest, Cause, Conflict
 from kubernel.registry.fields import (
+    NOTHING,
     Tree,
     compare,
     created,
@@ -53,19 +54,21 @@ def track_update(
     subresource: str,
     now: str,
     reset: Collection[str] = (),
+    known: Mapping[str, Tree] = NOTHING,
 ) -> list[Entry]:
     """The managedFields of ``new`` after an ordinary write: create, update or patch.
 
     ``old`` is what it replaces, None for a creation; ``now`` RFC 3339. ``reset`` names fields that this
     endpoint cannot write (``status``, ``metadata.labels``). What ``new`` brings as managedFields is the
     base when it is well-formed, so that clients can edit them: ``[{}]`` ends the tracking until the next
-    apply. When the write changes no field, the list is the base itself.
+    apply. When the write changes no field, the list is the base itself. ``known`` are the fields of some of the
+    members of a new object.
     """
     entries = _base(old, new, subresource)
     if old is not None and not entries:
         return []
     if old is None:
-        changed, removed = created(node, new, reset), _NOTHING
+        changed, removed = created(node, new, reset, known), _NOTHING
     else:
         changed, removed = compare(node, old, new, reset)
     if not changed and not removed:

@@ -33,21 +33,23 @@ def decode(
     patched: Callable[[], str] | None = None,
     kind: GroupVersionKind | None = None,
     before: Sequence[str] = (),
-) -> None:
-    """Normalise ``obj`` in place to what the type's schema knows.
+    apart: bytes = b"",
+) -> bool:
+    """Normalise ``obj`` in place to what the type's schema knows; whether it had no field that is not known.
 
     Unknown fields are dropped; how they are told is the request's ``field_validation``. ``raw`` is the JSON
     body that ``obj`` was decoded from, in which duplicate fields are looked for. ``kind`` is the body's, where it
     is not the type's. ``patched`` prints what a patch made, or the patch, for a refusal; ``before`` are the
-    problems of the patch itself. Raises BadRequest (for what a patch made Invalid) in upstream's words;
+    problems of the patch itself. ``apart`` is the JSON of a field that was taken out, for it is known. Raises
+    BadRequest (for what a patch made Invalid) in upstream's words;
     Undecodable for wrong types.
     """
     type = kind or request.type
     mode = request.options.field_validation
-    repeated = raw if raw is not None and mode != "Ignore" and may_repeat(raw, obj) else None
+    repeated = raw if raw is not None and mode != "Ignore" and may_repeat(raw, obj, apart) else None
     unknown = decode_check(node, obj, kind=type.kind, version=type.version)
     if mode == "Ignore":
-        return
+        return not unknown
     if request.type.custom:
         # Two decoders, one after the other: the second, which prunes, tells what it drops by the alphabet.
         unknown.sort(key=lambda told: (not told.startswith(_IN_METADATA), told))
@@ -59,11 +61,11 @@ def decode(
     if before:
         problems = [*before, *problems]
     if not problems:
-        return
+        return True
     if mode == "Warn":
         for problem in problems:
             request.warn(problem)
-        return
+        return not unknown
     text = f"strict decoding error: {', '.join(problems)}"
     if patched is not None:
         raise not_patched(patched(), text)

@@ -16,30 +16,32 @@ __all__ = ["any_default_below", "apply_defaults", "complete_object"]
 _Step = Callable[[Any], None]
 
 
-def apply_defaults(node: Node, obj: Any) -> None:
+def apply_defaults(node: Node, obj: Any, *, but: str = "") -> None:
     """Fill absent fields of ``obj`` in place; default values are copied.
 
     Defaults below a field only apply where that field is present (or has a default itself, which may be
-    ``{}``). ``obj`` must be the caller's own down to its leaves; subclasses of dict and list are left alone.
+    ``{}``). ``obj`` must be the caller's own down to its leaves; subclasses of dict and list are left alone. The
+    field ``but`` of a struct is not looked at.
     """
-    step = _step(node)
+    step = _step(node, but)
     if step is not None:
         step(obj)
 
 
-def _step(node: Node) -> _Step | None:
+def _step(node: Node, but: str = "") -> _Step | None:
     """The walker of a struct, map or list; None for a node below which no default can stand."""
     owner = node.shared or node
     plans = owner.plans
     if plans is None:
         plans = owner.plans = {}
-    if "default" in plans:
-        made: _Step | None = plans["default"]
+    key = f"default, but {but}" if but else "default"
+    if key in plans:
+        made: _Step | None = plans[key]
         return made
     step: _Step | None = None
     if owner.type in ("object", "array") and any_default_below(owner):
-        step = _object(owner) if owner.items is None else _list(owner.items)
-    plans["default"] = step
+        step = _object(owner, but) if owner.items is None else _list(owner.items)
+    plans[key] = step
     return step
 
 
@@ -61,8 +63,10 @@ def any_default_below(node: Node) -> bool:
     return False
 
 
-def _object(node: Node) -> _Step:
+def _object(node: Node, but: str) -> _Step:
     properties, additional = node.properties or {}, node.additional
+    if but:
+        properties = {name: field for name, field in properties.items() if name != but}
     replaced = additional is not None and _takes_null(additional)
     plain: list[tuple[str, Any]] = []
     fresh: list[tuple[str, Any]] = []
@@ -91,7 +95,7 @@ def _object(node: Node) -> _Step:
         rest = _step(additional) if additional is not None else None
         if rest is not None or replaced:
             for name, item in value.items():
-                if name in properties:
+                if name in properties or name == but:
                     continue
                 if item is None and additional is not None and replaced:
                     value[name] = _copy(additional.default)
@@ -135,10 +139,20 @@ def _copy(value: Any) -> Any:
     return value
 
 
-def complete_object(type: ResourceType, node: Node, obj: Obj) -> None:
-    """Fill in what is absent. A built-in type's ``spec`` is a struct in Go: it is always there."""
+def complete_object(type: ResourceType, node: Node, obj: Obj, *, but_spec: bool = False) -> None:
+    """Fill in what is absent. A built-in type's ``spec`` is a struct in Go: it is always there. ``but_spec``: it is
+    complete already."""
+    if but_spec:
+        apply_defaults(node, obj, but="spec")
+        type.strategy.default(obj)
+        return
     properties = node.properties
-    if not type.custom and properties and "spec" in properties and obj.get("spec") is None:
-        obj["spec"] = {}
-    apply_defaults(node, obj)
+    if not type.custom and properties and "spec" in properties:
+        if obj.get("spec") is None:
+            obj["spec"] = {}
+        apply_defaults(node, obj)
+        if isinstance(obj["spec"], dict):
+            type.strategy.default_spec(obj["spec"])
+    else:
+        apply_defaults(node, obj)
     type.strategy.default(obj)

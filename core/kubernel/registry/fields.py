@@ -13,7 +13,8 @@ argument itself when nothing changed, and never changes one. The empty set is ``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from kubernel.store.records import Obj
 
 __all__ = [
+    "NOTHING",
     "Tree",
     "compare",
     "created",
@@ -57,6 +59,7 @@ UNTRACKED_METADATA = frozenset(
 )
 """What the server decides or what names the object belongs to no manager."""
 
+NOTHING: Mapping[str, Tree] = MappingProxyType({})
 _ABSENT: Any = object()
 _CONTAINERS = (dict, list)
 _SHAPES = 64
@@ -129,12 +132,17 @@ def owned(node: Node | None, obj: Obj, ignored: Collection[str] = ()) -> Tree:
     return _object(node, obj, _APPLIED, ignored)
 
 
-def created(node: Node | None, obj: Obj, ignored: Collection[str] = ()) -> Tree:
-    """All fields of a new object, containers included except for the structs every such object has."""
-    return _object(node, obj, _SKELETON, ignored)
+def created(
+    node: Node | None, obj: Obj, ignored: Collection[str] = (), known: Mapping[str, Tree] = NOTHING
+) -> Tree:
+    """All fields of a new object, containers included except for the structs every such object has. ``known`` are
+    the trees of some of its fields."""
+    return _object(node, obj, _SKELETON, ignored, known)
 
 
-def _object(node: Node | None, obj: Obj, mode: int, ignored: Collection[str]) -> Tree:
+def _object(
+    node: Node | None, obj: Obj, mode: int, ignored: Collection[str], known: Mapping[str, Tree] = NOTHING
+) -> Tree:
     properties = (node.properties if node is not None else None) or {}
     tree: Tree = {}
     for key, value in obj.items():
@@ -150,6 +158,8 @@ def _object(node: Node | None, obj: Obj, mode: int, ignored: Collection[str]) ->
             if not fields or not below:
                 continue
             tree["f:metadata"] = below
+        elif key in known:
+            tree[f"f:{key}"] = known[key]
         else:
             tree[f"f:{key}"] = _extract(child, value, child is not None, mode)
     return tree

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kubernel.registry.types import Subresource
     from kubernel.store.records import Obj
 
-__all__ = ["check_patched", "patched", "repeated_fields"]
+__all__ = ["check_patched", "names_version", "patched", "repeated_fields"]
 
 _OPERATION = ("op", "path", "from", "value")
 
@@ -102,3 +102,11 @@ def check_patched(
         decode(request, node, obj, None, patch=True, patched=told, kind=kind, before=repeated)
     except Undecodable as wrong:
         raise not_patched(told(), wrong.converted if strategic else wrong.why) from None
+
+
+def names_version(patch_type: PatchType, body: Any) -> bool:
+    """Whether a patch itself demands a resourceVersion."""
+    if patch_type == "json":
+        return any(isinstance(op, dict) and op.get("path") == "/metadata/resourceVersion" for op in body)
+    meta = body.get("metadata") if isinstance(body, dict) else None
+    return isinstance(meta, dict) and bool(meta.get("resourceVersion"))

@@ -86,6 +86,8 @@ class Request:
     old: Obj | None = None
     warnings: list[str] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
+    spec_valid: bool = False
+    """A creation whose very spec was found valid before: rules that look at the spec alone need not be asked again."""
     reinvoke: bool = False
     """An admission plugin changed the object in a way that those before it may have something to say to: all are
     asked a second time, once."""

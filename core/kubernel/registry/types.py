@@ -154,6 +154,19 @@ class Strategy:
     def default(self, obj: Obj) -> None:
         """Defaults that depend on other fields; constant ones stand in the schema."""
 
+    def spec_apart(self) -> bool:
+        """Whether ``default`` leaves ``spec`` alone: all that it needs stands in the schema and in ``default_spec``."""
+        return type(self).default is Strategy.default
+
+    def default_spec(self, spec: Obj) -> None:
+        """Those of the spec that depend on nothing but the spec, before ``default``: they are remembered by what the
+        spec says. Only for native types, and done twice they do no more than once."""
+
+    def spec_valid_alone(self, obj: Obj) -> bool:
+        """Whether what ``validate_create`` says about this spec, which it found valid, depends on nothing but the
+        spec: then it is told so the next time, by ``request.spec_valid``."""
+        return False
+
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         """Rules beyond the schema."""
         return []

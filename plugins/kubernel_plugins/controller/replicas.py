@@ -109,9 +109,10 @@ class ReplicasController(Reconciler):
                 owned = [
                     pod for pod in self._pods.by("owner", meta.uid(rs)) if selector.matches(meta.labels(pod))
                 ]
-            same_node = self._pods_by_node(rs)
-            ranked = sorted(filter(pods.is_active, owned), key=lambda pod: pods.deletion_rank(pod, same_node))
-            return await self._control.delete(rs, ranked[: min(-missing, _BURST)])
+            active_pods = filter(pods.is_active, owned)
+            count = min(-missing, _BURST)
+            gone = pods.first_to_go(active_pods, self._pods_by_node(rs), count, self.clock.time())
+            return await self._control.delete(rs, gone)
         return None
 
     def _pods_by_node(self, rs: Obj) -> Counter[str]:

@@ -13,7 +13,7 @@ from kubernel.objects import quantity
 
 from .declare import Table, function, member, traversal
 
-__all__ = ["Quantity", "Semver", "table"]
+__all__ = ["Quantity", "Semver", "semver", "table"]
 
 _SEMVER = re.compile(
     r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)"
@@ -113,7 +113,7 @@ class Semver(Opaque):
         return hash(self.amount)
 
 
-def _semver(text: str, normalize: bool = False) -> Semver:
+def semver(text: str, normalize: bool = False) -> Semver:
     found = _SEMVER.fullmatch(_normalized(text) if normalize else text) if len(text) < 1024 else None
     if found is None or any(int(found[group]) > 2**64 - 1 for group in (1, 2, 3)):
         raise EvaluationError(f"error parsing semver: {_semver_fault(text)}")
@@ -144,7 +144,7 @@ def _normalized(text: str) -> str:
 
 def _is_semver(text: str, normalize: bool = False) -> bool:
     try:
-        _semver(text, normalize)
+        semver(text, normalize)
     except EvaluationError:
         return False
     return True
@@ -172,8 +172,8 @@ def table() -> Table:
                 member("isGreaterThan", f"{kind};{kind}", "bool", lambda a, b: a.amount > b.amount),
             )
         ),
-        function("semver", "string", v, _semver, traversal),
-        function("semver", "string;bool", v, _semver, traversal),
+        function("semver", "string", v, semver, traversal),
+        function("semver", "string;bool", v, semver, traversal),
         function("isSemver", "string", "bool", _is_semver, traversal),
         function("isSemver", "string;bool", "bool", _is_semver, traversal),
         member("major", v, "int", lambda one: one.parts[0]),

@@ -98,7 +98,7 @@ _ROLES: dict[str, tuple[str, ...]] = {
         "create | authentication.k8s.io: tokenreviews",
         "create | authorization.k8s.io: subjectaccessreviews",
         f"{_R} | storage.k8s.io: csinodes csidrivers csistoragecapacities storageclasses volumeattachments",
-        f"{_R} | resource.k8s.io: deviceclasses resourceslices",
+        f"{_R} | resource.k8s.io: deviceclasses devicetaintrules resourceslices",
         f"patch update {_R} | resource.k8s.io: resourceclaims resourceclaims/status",
         f"{_R} | scheduling.k8s.io: podgroups",
         "patch update | scheduling.k8s.io: podgroups/status",
@@ -304,10 +304,6 @@ _CONTROLLERS: dict[str, tuple[str, ...]] = {
         f"update {_R} | scheduling.k8s.io: podgroups",
         f"{_R} | : pods",
     ),
-    "volumeattributesclass-protection-controller": (
-        f"{_R} | : persistentvolumeclaims persistentvolumes",
-        f"update {_R} | storage.k8s.io: volumeattributesclasses",
-    ),
     "pv-protection-controller": (f"update {_R} | : persistentvolumes",),
     "pvc-protection-controller": (
         f"update {_R} | : persistentvolumeclaims",
@@ -325,6 +321,22 @@ _CONTROLLERS: dict[str, tuple[str, ...]] = {
         "create delete list patch watch | : pods",
     ),
     "resourcequota-controller": ("list watch | *: *", "update | : resourcequotas/status"),
+    "volumeattributesclass-protection-controller": (
+        f"{_LW} | : persistentvolumes persistentvolumeclaims",
+        f"update {_R} | storage.k8s.io: volumeattributesclasses",
+    ),
+    "podcertificaterequestcleaner": (f"delete {_R} | certificates.k8s.io: podcertificaterequests",),
+    "kube-apiserver-serving-clustertrustbundle-publisher": (
+        "attest | certificates.k8s.io: signers | kubernetes.io/kube-apiserver-serving",
+        "create delete list update watch | certificates.k8s.io: clustertrustbundles",
+    ),
+    "resource-claim-controller": (
+        f"{_R} | : pods",
+        "patch update | : pods/finalizers pods/status",
+        f"create delete patch update {_R} | resource.k8s.io: resourceclaims",
+        "patch update | resource.k8s.io: resourceclaims/status",
+        f"{_LW} | resource.k8s.io: resourceclaimtemplates",
+    ),
     "root-ca-cert-publisher": ("create update | : configmaps",),
     "service-account-controller": ("create | : serviceaccounts",),
     "service-cidrs-controller": (
@@ -351,6 +363,10 @@ _CONTROLLERS: dict[str, tuple[str, ...]] = {
         f"create delete patch update {_R} | apps: controllerrevisions",
         f"create delete update {_R} | : persistentvolumeclaims",
         "update | : pods/finalizers",
+    ),
+    "legacy-service-account-token-cleaner": (
+        "get | : configmaps | kube-apiserver-legacy-service-account-token-tracking",
+        "delete patch | : secrets",
     ),
     "ttl-after-finished-controller": (f"delete {_R} | batch: jobs",),
     "validatingadmissionpolicy-status-controller": (

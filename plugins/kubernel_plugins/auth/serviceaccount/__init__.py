@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from kubernel.plugin import Handle
     from kubernel.registry.attributes import Credentials
     from kubernel.registry.request import UserInfo
+    from kubernel_plugins.tokenkeys import SigningKey
 
-    from .keys import SigningKey
     from .tokens import Tokens
 
 __all__ = ["Plugin", "Settings"]
@@ -42,7 +42,8 @@ class Plugin(BasePlugin):
         self._issuer = ""
 
     async def start(self) -> None:
-        from .keys import SigningKey
+        from kubernel_plugins.tokenkeys import SigningKey
+
         from .tokens import Tokens
 
         handle = self.handle

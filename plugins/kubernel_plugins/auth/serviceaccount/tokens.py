@@ -17,13 +17,14 @@ from kubernel.errors import BadRequest, Cause, Conflict, Invalid, NotFound, Unau
 from kubernel.objects import times
 from kubernel.registry.attributes import Credentials
 from kubernel.registry.request import UserInfo
+from kubernel_plugins import legacytokens
+from kubernel_plugins.auth.serviceaccount.legacy import LegacyTokens
 
 if TYPE_CHECKING:
     from kubernel.plugin import Handle
     from kubernel.registry.request import Request
     from kubernel.store.records import Obj
-
-    from .keys import SigningKey
+    from kubernel_plugins.tokenkeys import SigningKey
 
 __all__ = ["Tokens"]
 
@@ -51,6 +52,7 @@ class Tokens:
         self._registry = handle.registry
         self._clock = handle.clock
         self._verified: dict[bytes, dict[str, Any]] = {}
+        self._legacy = LegacyTokens(handle, self._find)
 
     # --- TokenRequest
 
@@ -163,7 +165,7 @@ class Tokens:
         claims = self._claims(token)
         if claims is None:
             return None
-        return self._user(claims, self._audiences)
+        return self._user(claims, self._audiences, token)
 
     def _claims(self, token: str) -> dict[str, Any] | None:
         """None for a token that is not ours; Unauthorized for a forged one."""
@@ -171,7 +173,7 @@ class Tokens:
         known = self._verified.get(digest)
         if known is not None:
             return known
-        if _peek(token).get("iss") != self._issuer:
+        if _peek(token).get("iss") not in (self._issuer, legacytokens.ISSUER):
             return None
         try:
             claims = self._key.verify(token)
@@ -182,7 +184,11 @@ class Tokens:
         self._verified[digest] = claims
         return claims
 
-    def _user(self, claims: dict[str, Any], audiences: tuple[str, ...]) -> UserInfo:
+    def _user(self, claims: dict[str, Any], audiences: tuple[str, ...], token: str) -> UserInfo:
+        if claims.get("iss") == legacytokens.ISSUER != self._issuer:
+            if not any(audience in audiences for audience in self._audiences):
+                raise Unauthorized
+            return self._legacy.user(claims, token)
         now = self._clock.time()
         told = claims.get("aud") or []
         mine = [told] if isinstance(told, str) else told
@@ -231,8 +237,9 @@ class Tokens:
             claims = self._claims(token)
             if claims is not None:
                 audiences = wanted or self._audiences
-                user: UserInfo | None = self._user(claims, audiences)
-                told = claims.get("aud") or []
+                user: UserInfo | None = self._user(claims, audiences, token)
+                # A token of a Secret names no audience: it is for this server.
+                told = claims.get("aud") or list(self._audiences)
                 told = [told] if isinstance(told, str) else told
                 shared = [audience for audience in told if audience in audiences]
             else:

@@ -269,7 +269,7 @@ class Plugin(Reconciler):
         if excess > 0:
             misplaced = set(map(meta.uid, surplus))
             keep = [pod for pod in account.active if meta.uid(pod) not in misplaced]
-            surplus += sorted(keep, key=lambda pod: pods.deletion_rank(pod, {}))[:excess]
+            surplus += sorted(keep, key=pods.deletion_rank)[:excess]
         if surplus:
             # Never both in one pass: what goes may make room for what comes.
             await self._withdraw(now, surplus if now.suspended else surplus[:_BURST])

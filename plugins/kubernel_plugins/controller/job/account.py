@@ -85,7 +85,7 @@ class Account:
     def _look_at_indexes(self, status: dict[str, Any]) -> None:
         self.completed = parse_ranges(status.get("completedIndexes", ""), self._limit)
         self.completed |= self._indexes(pod for pod in self._tracked if pods.phase(pod) == "Succeeded")
-        for pod in sorted(self.active, key=lambda pod: pods.deletion_rank(pod, {}), reverse=True):
+        for pod in sorted(self.active, key=pods.deletion_rank, reverse=True):
             index = index_of(pod)
             if index is None or index >= self._limit or index in self._occupied:
                 self.misplaced.append(pod)

@@ -1,4 +1,4 @@
-"""VAC protection controller: a VolumeAttributesClass stays as long as a claim or a volume names it.
+"""VolumeAttributesClass protection controller: a class stays as long as a claim or a volume names it.
 
 Source: k8s.io/kubernetes/pkg/controller/volume/vacprotection (v1.37).
 """
@@ -19,36 +19,35 @@ if TYPE_CHECKING:
 __all__ = ["Plugin"]
 
 _FINALIZER = "kubernetes.io/vac-protection"
-_INDEX = "attributes class"
+_INDEX = "volumeattributesclass"
 
 
-def _named(obj: Obj) -> list[str]:
-    """The classes that a claim or a volume names: wanted, current and on the way."""
-    spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    under_way = (status.get("modifyVolumeStatus") or {}).get("targetVolumeAttributesClassName")
-    names = (
-        spec.get("volumeAttributesClassName"),
-        status.get("currentVolumeAttributesClassName"),
-        under_way,
-    )
-    return list(dict.fromkeys(name for name in names if name))
+def _named(obj: Obj) -> set[str]:
+    """The classes that a claim or a volume names."""
+    found = {
+        meta.get(obj, "spec", "volumeAttributesClassName"),
+        meta.get(obj, "status", "currentVolumeAttributesClassName"),
+        meta.get(obj, "status", "modifyVolumeStatus", "targetVolumeAttributesClassName"),
+    }
+    return {name for name in found if name}
 
 
-def _freed(self: Plugin, type: EventType, obj: Obj, old: Obj | None) -> Iterable[ObjectKey]:
-    kept = () if type == "DELETED" else _named(obj)
-    return [("", name) for name in _named(old or obj) if name not in kept]
+def _no_longer_named(self: Plugin, type: EventType, obj: Obj, old: Obj | None) -> Iterable[ObjectKey]:
+    before = _named(old or obj)
+    return [("", name) for name in (before if type == "DELETED" else before - _named(obj))]
 
 
 class Plugin(Reconciler):
     """The ``vacprotection`` controller."""
 
     resource = "volumeattributesclasses.v1.storage.k8s.io"
-    watches = {v.CLAIMS: _freed, v.VOLUMES: _freed}  # noqa: RUF012 - typed in the base
+    watches = {v.CLAIMS: _no_longer_named, v.VOLUMES: _no_longer_named}  # noqa: RUF012 - typed in the base
     user = "system:serviceaccount:kube-system:volumeattributesclass-protection-controller"
+    workers = 1
 
     async def start(self) -> None:
         await super().start()
-        self._users = tuple(self.informer(resource) for resource in (v.CLAIMS, v.VOLUMES))
+        self._users = [self.informer(resource) for resource in (v.CLAIMS, v.VOLUMES)]
         for informer in self._users:
             informer.add_index(_INDEX, _named)
 
@@ -58,7 +57,7 @@ class Plugin(Reconciler):
             return
         finalizers = found["metadata"].get("finalizers") or []
         if meta.is_deleting(found):
-            if _FINALIZER not in finalizers or any(informer.by(_INDEX, name) for informer in self._users):
+            if _FINALIZER not in finalizers or any(each.count(_INDEX, name) for each in self._users):
                 return
             wanted = [one for one in finalizers if one != _FINALIZER]
         elif _FINALIZER in finalizers:

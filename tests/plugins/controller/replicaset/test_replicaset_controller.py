@@ -17,10 +17,11 @@ from workload_kit import (
     watch,
 )
 
+from kubernel.clock import rfc3339
 from kubernel.errors import Forbidden
 from kubernel.objects import conditions, meta
 from kubernel.testing import Cluster
-from kubernel_plugins.controller.pods import deletion_rank
+from kubernel_plugins.controller.pods import first_to_go
 
 WEB = {"app": "web"}
 
@@ -92,45 +93,56 @@ def test_scaling_down_deletes_the_least_loss_first(cluster: Cluster) -> None:
         assert {meta.name(found) for found in pods_of(cluster)} == left
 
 
-NOW = "2026-01-01T00:00:{:02}Z"
+BEGUN = 1767225600.0
+"""2026-01-01; what follows happened so many seconds later, and is looked at after an hour."""
 
 
 def ranked(name: str, *, node: str = "n1", phase: str = "Running", ready: int | None = 0, restarts: int = 0,
-           created: int = 0, cost: str = "") -> dict[str, Any]:  # fmt: skip
-    told = (
-        [{"type": "Ready", "status": "True", "lastTransitionTime": NOW.format(ready)}]
-        if ready is not None
-        else []
-    )
+           sidecar: int = 0, created: int = 0, cost: str = "") -> dict[str, Any]:  # fmt: skip
+    moved = None if ready is None else rfc3339(BEGUN + ready)
+    told = [{"type": "Ready", "status": "True", "lastTransitionTime": moved}] if moved else []
     return {
         "metadata": {
             "name": name,
-            "creationTimestamp": NOW.format(created),
+            "uid": name,
+            "creationTimestamp": rfc3339(BEGUN + created),
             "annotations": {"controller.kubernetes.io/pod-deletion-cost": cost} if cost else {},
         },
-        "spec": {"nodeName": node} if node else {},
-        "status": {"phase": phase, "conditions": told, "containerStatuses": [{"restartCount": restarts}]},
+        "spec": {"initContainers": [{"name": "side", "restartPolicy": "Always"}]}
+        | ({"nodeName": node} if node else {}),
+        "status": {
+            "phase": phase,
+            "conditions": told,
+            "containerStatuses": [{"name": "main", "restartCount": restarts}],
+            "initContainerStatuses": [{"name": "side", "restartCount": sidecar}],
+        },
     }
 
 
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        pytest.param(ranked("a", node=""), ranked("b", phase="Pending"), id="without-a-node"),
-        pytest.param(ranked("a", phase="Pending"), ranked("b", phase="Unknown"), id="pending"),
-        pytest.param(ranked("a", phase="Unknown"), ranked("b"), id="unknown"),
-        pytest.param(ranked("a", ready=None), ranked("b", cost="-9"), id="not-ready"),
-        pytest.param(ranked("a", cost="-1"), ranked("b", node="n2"), id="cheaper"),
-        pytest.param(ranked("a", node="n2"), ranked("b", ready=9), id="doubled-up"),
-        pytest.param(ranked("a", ready=9), ranked("b", restarts=4), id="ready-for-less-time"),
-        pytest.param(ranked("a", restarts=2), ranked("b", created=9), id="restarted-more"),
-        pytest.param(ranked("a", created=9), ranked("b"), id="newer"),
-        pytest.param(ranked("a", cost="-1"), ranked("b", cost="nonsense"), id="unreadable-cost-is-nothing"),
+        pytest.param(ranked("z", node=""), ranked("b", phase="Pending"), id="without-a-node"),
+        pytest.param(ranked("z", phase="Pending"), ranked("b", phase="Unknown"), id="pending"),
+        pytest.param(ranked("z", phase="Unknown"), ranked("b"), id="unknown"),
+        pytest.param(ranked("z", ready=None), ranked("b", cost="-9"), id="not-ready"),
+        pytest.param(ranked("z", cost="-1"), ranked("b", node="n2"), id="cheaper"),
+        pytest.param(ranked("z", node="n2"), ranked("b", ready=3000), id="doubled-up"),
+        pytest.param(ranked("z", ready=3000), ranked("b", restarts=4), id="ready-for-much-less-time"),
+        pytest.param(ranked("a", ready=8), ranked("b", ready=9, restarts=4), id="ready-for-about-as-long"),
+        pytest.param(ranked("z", restarts=2), ranked("b", created=3000), id="restarted-more"),
+        pytest.param(ranked("z", sidecar=2), ranked("b", created=3000), id="its-sidecar-restarted-more"),
+        pytest.param(ranked("z", restarts=1), ranked("b", sidecar=2), id="containers-before-sidecars"),
+        pytest.param(ranked("z", created=3000), ranked("b"), id="much-newer"),
+        pytest.param(ranked("a", created=8), ranked("b", created=9), id="about-as-old"),
+        pytest.param(ranked("z", cost="-1"), ranked("b", cost="nonsense"), id="unreadable-cost-is-nothing"),
     ],
 )
 def test_which_of_two_pods_goes_first(first: dict[str, Any], second: dict[str, Any]) -> None:
     spread = {"n1": 1, "n2": 2}
-    assert deletion_rank(first, spread) < deletion_rank(second, spread)
+    for found in ([first, second], [second, first]):
+        assert first_to_go(found, spread, 1, BEGUN + 3600) == [first]
+        assert first_to_go(found, spread, 2, BEGUN + 3600)[0] in found
 
 
 def test_a_matching_orphan_is_adopted_instead_of_a_new_pod(cluster: Cluster) -> None:

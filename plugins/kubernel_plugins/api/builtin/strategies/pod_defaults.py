@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["all_containers", "default_pod", "default_pod_spec", "image_tag"]
+__all__ = ["all_containers", "default_addresses", "default_pod_spec", "default_spec", "image_tag"]
 
 Obj = dict[str, Any]
 
@@ -108,8 +108,11 @@ def _default_probe(probe: Any) -> None:
                 probe[name] = value
 
 
-def _default_addresses(status: Obj) -> None:
+def default_addresses(pod: Obj) -> None:
     """podIP and podIPs say the same; the one that older clients know wins (SetDefaults_PodStatus)."""
+    status = pod.get("status")
+    if not isinstance(status, dict):
+        return
     first, listed = status.get("podIP"), status.get("podIPs")
     if first and (not listed or listed[0].get("ip") != first):
         status["podIPs"] = [{"ip": first}]
@@ -117,13 +120,8 @@ def _default_addresses(status: Obj) -> None:
         status["podIP"] = listed[0].get("ip")
 
 
-def default_pod(pod: Obj) -> None:
+def default_spec(spec: Obj) -> None:
     """For pods only, not for templates (SetDefaults_Pod)."""
-    spec, status = pod.get("spec"), pod.get("status")
-    if isinstance(status, dict):
-        _default_addresses(status)
-    if not isinstance(spec, dict):
-        return
     default_pod_spec(spec)
     # The deprecated name of the field mirrors the real one.
     account = spec.get("serviceAccountName") or spec.get("serviceAccount")

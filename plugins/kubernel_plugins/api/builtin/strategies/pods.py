@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
 from kubernel_plugins.api.builtin.strategies.base import Builtin, field
-from kubernel_plugins.api.builtin.strategies.pod_defaults import default_pod
+from kubernel_plugins.api.builtin.strategies.pod_defaults import default_addresses, default_spec
 from kubernel_plugins.api.builtin.strategies.pod_preparation import (
     complete_resources,
     keep_all_but_resources,
@@ -19,7 +19,7 @@ from kubernel_plugins.api.builtin.strategies.pod_preparation import (
 )
 from kubernel_plugins.api.builtin.strategies.pod_subresources import Binder, Evictor
 from kubernel_plugins.api.builtin.strategies.qos import qos_class
-from kubernel_plugins.api.builtin.validation.pod_specs import pod_create
+from kubernel_plugins.api.builtin.validation.pod_specs import pod_create, spec_stands_alone
 from kubernel_plugins.api.builtin.validation.pod_status import pod_status_update
 from kubernel_plugins.api.builtin.validation.pod_updates import (
     ephemeral_containers_update,
@@ -55,8 +55,17 @@ class PodStrategy(Builtin):
         self.bind.check(request)
         return await self.bind(request)
 
+    def spec_apart(self) -> bool:
+        return True
+
     def default(self, obj: Obj) -> None:
-        default_pod(obj)
+        default_addresses(obj)
+
+    def default_spec(self, spec: Obj) -> None:
+        default_spec(spec)
+
+    def spec_valid_alone(self, obj: Obj) -> bool:
+        return spec_stands_alone(obj["spec"])
 
     def initial_status(self, request: Request, obj: Obj) -> Obj:
         status: dict[str, Any] = {"phase": "Pending", "qosClass": qos_class(obj)}
@@ -121,7 +130,7 @@ class PodStrategy(Builtin):
             obj["metadata"]["ownerReferences"] = owners
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
-        return pod_create(obj)
+        return pod_create(obj, spec_valid=request.spec_valid)
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
         match request.subresource:

@@ -42,7 +42,7 @@ from kubernel_plugins.api.builtin.validation.values import MAX_INT32, Found, Obj
 from kubernel_plugins.api.builtin.validation.volumes import pod_volumes
 from kubernel_plugins.usage import pod_totals
 
-__all__ = ["Lenient", "pod_create", "pod_metadata_and_spec", "pod_spec", "pod_template"]
+__all__ = ["Lenient", "pod_create", "pod_metadata_and_spec", "pod_spec", "pod_template", "spec_stands_alone"]
 
 _RESTARTS = ("Always", "OnFailure", "Never")
 _DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
@@ -72,10 +72,17 @@ class Lenient:
 _STRICT = Lenient()
 
 
-def pod_create(pod: Obj) -> Found:
+def pod_create(pod: Obj, *, spec_valid: bool = False) -> Found:
+    """``spec_valid``: there is nothing wrong with the spec by itself."""
     found: Found = []
-    pod_metadata_and_spec(pod, _STRICT, found)
     spec = pod["spec"]
+    if spec_valid:
+        annotations = pod["metadata"].get("annotations")
+        if annotations:
+            _annotations(annotations, spec, "metadata.annotations", _STRICT, found)
+            profiles_match_annotations(annotations, spec, "spec", found)
+        return found
+    pod_metadata_and_spec(pod, _STRICT, found)
     if spec.get("ephemeralContainers"):
         found.append(causes.forbidden("spec.ephemeralContainers", "cannot be set on create"))
     if spec.get("nodeName") and spec.get("schedulingGates"):
@@ -85,6 +92,13 @@ def pod_create(pod: Obj) -> Found:
     if annotations:
         profiles_match_annotations(annotations, spec, "spec", found)
     return found
+
+
+def spec_stands_alone(spec: Obj) -> bool:
+    """Whether its validity has nothing to do with the pod's name and annotations."""
+    return not spec.get("resourceClaims") and not any(
+        volume.get("ephemeral") is not None for volume in spec.get("volumes") or ()
+    )
 
 
 def pod_metadata_and_spec(pod: Obj, lenient: Lenient, found: Found) -> None:
