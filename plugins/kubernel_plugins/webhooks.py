@@ -45,13 +45,16 @@ class CallFailed(Exception):
 class Target:
     """Where a webhook is. ``url`` is complete, for a Service ``https://NAME.NAMESPACE.svc:PORT/PATH``, and
     ``service`` is then (namespace, name, port). ``ca`` is PEM; empty trusts the machine's authorities.
-    ``headers`` are sent along; ``certificate`` (and its key, both PEM) is shown."""
+    ``headers`` are sent along; ``certificate`` (and its key, both PEM) is shown. ``server_name`` is whom the server's
+    certificate has to name instead of the host; ``insecure`` asks for none."""
 
     url: str
     ca: bytes = b""
     service: tuple[str, str, int] | None = None
     headers: tuple[tuple[str, str], ...] = ()
     certificate: tuple[bytes, bytes] | None = None
+    server_name: str = ""
+    insecure: bool = False
 
     @classmethod
     def of_kubeconfig(cls, path: str) -> Target:
@@ -130,7 +133,7 @@ class Caller:
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         self._session: aiohttp.ClientSession | None = None
-        self._contexts: dict[tuple[bytes, tuple[bytes, bytes] | None], ssl.SSLContext] = {}
+        self._contexts: dict[tuple[bytes, tuple[bytes, bytes] | None, bool], ssl.SSLContext] = {}
 
     async def close(self) -> None:
         self._contexts.clear()
@@ -151,6 +154,23 @@ class Caller:
     async def _call(
         self, verb: str, target: Target, said: str, body: bytes, timeout: int, limit: int
     ) -> bytes:
+        status, answer = await self.exchange(verb, target, said, body, timeout, limit=limit)
+        if not 200 <= status <= 206:
+            raise CallFailed(status_words(status, answer))
+        return answer
+
+    async def exchange(
+        self,
+        verb: str,
+        target: Target,
+        said: str,
+        body: bytes,
+        timeout: float,
+        *,
+        limit: int = ANSWER_LIMIT,
+    ) -> tuple[int, bytes]:
+        """Status and body of whatever the server answers; ``said`` is the URL that is asked for. Raises CallFailed when
+        it answers nothing."""
         from yarl import URL
 
         split = urlsplit(target.url)
@@ -168,8 +188,9 @@ class Caller:
                     headers["Host"] = f"{split.hostname}:{target.service[2]}"
                     wanted = wanted.with_host(address.host).with_port(address.port)
                 if split.scheme == "https":
-                    options = {"ssl": self._context(target), "server_hostname": split.hostname}
-                status, answer = await self._exchange(verb.upper(), wanted, body, headers, options, limit)
+                    name = target.server_name or split.hostname
+                    options = {"ssl": self._context(target), "server_hostname": name}
+                return await self._exchange(verb.upper(), wanted, body, headers, options, limit)
         except CallFailed as error:
             raise CallFailed(f'{verb} "{said}": {error}') from None
         except TimeoutError:
@@ -178,9 +199,6 @@ class Caller:
             raise CallFailed(
                 f'{verb} "{said}": {dial_words(error, wanted.host or "", wanted.port or 0)}'
             ) from error
-        if not 200 <= status <= 206:
-            raise CallFailed(status_words(status, answer))
-        return answer
 
     async def _exchange(
         self,
@@ -224,7 +242,7 @@ class Caller:
             raise CallFailed(str(error) or "EOF") from None
 
     def _context(self, target: Target) -> ssl.SSLContext:
-        ca, key = target.ca, (target.ca, target.certificate)
+        ca, key = target.ca, (target.ca, target.certificate, target.insecure)
         context = self._contexts.get(key)
         if context is None:
             if len(self._contexts) >= _CONTEXTS:
@@ -235,6 +253,8 @@ class Caller:
                 raise CallFailed(
                     "unable to load root certificates: unable to parse bytes as PEM block"
                 ) from None
+            if target.insecure:
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
             if target.certificate is not None:
                 load_pair(context, *target.certificate)
             self._contexts[key] = context

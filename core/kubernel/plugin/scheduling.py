@@ -64,6 +64,7 @@ __all__ = [
     "Policy",
     "PolicyError",
     "PolicyFactory",
+    "Proposal",
     "Refusal",
     "Skip",
     "Supposition",
@@ -295,6 +296,14 @@ class Nomination:
     """Pods that have to go for it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What preemption would do on one node: pods that would have to go, and how many of them a budget protects."""
+
+    victims: Sequence[PodState]
+    violations: int
+
+
 class Supposition(Protocol):
     """One node as it would be without some of its pods."""
 
@@ -324,6 +333,10 @@ class Cycle(Protocol):
     def stamp(self, row: int) -> object | None:
         """Equal to an earlier one, of this cycle or of another, when everything is as it was then that decides about
         such a pod on the node. None: that cannot be told."""
+        ...
+
+    async def review(self, proposals: Mapping[str, Proposal]) -> Mapping[str, Proposal]:
+        """What others that have a word in it leave of the proposals, by node. Raises PolicyError."""
         ...
 
     def suppose(self, row: int) -> AbstractContextManager[Supposition]:

@@ -102,8 +102,18 @@ def test_a_policy_that_cannot_be_used_is_refused(document: dict[str, Any], told:
         read(str(path))
 
 
-def test_without_a_policy_it_is_told_who_read_secrets_and_who_changed_what() -> None:
+def test_without_a_policy_it_is_told_who_read_secrets_who_went_into_pods_and_who_changed_what() -> None:
     rules = list(DEFAULT["rules"])
+    for entry in (
+        "pods/exec",
+        "pods/attach",
+        "pods/portforward",
+        "pods/proxy",
+        "services/proxy",
+        "nodes/proxy",
+    ):
+        assert level(rules, ask("get", entry)) == "Metadata"
+    assert level(rules, ask("get", "pods/log")) == "None"
     assert level(rules, ask("get", "secrets")) == "Metadata"
     assert level(rules, ask("get", "pods")) == "None"
     assert level(rules, ask("create", "pods")) == "Metadata"

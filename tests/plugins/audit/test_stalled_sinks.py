@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from test_audit import PODS, Raw, World, check, handle, pod, policy
-from webhook_kit import WebhookServer
 
 from kubernel.clock import RealClock
 from kubernel_plugins.audit import log, webhook
@@ -52,51 +51,79 @@ def serve(body: Any, directory: Path, plugin: Sink) -> None:
     check(body, directory / "data", settings=settings, extra=[(f"audit/{plugin.name}", plugin)])
 
 
-@pytest.fixture
-def silent(tmp_path: Path) -> Any:
-    """A webhook that takes what it is sent and answers nothing until ``held`` is set."""
-    server = WebhookServer(tmp_path / "server")
-    server.raw["/hang"] = lambda told: (200, b"{}")
-    yield server
-    server.held.set()
-    server.stop()
+class Silent:
+    """A webhook that takes what it is sent and answers nothing until ``held`` is set; ``told`` are the names."""
 
+    def __init__(self, directory: Path) -> None:
+        self._place = directory / "kubeconfig"
+        self.held = asyncio.Event()
+        self.told: list[str] = []
+        self._writers: list[asyncio.StreamWriter] = []
 
-def silent_sink(server: WebhookServer, directory: Path, overflow: Overflow, tasks: list[Any]) -> Sink:
-    settings = webhook.Settings(
-        server.kubeconfig(directory, "/hang"), batch_size=1, timeout=600.0, buffer=BUFFER, overflow=overflow
-    )
-    return webhook.Plugin(settings, handle(directory, RealClock(), tasks))
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        cluster = {"server": f"http://127.0.0.1:{port}"}
+        kubeconfig = {
+            "current-context": "a",
+            "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+            "clusters": [{"name": "a", "cluster": cluster}],
+            "users": [{"name": "a", "user": {}}],
+        }
+        self._place.write_text(json.dumps(kubeconfig))
+        async with server:
+            yield
+            for writer in self._writers:
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+                events = json.loads(await reader.readexactly(length))
+                self.told += [event["objectRef"]["name"] for event in events["items"]]
+                await self.held.wait()
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    def sink(self, overflow: Overflow, tasks: list[Any]) -> Sink:
+        settings = webhook.Settings(
+            str(self._place), batch_size=1, timeout=600.0, buffer=BUFFER, overflow=overflow
+        )
+        return webhook.Plugin(settings, handle(self._place.parent, RealClock(), tasks))
 
 
 def test_with_drop_no_request_waits_for_a_webhook_that_never_answers_and_the_loss_is_counted(
-    silent: Any, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     tasks: list[Any] = []
-    plugin = silent_sink(silent, tmp_path, "drop", tasks)
+    silent = Silent(tmp_path)
+    plugin = silent.sink("drop", tasks)
 
     async def body(world: World, raw: Raw) -> None:
-        async with running(plugin, tasks):
+        async with silent.listening(), running(plugin, tasks):
             answers = [await create(raw, f"p{number}") for number in range(30)]
             assert answers == [201] * 30
             # One is on its way, as many as the buffer takes wait.
             assert await lost(raw, "webhook") == 30 - 1 - BUFFER
             assert not silent.held.is_set()
-            silent.held.set()
-            while len(silent.asked) < 1 + BUFFER:
-                await asyncio.sleep(0)
 
     serve(body, tmp_path, plugin)
 
 
 def test_with_block_requests_wait_for_a_webhook_that_never_answers_only_when_the_buffer_is_full(
-    silent: Any, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     tasks: list[Any] = []
-    plugin = silent_sink(silent, tmp_path, "block", tasks)
+    silent = Silent(tmp_path)
+    plugin = silent.sink("block", tasks)
 
     async def body(world: World, raw: Raw) -> None:
-        async with running(plugin, tasks):
+        async with silent.listening(), running(plugin, tasks):
             answers = [await create(raw, f"p{number}") for number in range(1 + BUFFER)]
             assert answers == [201] * (1 + BUFFER)
             other = await Raw.open(world)
@@ -109,11 +136,10 @@ def test_with_block_requests_wait_for_a_webhook_that_never_answers_only_when_the
             assert not waiting.done()
             silent.held.set()
             assert await waiting == 201
-            while len(silent.asked) < 2 + BUFFER:
+            while len(silent.told) < 2 + BUFFER:
                 await asyncio.sleep(0)
             assert await lost(other, "webhook") == 0
-            names = [item["objectRef"]["name"] for _, told in silent.asked for item in told["items"]]
-            assert names == [*(f"p{number}" for number in range(1 + BUFFER)), "last"]
+            assert silent.told == [*(f"p{number}" for number in range(1 + BUFFER)), "last"]
 
     serve(body, tmp_path, plugin)
 

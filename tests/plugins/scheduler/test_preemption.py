@@ -175,7 +175,11 @@ def test_profiles_decide_by_scheduler_name(cluster_factory: Any) -> None:
             'Unsupported value: "Best"',
             id="wrong-argument",
         ),
-        pytest.param({"extenders": [{"urlPrefix": "http://x"}]}, "extenders", id="extenders"),
+        pytest.param(
+            {"extenders": [{"urlPrefix": "http://x", "prioritizeVerb": "p"}]},
+            "extenders[0].weight: Invalid value: 0: must have a positive weight applied to it",
+            id="extenders",
+        ),
     ],
 )
 def test_a_wrong_configuration_is_the_state_of_the_scheduler(

@@ -185,7 +185,31 @@ def test_a_whole_cluster_takes_it_too(cluster_factory: Any) -> None:
             id="twice",
         ),
         pytest.param(
-            {"extenders": [{"urlPrefix": "http://x"}]}, "HTTP extenders are not supported", id="extender"
+            {"extenders": [{"bindVerb": "b"}, {"bindVerb": "b"}]},
+            'extenders: Invalid value: "found 2 extenders implementing bind": only one extender can implement bind',
+            id="two-extenders-that-bind",
+        ),
+        pytest.param(
+            {"extenders": [{"managedResources": [{"name": "cpu"}]}]},
+            'extenders[0].managedResources[0].name: Invalid value: "cpu": is an invalid extended resource name',
+            id="an-extender-of-no-extended-resource",
+        ),
+        pytest.param(
+            {"extenders": [{"managedResources": [{"name": "example.com/a"}, {"name": "example.com/a"}]}]},
+            'Invalid value: "example.com/a": duplicate extender managed resource name',
+            id="a-resource-managed-twice",
+        ),
+        pytest.param(
+            {"extenders": [{"tlsConfig": {"caFiel": "x"}}]},
+            "extenders[0].tlsConfig.caFiel: unknown field",
+            id="an-extenders-unknown-field",
+        ),
+        pytest.param(
+            {"profiles": [{"plugins": {"filter": {"enabled": [{"name": "EBSLimits"}]}}}]},
+            'profiles[0].plugins.filter.enabled[0]: Invalid value: "EBSLimits": was invalid in version '
+            '"kubescheduler.config.k8s.io/v1" (KubeSchedulerConfiguration is version '
+            '"kubescheduler.config.k8s.io/v1")',
+            id="a-policy-that-was-removed",
         ),
         pytest.param(
             {"profiles": [{"plugins": {"filter": {"enabled": [{"name": "NodeNme"}]}}}]},

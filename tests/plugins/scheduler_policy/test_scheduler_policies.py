@@ -12,6 +12,7 @@ from kubernel.testing import Cluster
 from kubernel_plugins.scheduler_policy.image_locality.policy import ImageLocality
 from kubernel_plugins.scheduler_policy.inter_pod_affinity.policy import InterPodAffinity
 from kubernel_plugins.scheduler_policy.node_affinity.policy import NodeAffinity
+from kubernel_plugins.scheduler_policy.node_declared_features.policy import NodeDeclaredFeatures
 from kubernel_plugins.scheduler_policy.node_name.policy import NodeName
 from kubernel_plugins.scheduler_policy.node_ports.policy import NodePorts
 from kubernel_plugins.scheduler_policy.node_resources_balanced_allocation.policy import BalancedAllocation
@@ -326,3 +327,21 @@ def test_pods_are_spread_within_the_skew() -> None:
     assert found_scores["c"] == 100
     assert found_scores["a"] == found_scores["b"] < 100
     assert found_scores["d"] == 0
+
+
+# --- declared features
+
+
+def test_a_pod_goes_where_the_features_it_needs_are_declared() -> None:
+    declaring = node("new")
+    declaring["status"]["declaredFeatures"] = [
+        "RestartAllContainersOnContainerExits",
+        "VolumeBindMountOptions",
+    ]
+    made, text = table(node("old"), declaring), ["node(s) didn't match Pod's required features"]
+    rule = {"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [1]}}
+    container = {"name": "c", "image": "i", "restartPolicyRules": [rule]}
+    its = NodeDeclaredFeatures
+    assert refused(its, pod(containers=[container]), made) == {"new": [], "old": text}
+    assert refused(its, pod(hostNetwork=True, hostUsers=False), made) == {"new": text, "old": text}
+    assert refused(its, pod(hostUsers=False), made) == {"new": [], "old": []}

@@ -53,6 +53,12 @@ DEFAULT: Mapping[str, Any] = {
                 {"group": "authentication.k8s.io", "resources": ["tokenreviews"]},
             ],
         },
+        {
+            "level": "Metadata",
+            "resources": [
+                {"group": "", "resources": ["pods/exec", "pods/attach", "pods/portforward", "*/proxy"]}
+            ],
+        },
         {"level": "None", "verbs": ["get", "list", "watch"], "resources": [{"group": "*"}]},
         {
             "level": "None",
@@ -65,7 +71,7 @@ DEFAULT: Mapping[str, Any] = {
         {"level": "Metadata"},
     ],
 }
-"""Without a policy file: who read secrets, and who changed what."""
+"""Without a policy file: who read secrets, who went into pods (a get when it is a WebSocket), and who changed what."""
 
 
 class _Rule:

@@ -6,6 +6,7 @@ import argparse
 import base64
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from kubernel.clock import RealClock, rfc3339
 from kubernel.errors import KubernelError
 from kubernel_plugins.auth.x509.authority import Authority
 from kubernel_plugins.keyfiles import KeyFiles
+
+_SHOWN = 5
+"""Of what a check found; JSON has all of it."""
 
 __all__ = ["create_user", "doctor", "list_certificates", "renew_certificates"]
 
@@ -117,21 +121,40 @@ users:
 
 
 def doctor(args: argparse.Namespace) -> int:
-    from kubernel_plugins.cli.security.checks import examine
+    from kubernel.cli.handle import run
+    from kubernel_plugins.cli.security import checks, live
 
-    findings = examine(options.configuration(args))
+    config = options.configuration(args)
+    level = checks.enforced(config)
+    refused = ""
+    try:
+        asked = run("security", config.cluster, lambda client: live.examine(client, level))
+    except KubernelError as error:
+        refused = str(error)
+        asked = live.skipped(refused)
+    findings = sorted([*checks.examine(config), *asked], key=lambda one: [*map(int, one.id.split("."))])
     if args.output == "json":
         print(json.dumps([finding._asdict() for finding in findings], indent=2))
     else:
         for finding in findings:
             print(f"[{finding.result}] {finding.id} {finding.title}")
-            if finding.result != "PASS":
+            if finding.result in ("WARN", "FAIL"):
+                if finding.found:
+                    print(f"       found: {_few(finding.found)}")
                 print(f"       {finding.remedy}")
-        counts = {
-            result: sum(one.result == result for one in findings) for result in ("PASS", "WARN", "FAIL")
-        }
-        print(", ".join(f"{count} {result}" for result, count in counts.items()))
+        if refused:
+            print(f"What only a running cluster can tell was left out: {refused}")
+        counts = [
+            f"{sum(one.result == result for one in findings)} {result}"
+            for result in ("PASS", "WARN", "FAIL", "SKIP")
+        ]
+        print(", ".join(counts))
     return 1 if any(finding.result == "FAIL" for finding in findings) else 0
+
+
+def _few(found: Sequence[str]) -> str:
+    more = len(found) - _SHOWN
+    return ", ".join(found[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _server(kubeconfig: Path) -> str:

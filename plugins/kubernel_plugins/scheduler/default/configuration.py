@@ -9,11 +9,12 @@ concerns only the upstream process (client connection, profiling, parallelism) i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from kubernel.config.convert import suggest
 from kubernel.objects import times
+from kubernel_plugins.scheduler.default.extenders import ExtenderSettings, parse_extenders
 
 if TYPE_CHECKING:
     from kubernel.plugin.scheduling import PolicyFactory
@@ -47,8 +48,11 @@ _ELECTION = {
     "resourceNamespace",
     "retryPeriod",
 }
-_NOT_HERE = frozenset(("DynamicResources", "GangScheduling", "NodeDeclaredFeatures"))
+_NOT_HERE = frozenset(("DynamicResources", "GangScheduling"))
 """Policies of upstream that may be configured where they are not installed."""
+_REMOVED = frozenset(("AzureDiskLimits", "CinderLimits", "EBSLimits", "GCEPDLimits"))
+_OF_GROUPS = ("placementGenerate", "placementScore", "podGroupPostFilter")
+"""Extension points of groups of pods: accepted, without effect."""
 POINTS: Mapping[str, str] = {
     "preEnqueue": "pre_enqueue",
     "queueSort": "sort_key",
@@ -100,6 +104,7 @@ class SchedulerSettings:
     first_backoff: float = 1.0
     last_backoff: float = 10.0
     election: Election = Election()
+    extenders: Sequence[ExtenderSettings] = ()
 
 
 def parse(
@@ -117,8 +122,7 @@ def parse(
     version, kind = given.get("apiVersion", f"{_GROUP}/v1"), given.get("kind", "KubeSchedulerConfiguration")
     if (version, kind) != (f"{_GROUP}/v1", "KubeSchedulerConfiguration"):
         raise ValueError(f"{version} {kind} is not {_GROUP}/v1 KubeSchedulerConfiguration")
-    if given.get("extenders"):
-        raise ValueError("extenders: HTTP extenders are not supported; write a scheduling policy instead")
+    extenders = parse_extenders(given.get("extenders") or ())
     _check_range("percentageOfNodesToScore", given)
     parallelism = given.get("parallelism", 16)
     if parallelism <= 0:
@@ -148,13 +152,25 @@ def parse(
             if not each.get("schedulerName"):
                 raise ValueError(f"profiles[{position}].schedulerName: Required value")
             if profiles[position].points["sort_key"] != profiles[0].points["sort_key"]:
-                raise ValueError(f"profiles[{position}].plugins.queueSort: has to match for all profiles")
+                raise ValueError(
+                    f"profiles[{position}].plugins.queueSort: Invalid value: must be the same for all profiles"
+                )
     names = [profile.scheduler_name for profile in profiles]
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f'profiles: Duplicate value: "{name}"')
     election = _election(given.get("leaderElection") or {})
-    return SchedulerSettings(profiles, float(first), float(last), election)
+    unchecked = sorted(name for each in extenders for name in each.unchecked)
+    if unchecked:
+        profiles = [_ignoring(each, unchecked) for each in profiles]
+    return SchedulerSettings(profiles, float(first), float(last), election, extenders)
+
+
+def _ignoring(profile: ProfileSettings, resources: Sequence[str]) -> ProfileSettings:
+    """The profile, whose NodeResourcesFit leaves these resources to an extender."""
+    fit = profile.arguments.get("NodeResourcesFit", {})
+    fit = {**fit, "ignoredResources": [*(fit.get("ignoredResources") or ()), *resources]}
+    return replace(profile, arguments={**profile.arguments, "NodeResourcesFit": fit})
 
 
 def _check_range(path: str, given: Mapping[str, Any]) -> None:
@@ -217,8 +233,10 @@ def _profile(
     _check_range(f"{path}.percentageOfNodesToScore", given)
     known = {factory.name: factory for factory in factories}
     plugins = given.get("plugins") or {}
-    _check_keys(f"{path}.plugins", plugins, {"multiPoint", *POINTS})
+    _check_keys(f"{path}.plugins", plugins, {"multiPoint", *POINTS, *_OF_GROUPS})
     for point, sets in plugins.items():
+        if point in _OF_GROUPS:
+            continue
         _check_sets(f"{path}.plugins.{point}", sets or {}, known)
     everywhere = _everywhere(plugins.get("multiPoint") or {}, factories)
     points = {}
@@ -256,6 +274,11 @@ def _check_sets(path: str, sets: Mapping[str, Any], known: Mapping[str, PolicyFa
             where = f"{path}.{part}[{position}]"
             _check_keys(where, entry, {"name", "weight"})
             name = entry.get("name", "")
+            if name in _REMOVED and part == "enabled":
+                raise ValueError(
+                    f'{where}: Invalid value: "{name}": was invalid in version "{_GROUP}/v1" '
+                    f'(KubeSchedulerConfiguration is version "{_GROUP}/v1")'
+                )
             # What is not there may be disabled.
             if name not in known and part == "enabled":
                 raise ValueError(

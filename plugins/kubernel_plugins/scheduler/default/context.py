@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
+
+from kubernel.errors import KubernelError
+from kubernel.plugin.scheduling import PolicyError
 
 if TYPE_CHECKING:
     from kubernel.client import Client
     from kubernel.client.informer import Informer
     from kubernel.client.series import SeriesRecorder
     from kubernel.clock import Clock
-    from kubernel.plugin.scheduling import Change, Mask, Nodes, PodState
+    from kubernel.plugin.scheduling import Change, Mask, Nodes, PodState, Proposal
     from kubernel.store.records import Obj
     from kubernel_plugins.scheduler.default.cycle import Evaluation
     from kubernel_plugins.scheduler.default.scheduler import Scheduler
@@ -90,6 +93,14 @@ class Supposed:
         self.pod = pod
         self.lasting = lasting
         self._kind = scheduler.queue.signature(pod.uid) if evaluation.is_local(pod) else None
+
+    async def review(self, proposals: Mapping[str, Proposal]) -> Mapping[str, Proposal]:
+        try:
+            return await self._scheduler.extenders.preempt(self.pod, proposals)
+        except PolicyError:
+            raise
+        except KubernelError as error:
+            raise PolicyError(f"preemption: {error}") from None
 
     def stamp(self, row: int) -> object | None:
         if self._kind is None:

@@ -269,6 +269,19 @@ class Evaluation:
         equals = numpy.flatnonzero(ranked == best)
         return int(equals[0] if len(equals) == 1 else equals[int(rng.random() * len(equals))])
 
+    def choose_among(
+        self, pod: PodState, rng: random.Random, nominations: Nominations, only: Mask, extra: Amounts
+    ) -> int | None:
+        """As ``choose``, among some nodes, whose scores have something added."""
+        fits = self.fitting(pod, nominations) & only
+        if not fits.any():
+            return None
+        ranked = numpy.where(fits, self._total + extra, -1)
+        for each in self._late_scores(pod, fits, self._late):
+            ranked = ranked + numpy.where(fits, each, 0)
+        equals = numpy.flatnonzero(ranked == ranked.max())
+        return int(equals[int(rng.random() * len(equals))])
+
     def _next(self, pod: PodState, rng: random.Random) -> int | None:
         """The best node where nothing but the nodes themselves decides."""
         if not self._batch:

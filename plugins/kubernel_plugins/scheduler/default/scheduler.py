@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from kubernel.clock import rfc3339
@@ -15,6 +16,7 @@ from kubernel.errors import ApiError, Conflict, KubernelError, NotFound
 from kubernel.objects import conditions, meta
 from kubernel.plugin.scheduling import Change, Explanation, Nomination, PolicyError, Wait
 from kubernel_plugins.scheduler.default.context import SchedulerContext, Supposed
+from kubernel_plugins.scheduler.default.extenders import Extenders, Verdict
 from kubernel_plugins.scheduler.default.gangs import GangCycle
 from kubernel_plugins.scheduler.default.messages import unschedulable
 from kubernel_plugins.scheduler.default.metrics import Metrics, render
@@ -24,6 +26,7 @@ from kubernel_plugins.scheduler.default.profile import Profile
 from kubernel_plugins.scheduler.default.queue import Attempt, SchedulingQueue
 from kubernel_plugins.scheduler.default.table import NodeTable
 from kubernel_plugins.scheduler.default.waiting import WaitingPods
+from kubernel_plugins.webhooks import Caller
 
 if TYPE_CHECKING:
     from kubernel.client import Client
@@ -61,6 +64,7 @@ class Scheduler:
         self._client = client
         self._parallel_binds = parallel_binds
         self.election = settings.election
+        self.extenders = Extenders(settings.extenders, Caller(handle), handle.log)
         self.table = NodeTable()
         self.nominations = Nominations()
         self.held = WaitingPods(self._clock)
@@ -162,6 +166,7 @@ class Scheduler:
         self._following = False
         self.queue.close()
         self.held.close()
+        await self.extenders.close()
         for profile in self._profiles.values():
             for policy in profile.policies.values():
                 await policy.stop()
@@ -236,10 +241,14 @@ class Scheduler:
         evaluation = self.evaluation(pod)
         begun = self._clock.monotonic()
         try:
-            row = self.choose(pod, evaluation)
+            refused = None
+            if self.extenders.decide(pod):
+                row, refused = await self._ask_extenders(pod, evaluation)
+            else:
+                row = self.choose(pod, evaluation)
             self.metrics.algorithm.observe(self._clock.monotonic() - begun)
             if row is None:
-                await self._no_node(pod, profile, evaluation)
+                await self._no_node(pod, profile, evaluation, refused)
                 return
         except PolicyError as error:
             self.queue.fail(pod, retry=True)
@@ -251,6 +260,24 @@ class Scheduler:
             await self._give_up(pod, profile, refusal)
             return
         await self.begin_binding(pod, node, profile, group, binds)
+
+    async def _ask_extenders(
+        self, pod: PodState, evaluation: Evaluation
+    ) -> tuple[int | None, Verdict | None]:
+        """The row of the best node, and what the extenders said where there is none."""
+        table = self.table
+        nodes = [table.node(int(row)) for row in evaluation.fitting(pod, self.nominations).nonzero()[0]]
+        if not nodes:
+            return None, None
+        try:
+            verdict = await self.extenders.filter(pod, nodes)
+        except KubernelError as error:
+            raise PolicyError(str(error)) from None
+        passed = set(verdict.passed)
+        left = [node for node in nodes if node["metadata"]["name"] in passed]
+        scores = await self.extenders.prioritize(pod, left) if len(left) > 1 else {}
+        only, extra = table.marked(passed), table.spread(scores)
+        return evaluation.choose_among(pod, self.rng, self.nominations, only, extra), verdict
 
     def choose(self, pod: PodState, evaluation: Evaluation) -> int | None:
         """The row of the node that was promised to the pod, if it fits there, or of the best one."""
@@ -306,13 +333,17 @@ class Scheduler:
                 doing = f'running PreBind plugin "{policy.name}"'
                 if (done := policy.pre_bind(pod, node)) is not None:
                     await _aside(binds, done)
-            for policy in profile.at("bind"):
+            doing = ""
+            if (binder := self.extenders.binder(pod)) is not None:
+                await binder.bind(pod, node)
+            for policy in profile.at("bind") if binder is None else ():
                 doing = f'running Bind plugin "{policy.name}"'
                 answer = policy.bind(pod, node)
                 if inspect.isawaitable(answer) and await answer:
                     break
         except KubernelError as error:
-            await self._give_up(pod, profile, f"{doing}: {error}", "SchedulerError")
+            why = f"{doing}: {error}" if doing else str(error)
+            await self._give_up(pod, profile, why, "SchedulerError")
             return
         finally:
             binds.release()
@@ -362,9 +393,16 @@ class Scheduler:
 
     # --- when no node fits
 
-    async def _no_node(self, pod: PodState, profile: Profile, evaluation: Evaluation) -> None:
+    async def _no_node(
+        self, pod: PodState, profile: Profile, evaluation: Evaluation, verdict: Verdict | None = None
+    ) -> None:
         found = evaluation.diagnose(pod)
         refused_by = [profile.policies[name] for name in sorted(found.policies)]
+        if verdict is not None:
+            # What may make an extender change its mind nobody knows.
+            refused_by = []
+            found.reasons.update((*verdict.failed.values(), *verdict.never.values()))
+            found = replace(found, lasting=found.lasting | self.table.marked(verdict.never))
         said: list[str] = []
         nominated: str | None = None
         if found.nodes:

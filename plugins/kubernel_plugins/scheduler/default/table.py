@@ -141,6 +141,20 @@ class NodeTable:
                     taken[list(rows)] = True
         return taken
 
+    def marked(self, names: Iterable[str]) -> Mask:
+        """The rows of these nodes."""
+        found = numpy.zeros(self._size, dtype=bool)
+        found[[row for name in names if (row := self._rows.get(name)) is not None]] = True
+        return found
+
+    def spread(self, values: Mapping[str, int]) -> Amounts:
+        """A number for each of these nodes, 0 elsewhere."""
+        found = numpy.zeros(self._size, dtype=numpy.int64)
+        for name, value in values.items():
+            if (row := self._rows.get(name)) is not None:
+                found[row] = value
+        return found
+
     def pods_on(self, row: int) -> Iterable[PodState]:
         return self._on[row].values()
 
@@ -493,4 +507,5 @@ def _room(node: Obj) -> tuple[Any, ...]:
         spec.get("taints"),
         spec.get("unschedulable"),
         status.get("images"),
+        status.get("declaredFeatures"),
     )

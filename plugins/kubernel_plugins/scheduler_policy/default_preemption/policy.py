@@ -13,7 +13,7 @@ import numpy
 from kubernel.clock import rfc3339
 from kubernel.errors import ApiError, Conflict, NotFound
 from kubernel.objects import conditions, meta
-from kubernel.plugin.scheduling import Change, Nomination, Policy
+from kubernel.plugin.scheduling import Change, Nomination, Policy, Proposal
 from kubernel_plugins.scheduler_policy.default_preemption.victims import (
     Candidate,
     best,
@@ -84,6 +84,13 @@ class DefaultPreemption(Policy):
         candidates = list(self._candidates(cycle))
         if not candidates:
             return Nomination("", self._hopeless(cycle))
+        left = await cycle.review({each.node: Proposal(each.victims, each.violations) for each in candidates})
+        candidates = [
+            Candidate(node, tuple(sorted(its.victims, key=by_importance)), its.violations)
+            for node, its in left.items()
+        ]
+        if not candidates:
+            return Nomination("", "preemption: no candidate node for preemption")
         chosen = best(candidates)
         await self._make_room(cycle.pod, chosen)
         return Nomination(chosen.node, victims=len(chosen.victims))
