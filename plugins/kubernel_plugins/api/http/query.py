@@ -166,10 +166,12 @@ def _dry_run(values: list[str], causes: list[Cause]) -> bool:
     return bool(values)
 
 
-def write_options(query: Query, kind: str, user_agent: str, *, patch: str = "") -> WriteOptions:
+def write_options(
+    query: Query, kind: str, user_agent: str, *, patch: str = "", notes: dict[str, Any] | None = None
+) -> WriteOptions:
     """``kind`` is CreateOptions, UpdateOptions or PatchOptions; ``patch`` the type of a patch."""
     if not query and patch != "apply":
-        return WriteOptions(field_manager=_default_manager(user_agent))
+        return WriteOptions(field_manager=_default_manager(user_agent), notes=notes)
     causes: list[Cause] = []
     dry_run = _dry_run(query.get("dryRun", []), causes)
     validation = one(query, "fieldValidation")
@@ -210,6 +212,7 @@ def write_options(query: Query, kind: str, user_agent: str, *, patch: str = "") 
         field_manager=manager or _default_manager(user_agent),
         field_validation=cast("Any", validation or "Warn"),
         force=flag(query, "force"),
+        notes=notes,
     )
 
 
