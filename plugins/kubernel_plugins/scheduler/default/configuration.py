@@ -276,8 +276,8 @@ def _check_sets(path: str, sets: Mapping[str, Any], known: Mapping[str, PolicyFa
             name = entry.get("name", "")
             if name in _REMOVED and part == "enabled":
                 raise ValueError(
-                    f'{where}: Invalid value: "{name}": was invalid in version "{_GROUP}/v1" (KubeSchedulerConfiguration '
-                    f'is version "{_GROUP}/v1")'
+                    f'{where}: Invalid value: "{name}": was invalid in version "{_GROUP}/v1" '
+                    f'(KubeSchedulerConfiguration is version "{_GROUP}/v1")'
                 )
             # What is not there may be disabled.
             if name not in known and part == "enabled":
