@@ -127,7 +127,8 @@ class Creator:
         meta = obj["metadata"]
         metadata.wipe_new(meta)
         base = meta.get("generateName") or ""
-        request.name = meta.get("name") or ""
+        # Admission sees an object that has no name yet; its refusals speak of what the name will begin with.
+        request.name = meta.get("name") or base
         known = spec is not None and bool(spec.completed)
         complete_object(type, node, obj, but_spec=known)
         if spec is not None and table is not None and not known:
