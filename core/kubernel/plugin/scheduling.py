@@ -56,6 +56,8 @@ __all__ = [
     "Explainer",
     "Explanation",
     "Gang",
+    "GangNomination",
+    "GangTrial",
     "Narrowed",
     "Nodes",
     "Nomination",
@@ -283,6 +285,8 @@ class Gang:
     key: tuple[str, str]
     scheduled: int
     members: Sequence[str]
+    priority: int = 0
+    """What all of its pods must have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +306,42 @@ class Proposal:
 
     victims: Sequence[PodState]
     violations: int
+
+
+@dataclass(frozen=True, slots=True)
+class GangNomination:
+    """Answer of ``post_filter_gang``: the gang will fit on ``nodes`` (uid of a pod -> node) once ``victims`` are gone;
+    ``text`` says so."""
+
+    nodes: Mapping[str, str]
+    victims: int
+    text: str
+
+
+class GangTrial(Protocol):
+    """A gang that cannot be placed, and the cluster as it might be. What is supposed here has to be undone
+    (``restore``) before anything is awaited."""
+
+    @property
+    def members(self) -> Sequence[PodState]: ...
+
+    def take_off(self, pod: PodState) -> None:
+        """As if the pod, of any node, were gone."""
+
+    def put_back(self, pod: PodState) -> None:
+        """One that was taken off."""
+
+    def place(self) -> tuple[str, Mapping[str, str]]:
+        """Find nodes for the members as things are supposed to be, and suppose them there: why that cannot be, and the
+        node of each (by uid) that has one."""
+        ...
+
+    def fits(self) -> bool:
+        """Whether all filters still let the members be where they were placed."""
+        ...
+
+    def restore(self) -> None:
+        """All is again as it really is."""
 
 
 class Supposition(Protocol):
@@ -333,6 +373,10 @@ class Cycle(Protocol):
     def stamp(self, row: int) -> object | None:
         """Equal to an earlier one, of this cycle or of another, when everything is as it was then that decides about
         such a pod on the node. None: that cannot be told."""
+        ...
+
+    def was_asked(self, policy: str) -> bool:
+        """Whether this policy's ``pre_filter`` was asked: not when one before it refused all nodes."""
         ...
 
     async def review(self, proposals: Mapping[str, Proposal]) -> Mapping[str, Proposal]:
@@ -465,7 +509,12 @@ class Policy:
         yield ~self.filter(pod, state, nodes, rows), self.refusal
 
     async def post_filter(self, cycle: Cycle) -> Nomination | str:
-        """No node fits: make room (preemption). A text says why that cannot be."""
+        """No node fits: make room (preemption). A text says why that cannot be; after a PolicyError nobody else is
+        asked."""
+        return ""
+
+    async def post_filter_gang(self, trial: GangTrial) -> GangNomination | str:
+        """As ``post_filter`` for a gang."""
         return ""
 
     def pre_score(self, pod: PodState, nodes: Nodes) -> Any:
@@ -490,8 +539,8 @@ class Policy:
         many are still to be looked at; empty as long as it can."""
         return ""
 
-    async def decided(self, gang: Gang, refusal: str) -> None:
-        """A gang was placed (its pods are being bound), or refused."""
+    async def decided(self, gang: Gang, refusal: str, *, error: bool = False) -> None:
+        """A gang was placed (its pods are being bound), or refused; ``error``: it cannot be looked at."""
 
     def reserve(self, pod: PodState, node: str) -> str:
         """A node was chosen: keep what the pod needs there. A text is a refusal: all is given back."""

@@ -87,12 +87,24 @@ class SchedulerContext:
 class Supposed:
     """A ``Cycle``: the pod that fits nowhere, and nodes as they might be."""
 
-    def __init__(self, scheduler: Scheduler, pod: PodState, evaluation: Evaluation, lasting: Mask) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        pod: PodState,
+        evaluation: Evaluation,
+        lasting: Mask,
+        asked: Collection[str],
+    ) -> None:
+        """``asked``: the policies whose ``pre_filter`` was."""
         self._scheduler = scheduler
+        self._asked = asked
         self._evaluation = evaluation
         self.pod = pod
         self.lasting = lasting
         self._kind = scheduler.queue.signature(pod.uid) if evaluation.is_local(pod) else None
+
+    def was_asked(self, policy: str) -> bool:
+        return policy in self._asked
 
     async def review(self, proposals: Mapping[str, Proposal]) -> Mapping[str, Proposal]:
         try:

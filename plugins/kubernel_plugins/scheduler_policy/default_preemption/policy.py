@@ -5,7 +5,7 @@ Source: k8s.io/kubernetes/pkg/scheduler/framework/plugins/defaultpreemption and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -13,7 +13,7 @@ import numpy
 from kubernel.clock import rfc3339
 from kubernel.errors import ApiError, Conflict, NotFound
 from kubernel.objects import conditions, meta
-from kubernel.plugin.scheduling import Change, Nomination, Policy, Proposal
+from kubernel.plugin.scheduling import Change, GangNomination, Nomination, Policy, Proposal
 from kubernel_plugins.scheduler_policy.default_preemption.victims import (
     Candidate,
     best,
@@ -23,7 +23,7 @@ from kubernel_plugins.scheduler_policy.default_preemption.victims import (
 
 if TYPE_CHECKING:
     from kubernel.client.informer import Informer
-    from kubernel.plugin.scheduling import Context, Cycle, PodState
+    from kubernel.plugin.scheduling import Context, Cycle, GangTrial, PodState
     from kubernel.store.records import EventType, Obj
 
 __all__ = ["DefaultPreemption"]
@@ -94,6 +94,57 @@ class DefaultPreemption(Policy):
         chosen = best(candidates)
         await self._make_room(cycle.pod, chosen)
         return Nomination(chosen.node, victims=len(chosen.victims))
+
+    async def post_filter_gang(self, trial: GangTrial) -> GangNomination | str:
+        members = trial.members
+        first = members[0]
+        if first.pod["spec"].get("preemptionPolicy") == "Never":
+            return "pod group preemption: not eligible due to preemptionPolicy=Never."
+        if promised := self._going(members):
+            return GangNomination(promised, 0, "pod group preemption: ongoing preemption on nominated nodes")
+        nodes = self.context.nodes
+        where = {
+            each.uid: (each, nodes.name(int(row)))
+            for row in numpy.flatnonzero(nodes.live)
+            for each in nodes.pods_on(int(row))
+            if each.priority < first.priority
+        }
+        lower = sorted((each for each, _ in where.values()), key=by_importance)
+        if not lower:
+            return "pod group preemption: No preemption victims found for incoming preemptor"
+        victims = []
+        try:
+            for each in lower:
+                trial.take_off(each)
+            refusal, found = trial.place()
+            if refusal:
+                return f"pod group preemption: {refusal}"
+            budgets = self._budgets.list() if self._budgets is not None else []
+            for each, _ in violating_first(lower, budgets):
+                trial.put_back(each)
+                if not trial.fits():
+                    trial.take_off(each)
+                    victims.append(each)
+        finally:
+            trial.restore()
+        for victim in victims:
+            await self._end(victim, first, where[victim.uid][1])
+        text = f"found a placement for podgroup, preempting {len(victims)} victims"
+        return GangNomination(found, len(victims), f"pod group preemption: {text}")
+
+    def _going(self, members: Sequence[PodState]) -> dict[str, str]:
+        """The nodes promised to members where somebody is still leaving for them."""
+        nodes = self.context.nodes
+        promised = {
+            each.uid: str(meta.get(each.pod, "status", "nominatedNodeName", default="")) for each in members
+        }
+        rows = {row for name in promised.values() if name and (row := nodes.row(name)) is not None}
+        leaving = any(
+            each.priority < members[0].priority and each.leaving and _was_preempted(each.pod)
+            for row in rows
+            for each in nodes.pods_on(row)
+        )
+        return {uid: name for uid, name in promised.items() if name} if leaving else {}
 
     # --- whether
 
