@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import heapq
 import itertools
+import math
 import time as _time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
@@ -63,7 +64,12 @@ def _second(seconds: int) -> str:
 
 def micro_time(seconds: float) -> str:
     """``2026-01-02T03:04:05.000006Z``: metav1.MicroTime."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")[:26] + "Z"
+    part, whole = math.modf(seconds)
+    micros = round(part * 1e6)
+    if not 0 <= micros < 1_000_000:
+        carried, micros = divmod(micros, 1_000_000)
+        whole += carried
+    return f"{_second(int(whole))[:19]}.{micros:06d}Z"
 
 
 class RealClock:

@@ -94,7 +94,7 @@ class DataDir:
         part = self.state_path.with_suffix(".part")
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            json.dump(state, file)
+            file.write(json.dumps(state))  # in one piece it is encoded in C
         part.replace(self.state_path)
 
     def read_state(self) -> dict[str, Any] | None:

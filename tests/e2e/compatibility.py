@@ -21,6 +21,7 @@ What unmodified clients find on a kubernel cluster. A run of the end-to-end test
 | client | behaviour | result |
 |---|---|---|
 """
+_PROSE = "\n## What differs on purpose\n"
 
 
 class Results:
@@ -48,4 +49,6 @@ class Results:
                 self._found.items(), key=lambda pair: pair[0][0].lower()
             )
         ]
-        path.write_text(_HEAD + "".join(rows))
+        # What differs on purpose is written by hand, below the table.
+        _, heading, prose = path.read_text().partition(_PROSE) if path.exists() else ("", "", "")
+        path.write_text(_HEAD + "".join(rows) + heading + prose)

@@ -29,14 +29,15 @@ class ListOptions:
 
 @dataclass(frozen=True, slots=True)
 class WatchOptions:
-    """``resource_version`` "" or "0": everything as ADDED first. ``initial_events``: WatchList."""
+    """``initial_events``: whether everything is sent as ADDED first; None: where ``resource_version`` is "" or "0".
+    True is a streaming list (KEP-3157)."""
 
     labels: str = ""
     fields: str = ""
     resource_version: str = ""
     match: str = ""
     bookmarks: bool = False
-    initial_events: bool = False
+    initial_events: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ versions, chunking, watch) and KEP-3157 (streaming lists).
 
 from __future__ import annotations
 
-import base64
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from kubernel.errors import BadRequest, Cause, Expired, NotFound, ServerTimeout
-from kubernel.objects.go_json import object_problem
+from kubernel.registry.continuation import LATEST, decode_token, encode_token
 from kubernel.registry.conversion import read_record, read_records
 from kubernel.registry.operations import ListOptions, Page, WatchItem, WatchOptions
 from kubernel.registry.selection import Selection
@@ -28,23 +27,26 @@ if TYPE_CHECKING:
     from kubernel.store import ObjectStore
     from kubernel.watch import Cursor, WatchBus
 
-__all__ = ["Reader", "Watch", "parse_resource_version"]
-
-_TOKEN_VERSION = "meta.k8s.io/v1"  # noqa: S105 - the continue token's format, no secret
+__all__ = ["Reader", "Watch", "parse_resource_version", "version_problem"]
 
 
-def parse_resource_version(text: str) -> int:
-    """The revision a client names; BadRequest unless it is a base-10 unsigned integer."""
+def version_problem(text: str) -> str:
+    """What is wrong with a resourceVersion that is no base-10 unsigned integer of 64 bits; empty for others."""
     if not text.isascii() or not text.isdigit():
         problem = "invalid syntax"
     elif int(text) > 0xFFFFFFFFFFFFFFFF:
         problem = "value out of range"
     else:
-        return int(text)
-    raise BadRequest(
-        f'invalid resource version: resourceVersion: Invalid value: "{text}": '
-        f'strconv.ParseUint: parsing "{text}": {problem}'
-    )
+        return ""
+    return f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": {problem}'
+
+
+def parse_resource_version(text: str) -> int:
+    """The revision a client names. BadRequest when ``version_problem`` has something to say."""
+    problem = version_problem(text)
+    if problem:
+        raise BadRequest(f"invalid resource version: {problem}")
+    return int(text)
 
 
 def _too_large(wanted: int, current: int) -> ServerTimeout:
@@ -84,7 +86,7 @@ class Reader:
         try:
             record = await self.store.get_at(Key(type.resource, namespace, name), wanted)
         except Compacted:
-            raise Expired(f"The resourceVersion for the provided get is too old: {wanted}") from None
+            raise Expired("The resourceVersion for the provided get is too old.") from None
         if record is None:
             raise NotFound.for_object(type.plural, type.group, name)
         return await read_record(type, record)
@@ -93,11 +95,13 @@ class Reader:
         selection = Selection(type, options.labels, options.fields)
         if options.limit < 0:
             raise BadRequest(f"limit: Invalid value: {options.limit}: must be greater than or equal to 0")
+        # Upstream's cache, which answers for any version, does not know chunks.
+        limit = 0 if options.resource_version == "0" else options.limit
         start: tuple[str, str] | None = None
         if options.continue_token:
+            revision, start = decode_token(options.continue_token)
             if options.resource_version not in ("", "0"):
                 raise BadRequest("specifying resource version is not allowed when using continue")
-            revision, start = _decode_token(options.continue_token)
             records, revision = await self._page_source(type, namespace, revision, start)
         else:
             records, revision = await self._first_source(type, namespace, options)
@@ -108,17 +112,17 @@ class Reader:
         position = 0
         if start is not None:
             position = bisect_right(records, start, key=_place)
-        if selection.everything and not options.limit:
+        if selection.everything and not limit:
             rest = records[position:] if position else records
             return Page(await read_records(type, rest), revision)
         if selection.everything:
-            page = _cut(records, position, options.limit, revision)
+            page = _cut(records, position, limit, revision)
             return (
                 page
                 if type.converter is None
                 else replace(page, records=await read_records(type, page.records))
             )
-        return _select(records, position, options.limit, revision, selection)
+        return _select(records, position, limit, revision, selection)
 
     async def _first_source(
         self, type: ResourceType, namespace: str, options: ListOptions
@@ -135,7 +139,7 @@ class Reader:
                 try:
                     past = await self.store.list_at(type.resource, listing_namespace, wanted)
                 except Compacted:
-                    raise Expired(f"The resourceVersion for the provided list is too old: {wanted}") from None
+                    raise Expired("The resourceVersion for the provided list is too old.") from None
                 return past.records, wanted
         elif options.match == "Exact":
             raise BadRequest(
@@ -154,7 +158,9 @@ class Reader:
         if type.source is not None:
             return _made(type, namespace), self.store.revision
         listing_namespace = namespace or None
-        if revision in (self.store.revision, -1):
+        if revision > self.store.revision:
+            raise _too_large(revision, self.store.revision)
+        if revision in (self.store.revision, LATEST):
             listing = self.store.list(type.resource, listing_namespace)
             return listing.records, listing.revision
         try:
@@ -167,26 +173,26 @@ class Reader:
                 "response to retrieve the remainder of the results. Continuing with the provided token "
                 "results in an inconsistent list - objects that were created, modified, or deleted between "
                 "the time the first chunk was returned and now may show up in the list.",
-                metadata={"continue": _encode_token(-1, start)},
+                metadata={"continue": encode_token(LATEST, start)},
             ) from None
         return past.records, revision
 
     async def watch(self, type: ResourceType, namespace: str, options: WatchOptions) -> Watch:
         selection = Selection(type, options.labels, options.fields)
         initial: Sequence[Record] = ()
-        since: int | None
-        if options.resource_version in ("", "0") or options.initial_events:
-            if options.resource_version not in ("", "0"):
-                wanted = parse_resource_version(options.resource_version)
-                if wanted > self.store.revision:
-                    raise _too_large(wanted, self.store.revision)
+        version = options.resource_version
+        since = 0 if version in ("", "0") else parse_resource_version(version)
+        sends = not since if options.initial_events is None else options.initial_events
+        if sends:
+            if since > self.store.revision:
+                raise _too_large(since, self.store.revision)
             listing = self.store.list(type.resource, namespace or None)
             initial = await read_records(type, _narrow(listing.records, selection, namespace))
             if not selection.everything:
                 initial = [record for record in initial if selection.matches(record.obj)]
             since = listing.revision
-        else:
-            since = parse_resource_version(options.resource_version)
+        elif not since:
+            since = self.store.revision
         indexed = (type.indexed_field, selection.indexed) if selection.indexed else None
         try:
             cursor = self.bus.watch(
@@ -356,7 +362,7 @@ def _cut(records: Sequence[Record], position: int, limit: int, revision: int) ->
     remaining = len(records) - position - len(page)
     if remaining <= 0:
         return Page(page, revision)
-    return Page(page, revision, _encode_token(revision, _place(page[-1])), remaining)
+    return Page(page, revision, encode_token(revision, _place(page[-1])), remaining)
 
 
 def _select(
@@ -371,42 +377,6 @@ def _select(
         record = records[index]
         if matches(record.obj):
             if len(chosen) == limit:
-                return Page(chosen, revision, _encode_token(revision, _place(chosen[-1])))
+                return Page(chosen, revision, encode_token(revision, _place(chosen[-1])))
             chosen.append(record)
     return Page(chosen, revision)
-
-
-def _encode_token(revision: int, after: tuple[str, str]) -> str:
-    token = {"v": _TOKEN_VERSION, "rv": revision, "start": "/".join(after) + "\0"}
-    return base64.urlsafe_b64encode(orjson.dumps(token)).rstrip(b"=").decode()
-
-
-def _decode_token(text: str) -> tuple[int, tuple[str, str]]:
-    try:
-        padded = text + "=" * (-len(text) % 4)
-        token = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        if token["v"] != _TOKEN_VERSION:
-            raise BadRequest(
-                "invalid continue token: continue key is not valid: server does not recognize this encoded "
-                f"version {token['v']}"
-            )
-        revision, start = token["rv"], token["start"]
-        namespace, _, name = start.removesuffix("\0").partition("/")
-        if isinstance(revision, bool) or not isinstance(revision, int) or revision < -1 or revision == 0:
-            raise BadRequest(
-                "invalid continue token: continue key is not valid: incorrect encoded start resourceVersion "
-                "(version meta.k8s.io/v1)"
-            )
-        return revision, (namespace, name)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        problem = _token_problem(text) or str(error)
-        raise BadRequest(f"invalid continue token: continue key is not valid: {problem}") from None
-
-
-def _token_problem(text: str) -> str:
-    """What Go's JSON decoder says of a token that is base64 of something else."""
-    try:
-        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except ValueError:
-        return ""
-    return object_problem(data.decode(errors="replace"))

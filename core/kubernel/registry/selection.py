@@ -49,6 +49,8 @@ class Selection:
         except ValueError as error:
             raise BadRequest(str(error)) from None
         for path, operator, value in terms:
+            if not (path or value):
+                continue
             equal = operator != "!="
             getter: Callable[[Obj], str]
             if path == "metadata.name":

@@ -178,13 +178,13 @@ class Writer(Creator):
             and not meta.get("deletionGracePeriodSeconds")
             and not type.strategy.pending_finalizers(obj)
         )
-        if request.dry_run:
-            return Record(current.key, current.revision, current.created, orjson.dumps(stored), stored)
-        if last:
-            record = await self.store.delete(current.key, stored, expect=current.revision)
+        if last and not request.dry_run:
+            # The update itself is not stored: watchers are told the object as it was kept.
+            await self.store.delete(current.key, current.obj, expect=current.revision)
             if (released := type.strategy.after_delete(request, obj)) is not None:
                 await released
-            return record
+        if last or request.dry_run:
+            return Record(current.key, current.revision, current.created, orjson.dumps(stored), stored)
         return await self.store.update(current.key, stored, expect=current.revision)
 
     async def _update_through(

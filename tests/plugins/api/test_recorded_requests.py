@@ -2,20 +2,25 @@
 
 ``recorded/*.json`` are the sequences; a step with ``until`` is repeated until it has that code. Steps without an
 answer are there for what they leave behind, or differ on purpose. What no two servers have in common (uids, times,
-resource versions) is masked.
+resource versions) is masked. A step that is to ``keep`` its answer gives it a name, and ``$(name:path/in/it)`` stands
+for a part of it in later ones; of ``brief`` ones only the names of the objects are compared. Bodies of watches are
+lists of events; watches that follow each other are asked for at the same time.
 """
 
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import re
 import ssl
 import tempfile
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, nullcontext
+from functools import cache, partial
+from http.client import HTTPSConnection
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +32,9 @@ from kubernel.testing import Cluster
 RECORDED = Path(__file__).parent / "recorded"
 UID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 TIME = re.compile(r'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"')
-REVISION = re.compile(r"(in record|current:) \(?\d+\)?")
+REVISION = re.compile(r"(in record|current:|old resource version:) \(?\d+\)?( \(\d+\))?")
+AGE = re.compile(r"^(\d+[smhd])+$")
+PLACE = re.compile(r"\$\((\w+):([^)]*)\)")
 MASKED = {
     "uid",
     "creationTimestamp",
@@ -63,6 +70,12 @@ def mask(value: Any) -> None:
                     entry.get(key) or "" for key in ("manager", "operation", "subresource")
                 )
             )
+        if {"priority", "format"} <= value.keys():
+            value.pop("description", None)  # of a column: told in our own words
+        if isinstance(value.get("cells"), list):
+            value["cells"] = [
+                AGE.sub("AGE", cell) if isinstance(cell, str) else cell for cell in value["cells"]
+            ]
         for key in value:
             if key in MASKED or (key in MASKED_IF_THERE and value[key] != ""):
                 value[key] = "*"
@@ -86,19 +99,70 @@ def replay(name: str) -> list[tuple[int, Any, list[str], str]]:
                 file.write(base64.b64decode(user[key]) + b"\n")
             file.flush()
             context.load_cert_chain(file.name)
-        return [reached(base, context, step) for step in steps(name)]
+        kept: dict[str, Any] = {}
+        base = base.removeprefix("https://")
+        with (
+            ThreadPoolExecutor(16) as threads,
+            closing(HTTPSConnection(base, context=context, timeout=30)) as shared,
+        ):
+            ask = partial(reached, base, context, shared, kept)
+            answers: list[tuple[int, Any, list[str], str]] = []
+            for together, group in groupby(steps(name), lasting):
+                each: Callable[..., Any] = threads.map if together else map
+                answers += each(ask, group)
+            return answers
 
 
-def reached(base: str, context: ssl.SSLContext, step: dict[str, Any]) -> tuple[int, Any, list[str], str]:
+def reached(
+    base: str, context: ssl.SSLContext, shared: HTTPSConnection, kept: dict[str, Any], step: dict[str, Any]
+) -> tuple[int, Any, list[str], str]:
     """The answer, of a step that says so the first with the code ``until``."""
     for _ in range(1000):
-        found = answer(base, context, step)
+        found = answer(base, context, shared, kept, step)
         if found[0] == step.get("until", found[0]):
             return found
     raise AssertionError(f"{step['id']}: still {found[0]}")
 
 
-def answer(base: str, context: ssl.SSLContext, step: dict[str, Any]) -> tuple[int, Any, list[str], str]:
+def filled(value: Any, kept: dict[str, Any]) -> Any:
+    if isinstance(value, dict):
+        return {key: filled(item, kept) for key, item in value.items()}
+    if isinstance(value, list):
+        return [filled(item, kept) for item in value]
+    return PLACE.sub(lambda place: part(kept[place[1]], place[2]), value) if isinstance(value, str) else value
+
+
+def part(document: Any, path: str) -> str:
+    for key in path.split("/"):
+        document = document[int(key)] if isinstance(document, list) else document[key]
+    return str(document)
+
+
+def events(text: str) -> list[Any]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def names(document: Any) -> Any:
+    if isinstance(document, list):
+        return [
+            event
+            if event["type"] in ("BOOKMARK", "ERROR")
+            else f"{event['type']} {event['object'].get('metadata', {}).get('name', '')}"
+            for event in document
+        ]
+    if "items" not in document:
+        return document
+    return {**document, "items": [item["metadata"]["name"] for item in document["items"]]}
+
+
+def lasting(step: dict[str, Any]) -> bool:
+    return "timeoutSeconds=1" in step["path"]
+
+
+def answer(
+    base: str, context: ssl.SSLContext, shared: HTTPSConnection, kept: dict[str, Any], asked: dict[str, Any]
+) -> tuple[int, Any, list[str], str]:
+    step = {key: filled(value, kept) for key, value in asked.items() if key != "answer"}
     data = step["text"].encode() if "text" in step else None
     if "body" in step:
         data = json.dumps(step["body"]).encode()
@@ -106,17 +170,28 @@ def answer(base: str, context: ssl.SSLContext, step: dict[str, Any]) -> tuple[in
         "Content-Type": step.get("type", "application/json"),
         "Accept": step.get("accept", "application/json"),
         "User-Agent": "Python-urllib/3.11",
+        **step.get("headers", {}),
     }
-    request = urllib.request.Request(base + step["path"], method=step["method"], data=data, headers=headers)
+    line = (step["method"], step["path"], data, headers)
+    with (
+        closing(HTTPSConnection(base, context=context, timeout=30))
+        if lasting(step)
+        else nullcontext(shared) as connection
+    ):
+        connection.request(*line)
+        reply = connection.getresponse()
+        code, body, sent = reply.status, reply.read(), reply.headers
+    text = body.decode(errors="replace")
     try:
-        with urllib.request.urlopen(request, context=context, timeout=30) as reply:
-            code, body, sent = reply.status, reply.read(), reply.headers
-    except urllib.error.HTTPError as error:
-        code, body, sent = error.code, error.read(), error.headers
-    try:
-        document = masked(json.loads(body))
+        document = events(text) if text.startswith('{"type"') else json.loads(text)
     except ValueError:
-        document = body.decode()
+        document = text
+    else:
+        if "keep" in step:
+            kept[step["keep"]] = copy.deepcopy(document)
+        document = masked(document)
+        if step.get("brief"):
+            document = names(document)
     media = (sent.get("Content-Type") or "").partition(";")[0]
     return code, document, sent.get_all("Warning") or [], media
 

@@ -115,10 +115,15 @@ class _Request(RequestHandler):
         elif not waiter.done():
             waiter.set_result(None)
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """aiohttp calls it whenever a body is taken, and parses nothing and resumes what was never paused."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def _feed(self, data: bytes) -> None:
         before = len(self._messages)
         super().data_received(data)
-        if self._between:
+        if self._between and data:
             self._between = len(self._messages) == before + 1 and _is_whole(data, self._messages[-1][1])
         # What follows a whole request for another protocol is kept until that is granted or refused. aiohttp does
         # so for WebSocket alone, and would read the rest as requests.

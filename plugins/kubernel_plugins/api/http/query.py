@@ -8,6 +8,7 @@ from urllib.parse import parse_qs
 from kubernel.errors import BadRequest, Cause, Invalid, UnnamedError
 from kubernel.registry.causes import show
 from kubernel.registry.metadata import SCHEME
+from kubernel.registry.reading import version_problem
 from kubernel.registry.registry import ListOptions, WatchOptions
 from kubernel.registry.request import DeleteOptions, WriteOptions
 
@@ -27,6 +28,7 @@ Query = dict[str, list[str]]
 _META = "meta.k8s.io"
 _MATCHES = ("Exact", "NotOlderThan")
 _MATCH_ALONE = "resourceVersionMatch is forbidden unless resourceVersion is provided"
+_MATCH_AND_CONTINUE = "resourceVersionMatch is forbidden when continue is provided"
 _EXACT_ZERO = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
 _POLICIES = ("Background", "Foreground", "Orphan")
 _MANAGER_LENGTH = 128
@@ -48,10 +50,10 @@ def flag(query: Query, name: str) -> bool:
 
 
 def integer(query: Query, name: str) -> int | None:
-    text = one(query, name)
-    if not text:
+    if name not in query:
         return None
-    digits = text[1:] if text[0] in "+-" else text
+    text = one(query, name)
+    digits = text[1:] if text.startswith(("+", "-")) else text
     if not (digits.isascii() and digits.isdigit()):
         raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax')
     value = int(text)
@@ -76,34 +78,26 @@ def _refuse(kind: str, causes: list[Cause]) -> None:
         raise Invalid.for_object(kind, _META, "", causes)
 
 
-def resource_version(query: Query, *, listing: bool = False) -> str:
+def resource_version(query: Query) -> str:
+    """UnnamedError for a wrong one: upstream's store fails, where lists say what is wrong."""
     version = one(query, "resourceVersion")
-    if version and not (version.isascii() and version.isdigit() and len(version) <= 20):
-        told = f'strconv.ParseUint: parsing "{version}": invalid syntax'
-        told = f'resourceVersion: Invalid value: "{version}": {told}'
-        # Only lists refuse it; else upstream's store fails.
-        raise BadRequest(f"invalid resource version: {told}") if listing else UnnamedError(told)
+    if version:
+        problem = version_problem(version)
+        if problem:
+            raise UnnamedError(problem)
     return version
 
 
 def get_version(query: Query) -> tuple[str, bool]:
     """The resourceVersion that a GET wants, and whether it wants exactly that one. The second is an extension:
     upstream's GET knows no resourceVersionMatch and takes any version that is not older."""
-    version, match = resource_version(query), one(query, "resourceVersionMatch")
-    causes: list[Cause] = []
-    if match and not version:
-        causes.append(_forbidden("resourceVersionMatch", _MATCH_ALONE))
-    if match and match not in _MATCHES:
-        causes.append(_unsupported("resourceVersionMatch", match, (*_MATCHES, "")))
-    if match == "Exact" and version == "0":
-        causes.append(_forbidden("resourceVersionMatch", _EXACT_ZERO))
-    _refuse("GetOptions", causes)
-    return version, match == "Exact"
+    version = resource_version(query)
+    return version, version not in ("", "0") and one(query, "resourceVersionMatch") == "Exact"
 
 
 def list_options(query: Query) -> ListOptions:
     version, match, token = (
-        resource_version(query, listing=True),
+        one(query, "resourceVersion"),
         one(query, "resourceVersionMatch"),
         one(query, "continue"),
     )
@@ -112,11 +106,7 @@ def list_options(query: Query) -> ListOptions:
         if not version:
             causes.append(_forbidden("resourceVersionMatch", _MATCH_ALONE))
         if token:
-            causes.append(
-                _forbidden(
-                    "resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"
-                )
-            )
+            causes.append(_forbidden("resourceVersionMatch", _MATCH_AND_CONTINUE))
         if match not in _MATCHES:
             causes.append(_unsupported("resourceVersionMatch", match, (*_MATCHES, "")))
         if match == "Exact" and version == "0":
@@ -137,7 +127,7 @@ def list_options(query: Query) -> ListOptions:
 
 
 def watch_options(query: Query) -> WatchOptions:
-    version, match = resource_version(query), one(query, "resourceVersionMatch")
+    match = one(query, "resourceVersionMatch")
     causes: list[Cause] = []
     initial = "sendInitialEvents" in query
     if initial and match != "NotOlderThan":
@@ -158,15 +148,15 @@ def watch_options(query: Query) -> WatchOptions:
         if match != "NotOlderThan":
             causes.append(_unsupported("resourceVersionMatch", match, ("NotOlderThan",)))
     if one(query, "continue"):
-        causes.append(_forbidden("continue", "continue is forbidden for watch"))
+        causes.append(_forbidden("resourceVersionMatch", _MATCH_AND_CONTINUE))
     _refuse("ListOptions", causes)
     return WatchOptions(
         labels=one(query, "labelSelector"),
         fields=one(query, "fieldSelector"),
-        resource_version=version,
+        resource_version=resource_version(query),
         match=match,
         bookmarks=flag(query, "allowWatchBookmarks"),
-        initial_events=flag(query, "sendInitialEvents"),
+        initial_events=flag(query, "sendInitialEvents") if initial else None,
     )
 
 
@@ -176,10 +166,12 @@ def _dry_run(values: list[str], causes: list[Cause]) -> bool:
     return bool(values)
 
 
-def write_options(query: Query, kind: str, user_agent: str, *, patch: str = "") -> WriteOptions:
+def write_options(
+    query: Query, kind: str, user_agent: str, *, patch: str = "", notes: dict[str, Any] | None = None
+) -> WriteOptions:
     """``kind`` is CreateOptions, UpdateOptions or PatchOptions; ``patch`` the type of a patch."""
     if not query and patch != "apply":
-        return WriteOptions(field_manager=_default_manager(user_agent))
+        return WriteOptions(field_manager=_default_manager(user_agent), notes=notes)
     causes: list[Cause] = []
     dry_run = _dry_run(query.get("dryRun", []), causes)
     validation = one(query, "fieldValidation")
@@ -219,6 +211,7 @@ def write_options(query: Query, kind: str, user_agent: str, *, patch: str = "") 
         field_manager=manager or _default_manager(user_agent),
         field_validation=cast("Any", validation or "Warn"),
         force=flag(query, "force"),
+        notes=notes,
     )
 
 

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kubernel.errors import ApiError
+from kubernel.errors import ApiError, ServerTimeout
 from kubernel.store.records import ADDED
 from kubernel.watch import Closed
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["ListWriter", "Watcher"]
 
 BOOKMARK_EVERY = 60.0
+_LAST_BOOKMARK = 2.0
+"""Seconds before a watch ends that the last bookmark is sent."""
 _MIN_WATCH = 1800.0
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
@@ -105,18 +107,17 @@ class Watcher:
         try:
             watch = await self.registry.watch(type, namespace, options)
         except ApiError as error:
-            if error.status_code != 410:
+            if error.status_code != 410 and not (options.initial_events and isinstance(error, ServerTimeout)):
                 raise
             stream = await exchange.stream(200, shape.stream_head + head)
             await stream.write(shape.error_frame(error))
             await stream.close()
             return
-        unfiltered = not (options.labels or options.fields)
         try:
             stream = await exchange.stream(200, shape.stream_head + head)
             try:
                 async with self.clock.timeout(lasting):
-                    await self._run(stream, watch, type, shape, options, unfiltered, begun)
+                    await self._run(stream, watch, type, shape, options, lasting, begun)
             except TimeoutError:
                 pass
             except ApiError as error:
@@ -133,18 +134,21 @@ class Watcher:
         type: ResourceType,
         shape: Shape,
         options: WatchOptions,
-        unfiltered: bool,
+        lasting: float,
         begun: Callable[[], None] | None,
     ) -> None:
+        unfiltered = not (options.labels or options.fields)
         first = True
         for piece in joined(_initial(watch.initial, shape), b""):
             await stream.write(piece)
             first = False
         if begun is not None:
             begun()
-        state = _Bookmarks(self.clock, stream, watch, shape, first)
+        state = _Bookmarks(self.clock, stream, watch, shape, first, lasting)
         if options.bookmarks:
-            if options.initial_events:
+            if options.initial_events or (
+                options.initial_events is None and options.resource_version in ("", "0")
+            ):
                 await stream.write(state.frame({INITIAL_EVENTS_END: "true"}))
             state.arm()
         try:
@@ -191,20 +195,23 @@ def _initial(records: Iterable[Record], shape: Shape) -> Iterator[bytes]:
 
 
 class _Bookmarks:
-    """Tells a quiet watcher how far it has seen everything, about once a minute."""
+    """Tells a quiet watcher how far it has seen everything, about once a minute and before the watch ends."""
 
-    __slots__ = ("clock", "first", "shape", "stream", "timer", "watch")
+    __slots__ = ("clock", "end", "first", "shape", "stream", "timer", "watch")
 
-    def __init__(self, clock: Clock, stream: Stream, watch: Watch, shape: Shape, first: bool) -> None:
+    def __init__(
+        self, clock: Clock, stream: Stream, watch: Watch, shape: Shape, first: bool, lasting: float
+    ) -> None:
         self.clock = clock
         self.stream = stream
         self.watch = watch
         self.shape = shape
         self.first = first
         self.timer: Timer | None = None
+        self.end = clock.monotonic() + lasting - _LAST_BOOKMARK
 
     def frame(self, annotations: dict[str, str] | None = None) -> bytes:
-        meta: dict[str, Any] = {"resourceVersion": str(self.watch.revision), "creationTimestamp": None}
+        meta: dict[str, Any] = {"resourceVersion": str(self.watch.revision)}
         if annotations:
             meta["annotations"] = annotations
         frame = self.shape.bookmark_frame(meta, self.first)
@@ -212,7 +219,8 @@ class _Bookmarks:
         return frame
 
     def arm(self) -> None:
-        self.timer = self.clock.call_later(BOOKMARK_EVERY, self._send)
+        left = self.end - self.clock.monotonic()
+        self.timer = self.clock.call_later(min(left, BOOKMARK_EVERY), self._send) if left > 0 else None
 
     def _send(self) -> None:
         # Everything up to ``watch.revision`` has been pushed: handing out and pushing are one step of the task.

@@ -127,5 +127,5 @@ def yaml_reply(reply: Reply) -> Reply:
     import yaml
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    text = yaml.dump(orjson.loads(reply.body), Dumper=dumper, sort_keys=False, allow_unicode=True)
+    text = yaml.dump(orjson.loads(reply.body), Dumper=dumper, sort_keys=True, allow_unicode=True)
     return as_media(reply, text.encode(), "application/yaml")

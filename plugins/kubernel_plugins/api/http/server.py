@@ -118,9 +118,10 @@ class Api:
             user = await self.gate.user(exchange)
             if verb == "watch":
                 watching = self._watch(user)
+            told: Attributes | None = None
             if self.auditor is not None:
-                asked = _told(exchange, user, target, verb)
-                exchange.trail = await self.auditor.begin(exchange, asked, stamp)
+                told = _told(exchange, user, target, verb)
+                exchange.trail = await self.auditor.begin(exchange, told, stamp)
             if self.fairness is not None and verb != "connect":
                 seat = Seat(self.fairness, self.registry)
                 stamp += await seat.take(exchange, user, target, verb)
@@ -133,7 +134,7 @@ class Api:
                 else:
                     reply = await self.endpoints.serve(exchange, user, stamp)
             else:
-                reply = await self._resource(exchange, user, target, verb, stamp, seat)
+                reply = await self._resource(exchange, user, target, verb, stamp, seat, told)
         except Rejected as full:
             self.metrics.rejected += 1
             reply = turned_away(full)
@@ -247,10 +248,11 @@ class Api:
         verb: str,
         stamp: bytes,
         seat: Seat | None,
+        told: Attributes | None,
     ) -> Reply | None:
         type = self.registry.lookup(target.group, target.version, target.resource)
         query = q.parse(exchange.query)
-        await self._authorize(exchange, user, target, verb, query)
+        await self._authorize(exchange, user, target, verb, query, told)
         if type is None:
             remote = self._remote(target)
             if remote is None:
@@ -370,8 +372,16 @@ class Api:
         raise MethodNotSupported.for_path()
 
     async def _authorize(
-        self, exchange: Exchange, user: UserInfo, target: Target, verb: str, query: q.Query
+        self,
+        exchange: Exchange,
+        user: UserInfo,
+        target: Target,
+        verb: str,
+        query: q.Query,
+        told: Attributes | None,
     ) -> None:
+        """``told`` is the request as an audit policy looks at it: without a query it is the same."""
+        same = told if verb and not query else None
         verb = _asked(exchange.method) if verb == "connect" else verb or exchange.method.lower()
         name = target.name
         labels = fields = ""
@@ -379,13 +389,11 @@ class Api:
             labels, fields = q.one(query, "labelSelector"), q.one(query, "fieldSelector")
             if not name and fields:
                 name = demanded(fields, "metadata.name")
-        await self.gate.authorize(
-            Attributes(
-                user, verb, target.group, target.version, target.resource, target.subresource,
-                target.namespace, name, "", labels, fields,
-            ),
-            exchange.trail,
+        asked = same or Attributes(
+            user, verb, target.group, target.version, target.resource, target.subresource,
+            target.namespace, name, "", labels, fields,
         )  # fmt: skip
+        await self.gate.authorize(asked, exchange.trail)
         if verb == "get" and target.subresource in _CREATE_TO_CONNECT and exchange.wants_socket:
             # Since v1.35 a WebSocket needs what a POST needs.
             await self.gate.authorize(

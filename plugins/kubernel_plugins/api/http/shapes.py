@@ -96,8 +96,15 @@ class Shape:
         )
 
     def _items(self, records: Sequence[Record]) -> Iterator[bytes]:
-        one = self.one
-        return (one(record) for record in records)
+        one, type = self.one, self.type
+        if type.custom:
+            return map(one, records)
+        version, kind = orjson.dumps(type.api_version), orjson.dumps(type.kind)
+        heads = (
+            b'{"apiVersion":%b,"kind":%b,' % (version, kind),
+            b'{"kind":%b,"apiVersion":%b,' % (kind, version),
+        )
+        return (_untyped(one(record), heads) for record in records)
 
     # --- watches
 
@@ -140,6 +147,9 @@ class Partial(Shape):
 
     def view(self, view: Obj, columns: Sequence[Column]) -> bytes:
         return orjson.dumps(_partial_view(view, self.version))
+
+    def _items(self, records: Sequence[Record]) -> Iterator[bytes]:
+        return map(self.one, records)
 
     def _start(self, page: Page) -> bytes:
         return (
@@ -220,7 +230,7 @@ class Table(Shape):
     def _event(self, record: Record, first: bool) -> bytes:
         self.now = self.registry.clock.time()
         meta = b'{"resourceVersion":"%d"}' % record.revision
-        return self._document(meta, self._definitions() if first else b"[]", self._row(record))
+        return self._document(meta, self._definitions() if first else b"null", self._row(record))
 
     def _start(self, page: Page) -> bytes:
         return (
@@ -245,10 +255,11 @@ class Table(Shape):
                     "metadata": meta,
                 }
             )
-        cells = orjson.dumps([None] * len(self.columns))
+        nothing: Obj = {"kind": self.type.kind, "apiVersion": self.type.api_version, "metadata": meta}
+        cells = orjson.dumps([column.value(nothing, self.now) for column in self.columns])
         return self._document(
             orjson.dumps({"resourceVersion": meta["resourceVersion"]}),
-            self._definitions() if first else b"[]",
+            self._definitions() if first else b"null",
             b'{"cells":%b,"object":%b}' % (cells, partial),
         )
 
@@ -282,6 +293,16 @@ def _partial_view(view: Obj, version: str) -> Obj:
         "apiVersion": f"meta.k8s.io/{version}",
         "metadata": view["metadata"],
     }
+
+
+def _untyped(data: bytes, heads: tuple[bytes, bytes]) -> bytes:
+    """An item of a built-in type's list: Go leaves kind and apiVersion, which the list tells, out of those."""
+    if data.startswith(heads):
+        return b"{" + data[len(heads[0]) :]
+    obj = orjson.loads(data)
+    obj.pop("kind", None)
+    obj.pop("apiVersion", None)
+    return orjson.dumps(obj)
 
 
 def list_meta(page: Page) -> dict[str, Any]:

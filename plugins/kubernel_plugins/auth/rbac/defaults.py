@@ -317,6 +317,22 @@ _CONTROLLERS: dict[str, tuple[str, ...]] = {
         "create delete list patch watch | : pods",
     ),
     "resourcequota-controller": ("list watch | *: *", "update | : resourcequotas/status"),
+    "volumeattributesclass-protection-controller": (
+        f"{_LW} | : persistentvolumes persistentvolumeclaims",
+        f"update {_R} | storage.k8s.io: volumeattributesclasses",
+    ),
+    "podcertificaterequestcleaner": (f"delete {_R} | certificates.k8s.io: podcertificaterequests",),
+    "kube-apiserver-serving-clustertrustbundle-publisher": (
+        "attest | certificates.k8s.io: signers | kubernetes.io/kube-apiserver-serving",
+        "create delete list update watch | certificates.k8s.io: clustertrustbundles",
+    ),
+    "resource-claim-controller": (
+        f"{_R} | : pods",
+        "patch update | : pods/finalizers pods/status",
+        f"create delete patch update {_R} | resource.k8s.io: resourceclaims",
+        "patch update | resource.k8s.io: resourceclaims/status",
+        f"{_LW} | resource.k8s.io: resourceclaimtemplates",
+    ),
     "root-ca-cert-publisher": ("create update | : configmaps",),
     "service-account-controller": ("create | : serviceaccounts",),
     "service-cidrs-controller": (

@@ -79,7 +79,7 @@ def test_watch_of_tables_names_columns_once(tmp_path: Any) -> None:
         first, second = [json.loads(line)["object"] for line in answer.body.splitlines()]
         assert (first["kind"], second["kind"]) == ("Table", "Table")
         assert len(first["columnDefinitions"]) == 2
-        assert second["columnDefinitions"] == []
+        assert second["columnDefinitions"] is None
         assert second["rows"][0]["cells"][0] == "b"
 
     check(body, tmp_path)

@@ -85,22 +85,10 @@ def test_the_future_is_a_timeout_that_names_its_cause(tmp_path: Any, path: str, 
         pytest.param(f"{PODS}?resourceVersion=x", 400, 'parsing "x": invalid syntax', id="list, malformed"),
         pytest.param(f"{PODS}?watch=1&resourceVersion=x", 500, "invalid syntax", id="watch, malformed"),
         pytest.param(
-            f"{PODS}/a?{MATCH}=Exact",
-            422,
-            "is forbidden unless resourceVersion is provided",
-            id="get, match alone",
-        ),
-        pytest.param(
             f"{PODS}?{MATCH}=Exact",
             422,
             "is forbidden unless resourceVersion is provided",
             id="list, match alone",
-        ),
-        pytest.param(
-            f"{PODS}/a?resourceVersion=0&{MATCH}=Exact",
-            422,
-            '"exact" is forbidden for',
-            id="get, exactly any",
         ),
         pytest.param(
             f"{PODS}?resourceVersion=0&{MATCH}=Exact", 422, '"exact" is forbidden for', id="list, exactly any"
@@ -165,5 +153,15 @@ def test_a_selected_chunk_does_not_count_what_remains(tmp_path: Any) -> None:
         page = (await raw.request("GET", f"{PODS}?limit=1&labelSelector=!nothing")).json
         assert page["metadata"]["continue"]
         assert "remainingItemCount" not in page["metadata"]
+
+    check(body, tmp_path)
+
+
+@pytest.mark.parametrize("query", [f"{MATCH}=Exact", f"resourceVersion=0&{MATCH}=Exact"])
+def test_a_get_of_no_certain_version_takes_any_match(tmp_path: Any, query: str) -> None:
+    async def body(world: World, raw: Raw) -> None:
+        await _versions(raw)
+        answer = await raw.request("GET", f"{PODS}/a?{query}")
+        assert answer.status == 200
 
     check(body, tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import ipaddress
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from kubernel.objects import conditions, meta
+from kubernel.objects import conditions, meta, times
 from kubernel.testing import Cluster
 
 REQUESTS = "certificatesigningrequests.v1.certificates.k8s.io"
@@ -316,3 +317,52 @@ def test_a_token_that_expired_signs_no_more_and_goes(fresh: Cluster) -> None:
     assert signed(fresh) == {}
     assert fresh.find("secrets", "bootstrap-token-abcdef", "kube-system") is None
     assert meta.name(INFO) == "cluster-info"
+
+
+# --- what belongs to them
+
+BUNDLES = "clustertrustbundles.v1.certificates.k8s.io"
+POD_REQUESTS = "podcertificaterequests.v1.certificates.k8s.io"
+SERVER = "kubernetes.io/kube-apiserver-serving"
+
+
+def bundle(name: str, text: str, signer: str = SERVER) -> Any:
+    frame = {"apiVersion": "certificates.k8s.io/v1", "kind": "ClusterTrustBundle", "metadata": {"name": name}}
+    return {**frame, "spec": {"signerName": signer, "trustBundle": text}}
+
+
+def test_who_signs_the_servers_certificate_is_told_to_everybody(fresh: Cluster) -> None:
+    authority = fresh.get("configmaps", "kube-root-ca.crt")["data"]["ca.crt"]
+    (found,) = fresh.list(BUNDLES)
+    digest = hashlib.sha256(authority.encode()).hexdigest()[:24]
+    assert meta.name(found) == f"kubernetes.io:kube-apiserver-serving:{digest}"
+    assert found["spec"] == {"signerName": SERVER, "trustBundle": authority}
+    fresh.delete(BUNDLES, meta.name(found))
+    fresh.settle()
+    assert [meta.name(one) for one in fresh.list(BUNDLES)] == [meta.name(found)]
+    # Of an earlier authority, and of somebody else.
+    fresh.create(bundle("kubernetes.io:kube-apiserver-serving:0123", authority))
+    fresh.create(bundle("acme.dev:ours:one", authority, "acme.dev/ours"))
+    fresh.settle()
+    left = {meta.name(one) for one in fresh.list(BUNDLES)}
+    assert left == {meta.name(found), "acme.dev:ours:one"}
+
+
+def test_a_pod_certificate_request_is_gone_after_a_quarter_of_an_hour() -> None:
+    request = {
+        "apiVersion": "certificates.k8s.io/v1",
+        "kind": "PodCertificateRequest",
+        "metadata": {
+            "name": "ask",
+            "namespace": "default",
+            "uid": "u-1",
+            "creationTimestamp": "2030-01-01T00:00:00Z",
+        },
+        "spec": {"signerName": "acme.dev/ours"},
+    }
+    config = {"plugins": {"auth": ["rbac"]}}
+    with Cluster(config, contents=[request], start=times.parse("2030-01-01T00:00:00Z")) as cluster:
+        cluster.clock.advance("14m")
+        assert cluster.find(POD_REQUESTS, "ask") is not None
+        cluster.clock.advance("2m")
+        assert cluster.find(POD_REQUESTS, "ask") is None

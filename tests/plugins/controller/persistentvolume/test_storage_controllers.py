@@ -360,6 +360,41 @@ def test_another_resizer_is_waited_for(cluster: Cluster) -> None:
     assert annotations["volume.kubernetes.io/storage-resizer"] == "acme.dev/disk"
 
 
+# --- classes of attributes
+
+ATTRIBUTES = "volumeattributesclasses.v1.storage.k8s.io"
+
+
+def attributes(name: str = "fast") -> Any:
+    frame = {"apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttributesClass", "metadata": {"name": name}}
+    return {**frame, "driverName": "acme.dev", "parameters": {"iops": "1000"}}
+
+
+@pytest.mark.parametrize("where", ["claim", "current", "target", "volume"])
+def test_a_class_of_attributes_stays_as_long_as_something_names_it(cluster: Cluster, where: str) -> None:
+    named = {"volumeAttributesClassName": "fast"}
+    cluster.apply(attributes())
+    assert cluster.get(ATTRIBUTES, "fast")["metadata"]["finalizers"] == ["kubernetes.io/vac-protection"]
+    if where == "volume":
+        made = csi_volume()
+        made["spec"] |= named
+        cluster.apply(made)
+    else:
+        cluster.apply(claim(storageClassName="later", **(named if where == "claim" else {})))
+    if where == "current":
+        status = {"currentVolumeAttributesClassName": "fast"}
+        cluster.patch(CLAIMS, "data", {"status": status}, subresource="status")
+    elif where == "target":
+        status = {"modifyVolumeStatus": {"targetVolumeAttributesClassName": "fast", "status": "Pending"}}
+        cluster.patch(CLAIMS, "data", {"status": status}, subresource="status")
+    cluster.delete(ATTRIBUTES, "fast")
+    cluster.clock.advance("1m")
+    assert meta.is_deleting(cluster.get(ATTRIBUTES, "fast"))
+    cluster.delete(VOLUMES if where == "volume" else CLAIMS, "disk" if where == "volume" else "data")
+    cluster.settle()
+    assert cluster.find(ATTRIBUTES, "fast") is None
+
+
 # --- attaching
 
 
