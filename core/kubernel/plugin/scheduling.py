@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from kubernel.client.informer import Informer
     from kubernel.clock import Clock
     from kubernel.objects.selectors import Selector
+    from kubernel.plugin.gangs import Gang, GangNomination, GangTrial
     from kubernel.store.records import EventType, Obj
 
     Rows = slice | NDArray[numpy.intp]
@@ -55,9 +56,6 @@ __all__ = [
     "Cycle",
     "Explainer",
     "Explanation",
-    "Gang",
-    "GangNomination",
-    "GangTrial",
     "Narrowed",
     "Nodes",
     "Nomination",
@@ -276,20 +274,6 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Gang:
-    """Pods that are looked at together: enough of them get a node, or none does.
-
-    ``scheduled``: how many have one already; ``members``: uids of those that have none, this pod among them.
-    """
-
-    key: tuple[str, str]
-    scheduled: int
-    members: Sequence[str]
-    priority: int = 0
-    """What all of its pods must have."""
-
-
-@dataclass(frozen=True, slots=True)
 class Nomination:
     """Answer of ``post_filter``: the pod will fit on ``node`` once what the policy set going is done. An empty
     ``node`` takes back what was promised to the pod before, ``text`` says why it cannot be helped."""
@@ -308,42 +292,6 @@ class Proposal:
     violations: int
 
 
-@dataclass(frozen=True, slots=True)
-class GangNomination:
-    """Answer of ``post_filter_gang``: the gang will fit on ``nodes`` (uid of a pod -> node) once ``victims`` are gone;
-    ``text`` says so."""
-
-    nodes: Mapping[str, str]
-    victims: int
-    text: str
-
-
-class GangTrial(Protocol):
-    """A gang that cannot be placed, and the cluster as it might be. What is supposed here has to be undone
-    (``restore``) before anything is awaited."""
-
-    @property
-    def members(self) -> Sequence[PodState]: ...
-
-    def take_off(self, pod: PodState) -> None:
-        """As if the pod, of any node, were gone."""
-
-    def put_back(self, pod: PodState) -> None:
-        """One that was taken off."""
-
-    def place(self) -> tuple[str, Mapping[str, str]]:
-        """Find nodes for the members as things are supposed to be, and suppose them there: why that cannot be, and the
-        node of each (by uid) that has one."""
-        ...
-
-    def fits(self) -> bool:
-        """Whether all filters still let the members be where they were placed."""
-        ...
-
-    def restore(self) -> None:
-        """All is again as it really is."""
-
-
 class Supposition(Protocol):
     """One node as it would be without some of its pods."""
 
@@ -356,6 +304,10 @@ class Supposition(Protocol):
     def fits(self) -> bool:
         """Whether all filters would let the pod of the cycle go there, pods of at least its priority that were
         promised the node counted."""
+        ...
+
+    def refusals(self) -> Sequence[str]:
+        """What the first filter that would not let it go there says."""
         ...
 
 

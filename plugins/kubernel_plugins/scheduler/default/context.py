@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -152,6 +152,9 @@ class _Node:
 
     def fits(self) -> bool:
         return self._evaluation.fits_at(self._pod, self._row, self._promised)
+
+    def refusals(self) -> Sequence[str]:
+        return self._evaluation.refusals_at(self._pod, self._row, self._promised)
 
     def restore(self) -> None:
         for pod in tuple(self._off.values()):

@@ -9,11 +9,12 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from kubernel.plugin.scheduling import GangNomination
+from kubernel.plugin.gangs import GangNomination
 from kubernel_plugins.scheduler.default.messages import unschedulable
 
 if TYPE_CHECKING:
-    from kubernel.plugin.scheduling import Gang, PodState, Policy
+    from kubernel.plugin.gangs import Gang
+    from kubernel.plugin.scheduling import PodState, Policy
     from kubernel_plugins.scheduler.default.profile import Profile
     from kubernel_plugins.scheduler.default.scheduler import Scheduler
 

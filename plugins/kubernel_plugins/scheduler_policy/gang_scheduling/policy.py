@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from kubernel.clock import rfc3339
 from kubernel.errors import ApiError, NotFound
 from kubernel.objects import conditions, meta
-from kubernel.plugin.scheduling import Change, Gang, Policy
+from kubernel.plugin.gangs import Gang
+from kubernel.plugin.scheduling import Change, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
