@@ -1,4 +1,4 @@
-"""The roles of controllers that a kube-apiserver v1.37 makes, as it served them: a table, written as ``upstream`` is."""
+"""The roles of controllers that a kube-apiserver v1.37 makes, as it served them: a table, written like ``upstream``."""
 
 from __future__ import annotations
 
