@@ -189,7 +189,8 @@ def write_options(
             causes.append(
                 Cause(
                     "FieldValueInvalid",
-                    f'Invalid value: "{manager}": invalid character U+{ord(character):04X} (at position {position})',
+                    f"Invalid value: {show(manager)}: invalid character U+{ord(character):04X} "
+                    f"(at position {position})",
                     "fieldManager",
                 )
             )
@@ -210,6 +211,7 @@ def write_options(
         dry_run=dry_run,
         field_manager=manager or _default_manager(user_agent),
         field_validation=cast("Any", validation or "Warn"),
+        said=tuple(pair for pair in (("fieldManager", manager), ("fieldValidation", validation)) if pair[1]),
         force=flag(query, "force"),
         notes=notes,
     )
