@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kubernel_plugins.auth.rbac import upstream
+from kubernel_plugins.auth.rbac.upstream_controllers import CONTROLLER_ROLES
 from kubernel_plugins.auth.rules import parse_rule
 
 __all__ = ["default_objects"]
@@ -69,7 +70,7 @@ _OWN_BINDINGS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 def default_objects() -> Iterator[tuple[str, dict[str, Any]]]:
     """(plural, object) of all of them, roles before the bindings that refer to them."""
-    for name, rules in upstream.CLUSTER_ROLES.items():
+    for name, rules in {**upstream.CLUSTER_ROLES, **CONTROLLER_ROLES}.items():
         yield "clusterroles", _role(name, (*rules, *_MORE.get(name, ())), _collected(name))
     for position, name in enumerate(_AGGREGATED):
         role = _role(name, (), _label(_AGGREGATED[position - 1]) if position else {})
