@@ -28,14 +28,17 @@ __all__ = [
     "check_kind",
     "check_name_and_namespace",
     "check_namespace",
+    "keep_owned",
     "other_custom",
     "other_uid",
     "stamp_new",
     "stamp_update",
     "told_version",
+    "untold",
     "validate_metadata",
     "validate_new",
     "validate_update",
+    "wipe_new",
 ]
 
 ANNOTATIONS_LIMIT = 256 * 1024
@@ -73,21 +76,27 @@ def check_kind(type: ResourceType, obj: Obj, api_version: str = "", kind: str = 
     if type.custom and (api_version, kind) == (type.api_version, type.kind):
         _check_custom(type, obj)
         return
-    if told_version != api_version:
-        raise Undecodable(
-            told_kind,
-            _version_of(told_version),
-            kind,
-            f'no kind "{told_kind}" is registered for version "{told_version}" in scheme "{SCHEME}"',
-        )
-    if told_kind != kind:
+    if (told_version, told_kind) == (api_version, kind):
+        return
+    version = _version_of(told_version)
+    why = f'no kind "{told_kind}" is registered for version "{told_version}" in scheme "{SCHEME}"'
+    if _is_registered(type, told_version, told_kind):
         group = type.group.partition(".")[0] or "core"
-        raise Undecodable(
-            told_kind,
-            type.version,
-            kind,
-            f"converting (v1.{told_kind}) to ({group}.{kind}): unknown conversion",
-        )
+        why = f"converting ({version}.{told_kind}) to ({group}.{kind}): unknown conversion"
+    raise Undecodable(told_kind, version, kind, why)
+
+
+def _is_registered(type: ResourceType, api_version: Any, kind: Any) -> bool:
+    """Whether there is such a built-in kind at all, served or not."""
+    source = type.schema().source
+    if source is None or not isinstance(api_version, str) or not isinstance(kind, str):
+        return False
+    group, _, version = api_version.rpartition("/")
+    try:
+        source.definition_for(group, version, kind)
+    except KeyError:
+        return False
+    return True
 
 
 def _check_custom(type: ResourceType, obj: Obj) -> None:
@@ -151,15 +160,21 @@ def check_name_and_namespace(
     return meta
 
 
-def stamp_new(meta: dict[str, Any], clock: Clock, rng: random.Random) -> None:
-    """What every new object gets, and what a client may not bring."""
+def wipe_new(meta: dict[str, Any]) -> None:
+    """What a client may not bring."""
     for key in (
+        "creationTimestamp",
         "deletionTimestamp",
         "deletionGracePeriodSeconds",
         "selfLink",
         "resourceVersion",
+        "uid",
     ):
         meta.pop(key, None)
+
+
+def stamp_new(meta: dict[str, Any], clock: Clock, rng: random.Random) -> None:
+    """What every new object gets: after the mutating half of admission, which does not know it."""
     number = rng.getrandbits(128) & _UUID_RANDOM | _UUID_4
     text = f"{number:032x}"
     meta["uid"] = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
@@ -172,6 +187,20 @@ def told_version(meta: dict[str, Any]) -> str:
     return "" if told == "0" else told
 
 
+def untold(meta: dict[str, Any]) -> list[str]:
+    """What the server owns and a client did not send: the mutating half of admission does not see it either."""
+    return [key for key in (*_SERVER_OWNED, "resourceVersion") if key not in meta]
+
+
+def keep_owned(meta: dict[str, Any], old: dict[str, Any]) -> None:
+    for key in _SERVER_OWNED:
+        if key in old:
+            meta[key] = old[key]
+        else:
+            meta.pop(key, None)
+    meta["resourceVersion"] = old["resourceVersion"]
+
+
 def stamp_update(meta: dict[str, Any], old: dict[str, Any]) -> None:
     """Server-owned fields stay as they are whatever the client sends; ``validate_update`` refuses another
     time of deletion."""
@@ -179,14 +208,9 @@ def stamp_update(meta: dict[str, Any], old: dict[str, Any]) -> None:
     for key in _OMITTED:
         if key in meta and not meta[key]:
             del meta[key]
-    for key in _SERVER_OWNED:
-        if key in _DELETION and meta.get(key) is not None:
-            continue
-        if key in old:
-            meta[key] = old[key]
-        else:
-            meta.pop(key, None)
-    meta["resourceVersion"] = old["resourceVersion"]
+    told = {key: meta[key] for key in _DELETION if meta.get(key) is not None}
+    keep_owned(meta, old)
+    meta.update(told)
     if "generateName" in old and "generateName" not in meta:
         meta["generateName"] = old["generateName"]
     managed = meta.get("managedFields")
@@ -323,7 +347,7 @@ def _validate_owners(owners: list[dict[str, Any]], found: list[Cause]) -> None:
 def other_uid(key: Key, uid: str, real: str) -> str:
     """Why an object with another uid is not written, as upstream's store words it."""
     plural = key.resource.partition(".")[0]
-    path = "/".join(part for part in ("/registry", plural, key.namespace, key.name) if part)
+    path = "".join(f"/{part}" for part in ("registry", plural, key.namespace, key.name) if part)
     return (
         f"StorageError: invalid object, Code: 4, Key: {path}, ResourceVersion: 0, AdditionalErrorMsg: "
         f"Precondition failed: UID in precondition: {uid}, UID in object meta: {real}"

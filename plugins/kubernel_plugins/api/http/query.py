@@ -167,10 +167,12 @@ def _dry_run(values: list[str], causes: list[Cause]) -> bool:
     return bool(values)
 
 
-def write_options(query: Query, kind: str, user_agent: str, *, patch: str = "") -> WriteOptions:
+def write_options(
+    query: Query, kind: str, user_agent: str, *, patch: str = "", notes: dict[str, Any] | None = None
+) -> WriteOptions:
     """``kind`` is CreateOptions, UpdateOptions or PatchOptions; ``patch`` the type of a patch."""
     if not query and patch != "apply":
-        return WriteOptions(field_manager=_default_manager(user_agent))
+        return WriteOptions(field_manager=_default_manager(user_agent), notes=notes)
     causes: list[Cause] = []
     dry_run = _dry_run(query.get("dryRun", []), causes)
     validation = one(query, "fieldValidation")
@@ -188,7 +190,8 @@ def write_options(query: Query, kind: str, user_agent: str, *, patch: str = "") 
             causes.append(
                 Cause(
                     "FieldValueInvalid",
-                    f'Invalid value: "{manager}": invalid character U+{ord(character):04X} (at position {position})',
+                    f"Invalid value: {show(manager)}: invalid character U+{ord(character):04X} "
+                    f"(at position {position})",
                     "fieldManager",
                 )
             )
@@ -209,7 +212,9 @@ def write_options(query: Query, kind: str, user_agent: str, *, patch: str = "") 
         dry_run=dry_run,
         field_manager=manager or _default_manager(user_agent),
         field_validation=cast("Any", validation or "Warn"),
+        said=tuple(pair for pair in (("fieldManager", manager), ("fieldValidation", validation)) if pair[1]),
         force=flag(query, "force"),
+        notes=notes,
     )
 
 

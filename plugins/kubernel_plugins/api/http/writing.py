@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -92,8 +92,8 @@ class Changer:
     ) -> Reply:
         kind = patch_type(exchange.headers.get("Content-Type", ""), custom=type.custom)
         data = await _body(exchange)
-        options = q.write_options(query, "PatchOptions", exchange.headers.get("User-Agent", ""), patch=kind)
-        options = _noted(exchange, options)
+        agent = exchange.headers.get("User-Agent", "")
+        options = q.write_options(query, "PatchOptions", agent, patch=kind, notes=_notes(exchange))
         try:
             body = decode_yaml(data) if kind == "apply" else decode_json(data)
         except BadRequest as wrong:
@@ -130,7 +130,7 @@ class Changer:
     ) -> Reply:
         if target.subresource:
             raise MethodNotSupported.for_path()
-        options = _noted(exchange, q.delete_options(query, await self._delete_body(exchange)))
+        options = await self._delete_options(exchange, query)
         namespace = target.namespace if type.namespaced else ""
         result = await self.registry.delete(user, type, namespace, target.name, options)
         if result.status is not None:
@@ -146,7 +146,7 @@ class Changer:
         query: q.Query,
         shape: Shape,
     ) -> Reply:
-        options = _noted(exchange, q.delete_options(query, await self._delete_body(exchange)))
+        options = await self._delete_options(exchange, query)
         records = await self.registry.delete_collection(
             user, type, target.namespace if type.namespaced else "", q.list_options(query), options
         )
@@ -166,7 +166,8 @@ class Changer:
     ) -> tuple[Obj, bytes, WriteOptions, tuple[str, ...]]:
         """(object, its JSON, options of this ``kind``, warnings) of a create or an update."""
         body = await self._read(exchange, type)
-        options = _noted(exchange, q.write_options(query, kind, exchange.headers.get("User-Agent", "")))
+        agent = exchange.headers.get("User-Agent", "")
+        options = q.write_options(query, kind, agent, notes=_notes(exchange))
         options, warnings = _repeated(body, options)
         obj = body.value
         if exchange.trail is not None:
@@ -198,6 +199,11 @@ class Changer:
                 f"the API version in the data () does not match the expected API version ({type.api_version})"
             )
         return body
+
+    async def _delete_options(self, exchange: Exchange, query: q.Query) -> DeleteOptions:
+        options = q.delete_options(query, await self._delete_body(exchange))
+        notes = _notes(exchange)
+        return options if notes is None else replace(options, notes=notes)
 
     async def _delete_body(self, exchange: Exchange) -> Any:
         data = await _body(exchange)
@@ -264,14 +270,9 @@ async def _body(exchange: Exchange) -> bytes:
     return data
 
 
-_Options = TypeVar("_Options", WriteOptions, DeleteOptions)
-
-
-def _noted(exchange: Exchange, options: _Options) -> _Options:
-    """With a place for the audit annotations of policies and webhooks."""
-    if exchange.trail is None:
-        return options
-    return replace(options, notes={AUDIT_NOTES: exchange.trail.notes})
+def _notes(exchange: Exchange) -> dict[str, Any] | None:
+    """A place for the audit annotations of policies and webhooks."""
+    return None if exchange.trail is None else {AUDIT_NOTES: exchange.trail.notes}
 
 
 def _repeated(body: Body, options: WriteOptions) -> tuple[WriteOptions, tuple[str, ...]]:

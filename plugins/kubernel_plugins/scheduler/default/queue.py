@@ -62,6 +62,12 @@ class Attempt(NamedTuple):
     begun: float
 
 
+def _wishes(pod: PodState) -> tuple[Any, ...]:
+    """All of a pod that says where it may go; its claims are told in the status once they are made."""
+    claims = (pod.pod.get("status") or {}).get("resourceClaimStatuses")
+    return pod.pod["spec"], pod.labels, claims
+
+
 class SchedulingQueue:
     """A pod is in exactly one part; ``pop`` takes it out, and whoever popped it ends with ``fail`` or ``remove``.
 
@@ -141,14 +147,14 @@ class SchedulingQueue:
             waiting.entered = self._clock.monotonic()
             self._enter(waiting, _ADDED)
             return
-        spec_changed = known.pod.pod["spec"] != pod.pod["spec"] or known.pod.labels != pod.labels
+        changed = _wishes(known.pod) != _wishes(pod)
         known.pod = pod
-        if spec_changed:
+        if changed:
             place = known.place
             self._unstick(known)
             known.signature, known.order = self._sign(pod), self._order(pod)
             if place in ("unschedulable", "gated"):
-                # What the user changed may be what was missing.
+                # What was changed may be what was missing.
                 self._enter(known, "TargetPodUpdate")
 
     def remove(self, uid: str) -> None:

@@ -192,3 +192,36 @@ def test_a_claim_in_use_is_not_deleted_under_its_pod(cluster: Cluster) -> None:
     assert meta.is_deleting(cluster.get(CLAIMS, "shared"))
     finish(cluster, "web")
     assert claims(cluster) == []
+
+
+def test_a_job_gets_a_device_by_a_template_and_gives_it_to_the_next() -> None:
+    """With the scheduler: one device, and two pods that want it one after the other."""
+    device_class = {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "DeviceClass",
+        "metadata": {"name": "gpu.acme.dev"},
+        "spec": {"selectors": [{"cel": {"expression": "device.driver == 'acme.dev'"}}]},
+    }
+    pool = {"name": "node-1", "generation": 1, "resourceSliceCount": 1}
+    offered = {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "ResourceSlice",
+        "metadata": {"name": "one"},
+        "spec": {"driver": "acme.dev", "pool": pool, "nodeName": "node-1", "devices": [{"name": "d"}]},
+    }
+    with Cluster({"plugins": {"auth": ["rbac"]}}) as cluster:
+        cluster.apply([device_class, offered, template()])
+        for name in ("first", "second"):
+            made = using(name, restartPolicy="Never")
+            made["metadata"]["annotations"] = {"simulated.kubernel.dev/run-for": "30s"}
+            cluster.create(made)
+            cluster.settle()
+        assert cluster.get("pods", "first")["spec"]["nodeName"] == "node-1"
+        assert not cluster.get("pods", "second")["spec"].get("nodeName")
+        assert [len(one.get("status", {}).get("reservedFor", ())) for one in claims(cluster)] == [1, 0]
+        cluster.clock.advance("40s")
+        assert cluster.get("pods", "first")["status"]["phase"] == "Succeeded"
+        assert cluster.get("pods", "second")["spec"]["nodeName"] == "node-1"
+        cluster.clock.advance("40s")
+        assert cluster.get("pods", "second")["status"]["phase"] == "Succeeded"
+        assert claims(cluster) == []
