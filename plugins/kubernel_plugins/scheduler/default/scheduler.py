@@ -407,8 +407,16 @@ class Scheduler:
         nominated: str | None = None
         if found.nodes:
             self.metrics.preemptions += bool(profile.at("post_filter"))
+            names = [policy.name for policy in profile.at("filter")]
+            # When all nodes are refused at once those after the one that refused were not asked.
+            asked = names[: names.index(min(found.policies)) + 1] if found.everywhere else names
+            cycle = Supposed(self, pod, evaluation, found.lasting, asked)
             for policy in profile.at("post_filter"):
-                answer = await policy.post_filter(Supposed(self, pod, evaluation, found.lasting))
+                try:
+                    answer = await policy.post_filter(cycle)
+                except PolicyError as error:
+                    said.append(str(error))
+                    break
                 if isinstance(answer, Nomination) and not answer.node:
                     nominated = ""
                     self.nominations.remove(pod.uid)
