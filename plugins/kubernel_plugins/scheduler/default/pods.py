@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from kubernel.objects import meta, quantity, selectors
@@ -23,6 +24,8 @@ _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 _NOTHING: Mapping[str, int] = {}
 
 
+# There are few different amounts among thousands of pods and nodes.
+@lru_cache(maxsize=4096)
 def amount(resource: str, value: Any) -> int:
     """Millicores of CPU, units of everything else."""
     return quantity.to_int_milli(value) if resource == "cpu" else quantity.to_int(value)
