@@ -27,7 +27,11 @@ Compiled = TypeVar("Compiled")
 
 
 class ConfigurationError(Exception):
-    """A policy or its binding cannot be used for a request."""
+    """A policy or its binding cannot be used for a request; ``of`` says which of the two."""
+
+    def __init__(self, message: str, of: str = "binding") -> None:
+        super().__init__(message)
+        self.of = of
 
 
 class Hook(NamedTuple):
@@ -156,7 +160,8 @@ class Policies(Generic[Compiled]):
         type = self._handle.registry.by_kind(group, version, kind.get("kind", ""))
         if type is None:
             raise ConfigurationError(
-                f"failed to find resource referenced by paramKind: '{group}/{version}, Kind={kind.get('kind', '')}'"
+                f"failed to find resource referenced by paramKind: '{group}/{version}, Kind={kind.get('kind', '')}'",
+                "policy",
             )
         return type
 

@@ -223,7 +223,7 @@ def _environment() -> cel.Environment:
             "capacity": by_name(cel.opaque("kubernetes.Quantity")),
         },
     )
-    return cel.Environment({"device": device})
+    return cel.Environment({"device": device}, bindings=True)
 
 
 def selectors(listed: Sequence[Obj] | None, path: str, found: Found, *, stored: bool = False) -> None:
