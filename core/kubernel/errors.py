@@ -74,7 +74,7 @@ class Cause:
     ``reason`` is one of the upstream CauseTypes (``FieldValueRequired``, ``FieldValueInvalid``,
     ``FieldValueForbidden``, ``FieldValueNotSupported``, ``FieldValueDuplicate``,
     ``FieldValueTooLong``, ``FieldValueTypeInvalid``, ``FieldManagerConflict`` …), ``field`` a
-    path such as ``spec.containers[0].name``. A policy's denial has a message only.
+    path such as ``spec.containers[0].name``. A policy's denial has a message only, a refused resize a reason only.
     """
 
     reason: str
@@ -83,7 +83,8 @@ class Cause:
 
     def as_dict(self) -> dict[str, str]:
         entry = {"reason": self.reason} if self.reason else {}
-        entry["message"] = self.message
+        if self.message:
+            entry["message"] = self.message
         if self.field:
             entry["field"] = self.field
         return entry

@@ -332,8 +332,11 @@ def admission_request(request: Request, type: ResourceType) -> dict[str, Any]:
     }
     if request.subresource:
         made["subResource"] = made["requestSubResource"] = request.subresource
-    if request.name:
-        made["name"] = request.name
+    creating = request.obj if request.operation == "CREATE" and not request.subresource else None
+    # Before it has one, what an object's name will begin with is told in refusals alone.
+    name = request.name if creating is None else creating["metadata"].get("name")
+    if name:
+        made["name"] = name
     if request.namespace:
         made["namespace"] = request.namespace
     return made

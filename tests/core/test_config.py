@@ -201,7 +201,7 @@ def test_a_huge_file_is_refused(written: Any) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"nothing.yaml: cannot read the configuration file: No such file"):
+    with pytest.raises(ConfigError, match=r"nothing.yaml: cannot read the file: No such file"):
         load(tmp_path / "nothing.yaml")
 
 

@@ -24,7 +24,6 @@ OPTIONAL = {
     ("admission", "owner_references"),
     ("admission", "pod_node_selector"),
     ("admission", "extended_resource_toleration"),
-    ("admission", "taint_nodes"),
     ("admission", "image_policy"),
     ("audit", "webhook"),
     ("auth", "request_header"),

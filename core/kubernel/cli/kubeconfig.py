@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kubernel.cli import options
+from kubernel.config.document import read
 from kubernel.errors import KubernelError
 
 __all__ = ["kubeconfig", "merge"]
@@ -102,14 +103,7 @@ def _put(document: dict[str, Any], key: str, entry: dict[str, Any], target: Path
 
 
 def _read(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        document = yaml.safe_load(path.read_bytes())
-    except yaml.YAMLError as error:
-        raise KubernelError(f"{path} is not valid YAML: {error}") from error
-    if document is None:
-        return {}
+    document = read(path).plain()
     if not isinstance(document, dict):
         raise KubernelError(f"{path} is not a kubeconfig")
     return document

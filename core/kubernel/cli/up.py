@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["up"]
 
+DESCRIPTORS = 65536
+"""Files and connections that the process may have open, where the machine's own limit is not lower."""
+
 
 def up(args: argparse.Namespace) -> int:
     from kubernel.plugin.logs import LEVELS
@@ -44,6 +47,7 @@ def _serve(
     """Run until told to stop. ``report`` gets one line of JSON once the cluster is ready or has failed."""
     policy = CollectorPolicy()
     policy.loading()
+    _allow_descriptors()
     import asyncio
     import traceback
 
@@ -171,6 +175,16 @@ def _explained(config: Configuration, error: KubernelError) -> KubernelError:
 def _tell(report: TextIO, message: dict[str, object]) -> None:
     print(json.dumps(message), file=report, flush=True)
     report.close()
+
+
+def _allow_descriptors() -> None:
+    """Each watch is a connection: the limit of open files that is set for old programs would be one of watches."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

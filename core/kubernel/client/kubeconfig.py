@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kubernel.config.document import read
 from kubernel.errors import ConfigError
 
 __all__ = ["Access", "load_kubeconfig", "load_pair"]
@@ -66,15 +67,8 @@ def load_kubeconfig(path: str | Path, context: str = "") -> Access:
 
     Credentials that need another program (``exec``, ``auth-provider``) are refused.
     """
-    import yaml
-
     path = Path(path)
-    try:
-        document = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a kubeconfig: {error}") from None
+    document = read(path).plain()
     if not isinstance(document, Mapping):
         raise ConfigError(f"{path}: not a kubeconfig")
     wanted = context or document.get("current-context") or ""

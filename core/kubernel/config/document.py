@@ -81,9 +81,9 @@ def read(path: Path) -> Marked:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot read the configuration file: {error.strerror or error}") from error
+        raise ConfigError(f"{path}: cannot read the file: {error.strerror or error}") from error
     if len(data) > MAX_BYTES:
-        raise ConfigError(f"{path}: a configuration file has at most {MAX_BYTES} bytes")
+        raise ConfigError(f"{path}: a file has at most {MAX_BYTES} bytes")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

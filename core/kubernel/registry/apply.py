@@ -154,15 +154,17 @@ def apply_object(
             result.append(entry)
         elif left:
             result.append(entry | {"fieldsV1": left})
+    # Whoever applies what is there already has not changed the object at any time.
+    when = (last or {}).get("time", "") if merged is live else now
     if manager == "kubectl" and not subresource:
         merged = _with_last_applied(merged, applied)
     same = merged is live
     if last is not None and last["fieldsV1"] == mine and last["apiVersion"] == api_version:
-        result.append(last if same else _entry(identity, mine, now, api_version))
+        result.append(last if same else _entry(identity, mine, when, api_version))
         if same and len(result) == len(entries) and all(any(a is b for b in entries) for a in result):
             return base
     elif mine:
-        result.append(_entry(identity, mine, now, api_version))
+        result.append(_entry(identity, mine, when, api_version))
     metadata = dict(merged.get("metadata") or {})
     metadata["managedFields"] = sorted(result, key=_order)
     return {**merged, "metadata": metadata}
@@ -188,12 +190,13 @@ def _identity_of(entry: Entry) -> Identity:
 
 
 def _entry(identity: Identity, fields: Tree, time: str, api_version: str = "") -> Entry:
+    """``time`` is left out when empty."""
     manager, operation, version, subresource = identity
     entry: Entry = {
         "manager": manager,
         "operation": operation,
         "apiVersion": version or api_version,
-        "time": time,
+        **({"time": time} if time else {}),
         "fieldsType": "FieldsV1",
         "fieldsV1": fields,
     }

@@ -127,9 +127,8 @@ class Creator:
         metadata.stamp_new(meta, self.clock, self.rng)
         base = meta.get("generateName") or ""
         generated = bool(base and not meta.get("name"))
-        if generated:
-            meta["name"] = names.generate(base, self.rng)
-        request.name = meta.get("name") or ""
+        # Admission sees an object that has no name yet; its refusals speak of what the name will begin with.
+        request.name = meta.get("name") or base
         known = spec is not None and bool(spec.completed)
         complete_object(type, node, obj, but_spec=known)
         if spec is not None and table is not None and not known:
@@ -139,6 +138,9 @@ class Creator:
             self._track(request, None, obj, {"spec": spec.fields} if spec is not None else NOTHING)
         await self.admission.admit(request)
         obj = request.obj = self._after_admission(request, table=table)
+        generated = generated and not obj["metadata"].get("name")
+        if generated:
+            obj["metadata"]["name"] = request.name = names.generate(base, self.rng)
         type.strategy.prepare_for_create(request, obj)
         judged = b""
         if table is not None:

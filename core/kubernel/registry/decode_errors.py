@@ -110,8 +110,18 @@ def embedded(root: Node, obj: Any, error: WrongTypeError) -> str:
     return f"{where}: Invalid value: {orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()}: "
 
 
+_WRITTEN_AS = {"time": "string", "microtime": "string", "int-or-string": "int32"}
+"""What types read themselves from."""
+_NAMED_MAPS = {"io.k8s.apimachinery.pkg.api.resource.Quantity": "v1.ResourceList"}
+"""Maps that have a name in Go, by what they hold."""
+
+
 def _go_type(node: Node) -> str:
     simple = {"boolean": "bool", "number": "float64", "any": "interface {}"}
+    if node.type in _WRITTEN_AS:
+        return _WRITTEN_AS[node.type]
+    if node.additional is not None and node.additional.ref in _NAMED_MAPS:
+        return _NAMED_MAPS[node.additional.ref]
     if node.ref:
         return ".".join(node.ref.rsplit(".", 2)[-2:])
     if node.type == "array":
@@ -132,6 +142,8 @@ def explain_conversion(root: Node, obj: Any, error: WrongTypeError) -> str:
     for part in _parts(error.path):
         inner = node.items if isinstance(part, int) else (node.properties or {}).get(part, node.additional)
         node, value = inner if inner is not None else node, value[part]
+    if node.type in _WRITTEN_AS:
+        return f"json: cannot unmarshal {error.got} into Go value of type {_WRITTEN_AS[node.type]}"
     got = _KINDS[type(value)]
     if node.type == "array" or node.format == "byte":
         return f"cannot restore slice from {got}"

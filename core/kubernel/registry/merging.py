@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import UnnamedError
 from kubernel.objects.go_json import printed
+from kubernel.registry.causes import show
 from kubernel.registry.fields import Tree, element, is_granular, is_keyed, key_default
 
 if TYPE_CHECKING:
     from kubernel.registry.schema import Node
     from kubernel.store.records import Obj
 
-__all__ = ["check_applied", "merge", "prune"]
+__all__ = ["check_applied", "merge", "not_converted", "prune"]
 
 _ABSENT: Any = object()
 _EMPTY: Tree = {}
@@ -26,15 +27,26 @@ def check_applied(node: Node | None, applied: Obj, api_version: str) -> None:
     problems: list[str] = []
     _check(node, applied, "", problems)
     if problems:
-        metadata = applied.get("metadata") or {}
-        names = [part if isinstance(part, str) else "" for part in map(metadata.get, ("namespace", "name"))]
-        kind = applied.get("kind", "")
         told = (
             problems[0] if len(problems) == 1 else "errors:\n" + "\n".join(f"  {each}" for each in problems)
         )
-        raise UnnamedError(
-            f"failed to create typed patch object ({'/'.join(names)}; {_version(api_version)}, Kind={kind}): {told}"
-        )
+        raise UnnamedError(f"failed to create typed patch object {_identified(applied, api_version)}: {told}")
+
+
+def not_converted(applied: Obj, api_version: str, why: str) -> UnnamedError:
+    """The refusal of a configuration that is right in form, but whose values are none of the type's."""
+    kind = f"{_version(api_version)}, Kind={applied.get('kind', '')}"
+    return UnnamedError(
+        f"failed to convert new object {_identified(applied, api_version)} to proper version: "
+        f"unable to convert unstructured object to {kind}: {why}"
+    )
+
+
+def _identified(applied: Obj, api_version: str) -> str:
+    metadata = applied.get("metadata")
+    parts = map(metadata.get, ("namespace", "name")) if isinstance(metadata, dict) else ("", "")
+    names = [part if isinstance(part, str) else "" for part in parts]
+    return f"({'/'.join(names)}; {_version(api_version)}, Kind={applied.get('kind', '')})"
 
 
 def _version(api_version: str) -> str:
@@ -48,6 +60,7 @@ _SHAPES = {
     "boolean": (bool, "boolean"),
     "integer": (int | float, "numeric (int or float)"),
     "number": (int | float, "numeric (int or float)"),
+    **dict.fromkeys(("quantity", "time", "microtime"), (str | int | float, "any scalar")),
 }
 
 
@@ -58,10 +71,20 @@ def _shape(node: Node | None, value: Any) -> str:
     if value is None or (isinstance(value, wanted) and not numeric):
         return ""
     if name == "string":
-        return f"expected string, got &value.valueUnstructured{{Value:{printed(value)}}}"
+        return f"expected string, got &value.valueUnstructured{{Value:{_go_syntax(value)}}}"
     if name.startswith("numeric"):
         return f"expected {name}, got {_GO_TYPES.get(type(value), '')}"
     return f"expected {name}, got &{{{printed(value)}}}"
+
+
+def _go_syntax(value: Any) -> str:
+    """As Go's ``%#v`` prints it."""
+    if isinstance(value, list):
+        return "[]interface {}{" + ", ".join(map(_go_syntax, value)) + "}"
+    if isinstance(value, dict):
+        fields = (f"{show(key)}:{_go_syntax(value[key])}" for key in sorted(value))
+        return "map[string]interface {}{" + ", ".join(fields) + "}"
+    return show(value) if isinstance(value, str) else "interface {}(nil)" if value is None else printed(value)
 
 
 _GO_TYPES = {str: "string", bool: "bool", list: "[]interface {}", dict: "map[string]interface {}"}
@@ -135,6 +158,10 @@ def _shown(node: Node, item: Any) -> str:
 
 
 def _literal(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ",".join(map(_literal, value)) + "]"
+    if isinstance(value, dict):
+        return "".join(f"{key}={_literal(value[key])}" for key in sorted(value))
     return f'"{value}"' if isinstance(value, str) else printed(value)
 
 

@@ -71,21 +71,27 @@ def check_kind(type: ResourceType, obj: Obj, api_version: str = "", kind: str = 
     if type.custom and (api_version, kind) == (type.api_version, type.kind):
         _check_custom(type, obj)
         return
-    if told_version != api_version:
-        raise Undecodable(
-            told_kind,
-            _version_of(told_version),
-            kind,
-            f'no kind "{told_kind}" is registered for version "{told_version}" in scheme "{SCHEME}"',
-        )
-    if told_kind != kind:
+    if (told_version, told_kind) == (api_version, kind):
+        return
+    version = _version_of(told_version)
+    why = f'no kind "{told_kind}" is registered for version "{told_version}" in scheme "{SCHEME}"'
+    if _is_registered(type, told_version, told_kind):
         group = type.group.partition(".")[0] or "core"
-        raise Undecodable(
-            told_kind,
-            type.version,
-            kind,
-            f"converting (v1.{told_kind}) to ({group}.{kind}): unknown conversion",
-        )
+        why = f"converting ({version}.{told_kind}) to ({group}.{kind}): unknown conversion"
+    raise Undecodable(told_kind, version, kind, why)
+
+
+def _is_registered(type: ResourceType, api_version: Any, kind: Any) -> bool:
+    """Whether there is such a built-in kind at all, served or not."""
+    source = type.schema().source
+    if source is None or not isinstance(api_version, str) or not isinstance(kind, str):
+        return False
+    group, _, version = api_version.rpartition("/")
+    try:
+        source.definition_for(group, version, kind)
+    except KeyError:
+        return False
+    return True
 
 
 def _check_custom(type: ResourceType, obj: Obj) -> None:
@@ -307,7 +313,7 @@ def _validate_owners(owners: list[dict[str, Any]], found: list[Cause]) -> None:
 def other_uid(key: Key, uid: str, real: str) -> str:
     """Why an object with another uid is not written, as upstream's store words it."""
     plural = key.resource.partition(".")[0]
-    path = "/".join(part for part in ("/registry", plural, key.namespace, key.name) if part)
+    path = "".join(f"/{part}" for part in ("registry", plural, key.namespace, key.name) if part)
     return (
         f"StorageError: invalid object, Code: 4, Key: {path}, ResourceVersion: 0, AdditionalErrorMsg: "
         f"Precondition failed: UID in precondition: {uid}, UID in object meta: {real}"

@@ -17,6 +17,7 @@ from kubernel.registry.causes import show
 from kubernel.registry.decode_errors import Undecodable
 from kubernel.registry.decoding import decode, not_patched
 from kubernel.registry.duplicates import duplicate_fields, may_repeat
+from kubernel.registry.merging import check_applied, not_converted
 from kubernel.registry.patch import json_patch, merge_patch, strategic_patch
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from kubernel.registry.types import Subresource
     from kubernel.store.records import Obj
 
-__all__ = ["check_patched", "names_version", "patched", "repeated_fields"]
+__all__ = ["check_configuration", "check_patched", "names_version", "patched", "repeated_fields"]
 
 _OPERATION = ("op", "path", "from", "value")
 
@@ -102,6 +103,26 @@ def check_patched(
         decode(request, node, obj, None, patch=True, patched=told, kind=kind, before=repeated)
     except Undecodable as wrong:
         raise not_patched(told(), wrong.converted if strategic else wrong.why) from None
+
+
+def check_configuration(request: Request, body: Obj, raw: bytes | None) -> None:
+    """Bring what is applied into canonical form in place. Raises BadRequest and UnnamedError in upstream's words."""
+    type = request.type
+    told, kind = body.get("apiVersion") or "", body.get("kind") or ""
+    if (told, kind) != (type.api_version, type.kind):
+        raise BadRequest(f"invalid object type: {told if '/' in told else '/' + told}, Kind={kind}")
+    meta = body.get("metadata")
+    if isinstance(meta, dict) and meta.get("managedFields") is not None:
+        raise BadRequest("metadata.managedFields must be nil")
+    check_applied(type.schema(), body, type.api_version)
+    request.obj = body
+    try:
+        decode(request, type.schema(), body, raw, patch=True)
+    except Undecodable as wrong:
+        raise not_converted(body, type.api_version, wrong.converted) from None
+    if request.options.repeated and request.options.field_validation == "Strict":
+        told = request.options.repeated
+        raise BadRequest(f"error strict decoding patch: error converting YAML to JSON: {told}")
 
 
 def names_version(patch_type: PatchType, body: Any) -> bool:

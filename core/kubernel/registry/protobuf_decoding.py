@@ -15,7 +15,7 @@ import orjson
 
 from kubernel.clock import micro_time, rfc3339
 from kubernel.errors import BadRequest
-from kubernel.registry.protobuf_table import EXTENSIONS, META
+from kubernel.registry.protobuf_table import EXTENSIONS, SPECIAL
 from kubernel.registry.wire import DELIMITED, FIXED64, VARINT
 
 if TYPE_CHECKING:
@@ -123,9 +123,9 @@ class MessageDecoder:
     def _reader(self, kind: str) -> _Read:
         found = _SCALARS.get(kind) or self._readers.get(kind)
         if found is None:
-            special = _SPECIAL.get(kind)
-            if special is not None:
-                found = self._special(special)
+            form = SPECIAL.get(kind)
+            if form is not None:
+                found = self._special(_FORMS[form])
             else:
                 found = _strings if self._table.is_strings(kind) else self._message(kind)
             self._readers[kind] = found
@@ -273,16 +273,14 @@ def _schema_or_bool(decoder: MessageDecoder, data: bytes, depth: int) -> Any:
     return bool(_signed(parts.get(1, 0)))
 
 
-_SPECIAL: dict[str, Callable[[MessageDecoder, bytes, int], Any]] = {
-    f"{META}Time": _time,
-    f"{META}MicroTime": _micro_time,
-    f"{META}Duration": _duration,
-    f"{META}FieldsV1": _raw,
-    "io.k8s.apimachinery.pkg.api.resource.Quantity": _quantity,
-    "io.k8s.apimachinery.pkg.util.intstr.IntOrString": _int_or_string,
-    "io.k8s.apimachinery.pkg.runtime.RawExtension": _raw,
-    f"{EXTENSIONS}v1.JSON": _raw,
-    f"{EXTENSIONS}v1.JSONSchemaPropsOrArray": _schema_or,
-    f"{EXTENSIONS}v1.JSONSchemaPropsOrStringArray": _schema_or_strings,
-    f"{EXTENSIONS}v1.JSONSchemaPropsOrBool": _schema_or_bool,
+_FORMS: dict[str, Callable[[MessageDecoder, bytes, int], Any]] = {
+    "time": _time,
+    "micro time": _micro_time,
+    "duration": _duration,
+    "raw": _raw,
+    "quantity": _quantity,
+    "integer or string": _int_or_string,
+    "schema or schemas": _schema_or,
+    "schema or strings": _schema_or_strings,
+    "schema or truth": _schema_or_bool,
 }

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from kubernel.objects.times import duration, parse
-from kubernel.registry.protobuf_table import EXTENSIONS, META
+from kubernel.registry.protobuf_table import EXTENSIONS, SPECIAL
 from kubernel.registry.wire import DELIMITED, FIXED64, VARINT, delimited, tag, varint
 
 if TYPE_CHECKING:
@@ -37,19 +37,18 @@ class MessageEncoder:
     def __init__(self, table: FieldTable) -> None:
         self.table = table
         self._plans: dict[str, _Plan] = {}
-        self._special: dict[str, Callable[[Any], bytes]] = {
-            f"{META}Time": _time,
-            f"{META}MicroTime": _micro_time,
-            f"{META}Duration": _duration,
-            f"{META}FieldsV1": _raw,
-            "io.k8s.apimachinery.pkg.api.resource.Quantity": _quantity,
-            "io.k8s.apimachinery.pkg.util.intstr.IntOrString": _int_or_string,
-            "io.k8s.apimachinery.pkg.runtime.RawExtension": _raw,
-            f"{EXTENSIONS}v1.JSON": _raw,
-            f"{EXTENSIONS}v1.JSONSchemaPropsOrArray": self._schema_or_many,
-            f"{EXTENSIONS}v1.JSONSchemaPropsOrStringArray": self._schema_or_many,
-            f"{EXTENSIONS}v1.JSONSchemaPropsOrBool": self._schema_or_bool,
+        forms: dict[str, Callable[[Any], bytes]] = {
+            "time": _time,
+            "micro time": _micro_time,
+            "duration": _duration,
+            "raw": _raw,
+            "quantity": _quantity,
+            "integer or string": _int_or_string,
+            "schema or schemas": self._schema_or_many,
+            "schema or strings": self._schema_or_many,
+            "schema or truth": self._schema_or_bool,
         }
+        self._special = {message: forms[form] for message, form in SPECIAL.items()}
 
     def encode(self, name: str, obj: Obj) -> bytes:
         """``obj`` as the message ``name``; KeyError for one that the table has not."""

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["EXTENSIONS", "META", "Field", "FieldTable"]
+__all__ = ["EXTENSIONS", "META", "SPECIAL", "Field", "FieldTable"]
 
 META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 EXTENSIONS = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions."
+
+SPECIAL = {
+    f"{META}Time": "time",
+    f"{META}MicroTime": "micro time",
+    f"{META}Duration": "duration",
+    f"{META}FieldsV1": "raw",
+    "io.k8s.apimachinery.pkg.api.resource.Quantity": "quantity",
+    "io.k8s.apimachinery.pkg.util.intstr.IntOrString": "integer or string",
+    "io.k8s.apimachinery.pkg.runtime.RawExtension": "raw",
+    f"{EXTENSIONS}v1.JSON": "raw",
+    f"{EXTENSIONS}v1.JSONSchemaPropsOrArray": "schema or schemas",
+    f"{EXTENSIONS}v1.JSONSchemaPropsOrStringArray": "schema or strings",
+    f"{EXTENSIONS}v1.JSONSchemaPropsOrBool": "schema or truth",
+}
+"""Messages whose JSON is not that of their fields, and what it is instead: encoder and decoder have each of these."""
 
 
 class Field(NamedTuple):

@@ -66,6 +66,8 @@ def decode_check(node: Node, obj: Any, *, kind: str = "", version: str = "") -> 
         why = f"exceeded max depth of {MAX_DEPTH}"
     except ValueError as error:
         why = str(error)
+        if why.startswith("illegal base64"):
+            converted = f"error decoding from json: {why}"
     if not kind and isinstance(obj, dict):
         kind = obj["kind"] if isinstance(obj.get("kind"), str) else ""
     if not version and isinstance(obj, dict):
@@ -269,10 +271,17 @@ def _integer(bits: int) -> Step:
             return value
         if value is None:
             return _ABSENT
-        got = json_type(value)
-        raise WrongTypeError(path, f"number {value}" if got == "number" else got)
+        raise WrongTypeError(path, _integer_told(value))
 
     return step
+
+
+def _integer_told(value: Any) -> str:
+    """A number is told as it was written; what is beyond 64 bits comes as a float from our decoder."""
+    if json_type(value) != "number":
+        return json_type(value)
+    whole = isinstance(value, float) and abs(value) >= 1 << 63
+    return f"number {int(value) if whole else value}"
 
 
 def _number(value: Any, path: Path, unknown: list[str]) -> Any:
@@ -288,16 +297,16 @@ def _int_or_string(value: Any, path: Path, unknown: list[str]) -> Any:
         return value
     if value is None:
         return _ABSENT
-    got = json_type(value)
-    got = f"number {value}" if got == "number" else got
-    raise ValueError(f"json: cannot unmarshal {got} into Go value of type int32")
+    raise WrongTypeError(path, _integer_told(value))
 
 
 def _scalar(canonical: Callable[[Any], str]) -> Step:
+    textual = canonical is not canonical_quantity
+
     def step(value: Any, path: Path, unknown: list[str]) -> Any:
         if value is None:
             return _ABSENT
-        if canonical is canonical_bytes and not isinstance(value, str):
+        if textual and not isinstance(value, str):
             raise WrongTypeError(path, json_type(value))
         text = canonical(value)
         return value if text == value else text

@@ -31,6 +31,8 @@ _PIECES = (
     ("05", re.compile(r"\d\d(?:[.,]\d+)?", re.ASCII)),
     ("Z07:00", re.compile(r"Z|[+-]\d\d:\d\d", re.ASCII)),
 )
+_LAYOUT = "2006-01-02T15:04:05Z07:00"
+_MICRO_LAYOUT = "2006-01-02T15:04:05.000000Z07:00"
 _ALPHABET = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
 
 
@@ -60,7 +62,7 @@ def canonical_time(value: Any) -> str:
 
 def canonical_microtime(value: Any) -> str:
     """RFC 3339 with six decimals, UTC (metav1.MicroTime); any number of decimals is read."""
-    return _moment(value).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
+    return _moment(value, _MICRO_LAYOUT).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
 
 
 def canonical_quantity(value: Any) -> str:
@@ -123,12 +125,12 @@ def _illegal_base64(text: str) -> int:
     return length - digits if digits else -1
 
 
-def _moment(value: Any) -> datetime:
+def _moment(value: Any, layout: str = _LAYOUT) -> datetime:
     if not isinstance(value, str):
         raise ValueError(f"json: cannot unmarshal {json_type(value)} into Go value of type string")
     found = _TIME.fullmatch(value)
     if found is None:
-        raise ValueError(_unparsed(value))
+        raise ValueError(_unparsed(value, layout))
     *numbers, fraction, zone = found.groups()
     year, month, day, hour, minute, second = map(int, numbers)
     limits = (("month", month, 1, 12), ("hour", hour, 0, 23), ("minute", minute, 0, 59))
@@ -145,9 +147,9 @@ def _moment(value: Any) -> datetime:
         raise ValueError(f'parsing time "{value}": {what} out of range') from None
 
 
-def _unparsed(text: str) -> str:
+def _unparsed(text: str, layout: str) -> str:
     at = 0
-    said = f'parsing time "{text}" as "2006-01-02T15:04:05Z07:00": cannot parse'
+    said = f'parsing time "{text}" as "{layout}": cannot parse'
     for name, pattern in _PIECES:
         found = pattern.match(text, at)
         if found is None:

@@ -155,7 +155,7 @@ def _is_map_list(*lists: Sequence[Any]) -> bool:
             if maps is None:
                 maps = isinstance(value, dict)
             elif maps is not isinstance(value, dict):
-                raise UnnamedError("list element types are not identical")
+                raise UnnamedError(f"list element types are not identical: {printed(list(lists))}")
     return bool(maps)
 
 

@@ -35,9 +35,14 @@ from kubernel.registry.conversion import from_storage, is_stored, read_record, s
 from kubernel.registry.creating import Creator, own
 from kubernel.registry.decoding import decode
 from kubernel.registry.defaulting import complete_object
-from kubernel.registry.merging import check_applied
 from kubernel.registry.operations import PatchType, Result
-from kubernel.registry.patching import check_patched, names_version, patched, repeated_fields
+from kubernel.registry.patching import (
+    check_configuration,
+    check_patched,
+    names_version,
+    patched,
+    repeated_fields,
+)
 from kubernel.registry.request import Request, UserInfo, WriteOptions
 from kubernel.registry.validation import validate
 from kubernel.store import MissingKey, StaleRevision
@@ -345,17 +350,7 @@ class Writer(Creator):
         if sub is not None and sub.write is not None:
             metadata.check_kind(type, body, sub.kind.api_version, sub.kind.kind)
             return
-        told, kind = body.get("apiVersion") or "", body.get("kind") or ""
-        if (told, kind) != (type.api_version, type.kind):
-            raise BadRequest(f"invalid object type: {told if '/' in told else '/' + told}, Kind={kind}")
-        if (body.get("metadata") or {}).get("managedFields") is not None:
-            raise BadRequest("metadata.managedFields must be nil")
-        check_applied(type.schema(), body, type.api_version)
-        request.obj = body
-        decode(request, type.schema(), body, raw, patch=True)
-        if request.options.repeated and request.options.field_validation == "Strict":
-            told = request.options.repeated
-            raise BadRequest(f"error strict decoding patch: error converting YAML to JSON: {told}")
+        check_configuration(request, body, raw)
         metadata.check_name_and_namespace(type, body, request.namespace, request.name)
 
     async def _apply_new(self, request: Request, body: Obj) -> Result:

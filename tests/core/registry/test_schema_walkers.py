@@ -200,7 +200,7 @@ def test_scalars_are_written_in_canonical_form(field: str, given: Any, kept: Any
         ),
         pytest.param(
             {"boxes": [{"port": {}}]},
-            "json: cannot unmarshal object into Go value of type int32",
+            "json: cannot unmarshal object into Go struct field Box.spec.boxes.port of type int32",
             id="int-or-string",
         ),
         pytest.param(

@@ -343,7 +343,7 @@ def test_a_pod_tolerates_the_nodes_of_its_devices() -> None:
 
 
 def test_a_new_node_is_tainted_until_it_is_ready() -> None:
-    with running("taint_nodes", node=None, controller=["bootstrap"]) as cluster:
+    with running(node=None, controller=["bootstrap"]) as cluster:
         made = cluster.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}})
         assert made["spec"]["taints"] == [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]
 

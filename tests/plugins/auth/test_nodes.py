@@ -203,8 +203,13 @@ def test_a_node_creates_mirror_pods_that_refer_to_nothing(authorized: Cluster) -
         {"apiVersion": "v1", "kind": "Node", "name": "one", "uid": uid, "controller": True}
     ]
     with_secret = {**made, "spec": {**made["spec"], **from_secret("s")}}
-    assert 'node "one" can not create pods that reference secrets' in refused(
+    assert "a mirror pod may not reference secrets" in refused(
         authorized, one.create("pods", with_secret, "default")
+    )
+    volumes = [{"name": "m", "configMap": {"name": "m"}}]
+    with_map = {**made, "spec": {**made["spec"], "volumes": volumes}}
+    assert 'node "one" can not create pods that reference configmaps' in refused(
+        authorized, one.create("pods", with_map, "default")
     )
     authorized.run(one.create("pods", made, "default"))
 

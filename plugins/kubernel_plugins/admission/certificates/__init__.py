@@ -45,7 +45,10 @@ class Plugin(Base):
         elif request.subresource == "status" and old is not None:
             status, before = obj.get("status") or {}, old.get("status") or {}
             # Only who changes what signing changes has to be a signer.
-            if status.get("certificate") == before.get("certificate") and _failed(status) == _failed(before):
+            if all(
+                (status.get(key) or None) == (before.get(key) or None)
+                for key in ("certificate", "conditions")
+            ):
                 return
             self._decide(request, "sign", old)
 
@@ -93,10 +96,6 @@ def _only_collected(obj: Obj, old: Obj) -> bool:
         return {**one, "metadata": metadata}
 
     return rest(obj) == rest(old)
-
-
-def _failed(status: dict[str, Any]) -> list[dict[str, Any]]:
-    return [one for one in status.get("conditions") or () if one.get("type") == "Failed"]
 
 
 def _refused(request: Request, why: str) -> Forbidden:

@@ -6,7 +6,7 @@ Source: k8s.io/kubernetes/plugin/pkg/admission/noderestriction (v1.37).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import Forbidden, NotFound
@@ -14,6 +14,7 @@ from kubernel.objects import meta
 from kubernel.plugin import NoSettings, hookimpl
 from kubernel.plugin import Plugin as Base
 from kubernel.registry.attributes import Attributes
+from kubernel_plugins.admission.references import references
 from kubernel_plugins.auth.rules import node_name
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class Plugin(Base):
             raise _refused(request, f"node {node} UID mismatch: expected {owner.get('uid')} got {uid}")
         if spec.get("serviceAccountName"):
             raise refers("a service account")
-        for what in _references(spec):
+        for what in references(spec):
             raise refers(what)
 
     def _pod_status(self, request: Request, node: str) -> None:
@@ -272,38 +273,6 @@ class Plugin(Base):
 
 def _refused(request: Request, why: str) -> Forbidden:
     return Forbidden.for_object(request.type.plural, request.type.group, request.name, why)
-
-
-def _references(spec: Mapping[str, Any]) -> Iterator[str]:
-    """What kinds of objects the pod refers to."""
-    secrets = bool(spec.get("imagePullSecrets"))
-    maps = bundles = claims = False
-    for kind in ("initContainers", "containers", "ephemeralContainers"):
-        for container in spec.get(kind) or ():
-            for source in container.get("envFrom") or ():
-                secrets |= "secretRef" in source
-                maps |= "configMapRef" in source
-            for variable in container.get("env") or ():
-                value = variable.get("valueFrom") or {}
-                secrets |= "secretKeyRef" in value
-                maps |= "configMapKeyRef" in value
-    for volume in spec.get("volumes") or ():
-        secrets |= "secret" in volume
-        maps |= "configMap" in volume
-        claims |= "persistentVolumeClaim" in volume
-        for source in (volume.get("projected") or {}).get("sources") or ():
-            secrets |= "secret" in source
-            maps |= "configMap" in source
-            bundles |= "clusterTrustBundle" in source
-    for there, what in (
-        (secrets, "secrets"),
-        (maps, "configmaps"),
-        (bundles, "clustertrustbundles"),
-        (claims, "persistentvolumeclaims"),
-        (bool(spec.get("resourceClaims")), "resourceclaims"),
-    ):
-        if there:
-            yield what
 
 
 def _forbidden_labels(new: Mapping[str, str], old: Mapping[str, str]) -> list[str]:

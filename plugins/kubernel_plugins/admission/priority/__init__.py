@@ -1,4 +1,4 @@
-"""Priority: a pod's priority class becomes its priority; one class may be the global default.
+"""Priority: the priority class of a pod, or of a group of pods, becomes its priority; one class may be the default.
 
 Source: k8s.io/kubernetes/plugin/pkg/admission/priority/admission.go (v1.37).
 """
@@ -21,6 +21,7 @@ __all__ = ["Plugin"]
 
 _CLASSES = "priorityclasses.v1.scheduling.k8s.io"
 _DEFAULT = {"value": 0, "preemptionPolicy": "PreemptLowerPriority"}
+_PRIORITIZED = {("pods", ""): ("CREATE", "UPDATE"), ("podgroups", "scheduling.k8s.io"): ("CREATE",)}
 
 
 class Plugin(Base):
@@ -33,7 +34,8 @@ class Plugin(Base):
 
     @hookimpl
     def kubernel_admit(self, request: Request) -> Awaitable[None] | None:
-        if request.type.plural != "pods" or request.type.group or request.subresource:
+        type = request.type
+        if request.operation not in _PRIORITIZED.get((type.plural, type.group), ()) or request.subresource:
             return None
         if request.operation == "UPDATE" and request.obj is not None and request.old is not None:
             # What admission set at creation stays, also when a client leaves it out.
@@ -42,7 +44,7 @@ class Plugin(Base):
                 if spec.get(key) is None and old.get(key) is not None:
                     spec[key] = old[key]
             return None
-        if request.operation != "CREATE" or request.obj is None:
+        if request.obj is None:
             return None
         name = request.obj["spec"].get("priorityClassName", "")
         if name:
@@ -68,20 +70,18 @@ class Plugin(Base):
         if request.operation not in ("CREATE", "UPDATE") or not obj.get("globalDefault"):
             return
         for other in self._classes.by("default", "yes"):
-            if meta.name(other) != meta.name(obj):
+            if request.operation == "CREATE" or meta.name(other) != meta.name(obj):
                 why = (
                     f"PriorityClass {meta.name(other)} is already marked as default. "
                     "Only one default can exist"
                 )
-                raise Forbidden.for_object(type.plural, type.group, request.name, why)
+                raise _refused(request, why)
 
     async def _look_again(self, request: Request, name: str) -> None:
         try:
             found = await self._client.get(_CLASSES, name)
         except NotFound:
-            raise Forbidden.for_object(
-                "pods", "", request.name, f"no PriorityClass with name {name} was found"
-            ) from None
+            raise _refused(request, f"no PriorityClass with name {name} was found") from None
         self._set(request, found)
 
     @staticmethod
@@ -89,23 +89,29 @@ class Plugin(Base):
         assert request.obj is not None  # noqa: S101 - the caller looked
         spec = request.obj["spec"]
         value = priority_class["value"]
+        grouped = request.type.plural == "podgroups"
         if spec.get("priority") not in (None, value):
-            raise Forbidden.for_object(
-                "pods",
-                "",
-                request.name,
-                f"the integer value of priority ({spec['priority']}) must not be provided in pod "
+            raise _refused(
+                request,
+                f"priority set in the pod group ({spec['priority']}) must match the priority computed ({value}) based "
+                "on the priority class set in the spec"
+                if grouped
+                else f"the integer value of priority ({spec['priority']}) must not be provided in pod "
                 f"spec; priority admission controller computed {value} from the given PriorityClass name",
             )
         spec["priority"] = value
+        if grouped:
+            return
         policy = priority_class.get("preemptionPolicy", "PreemptLowerPriority")
         if spec.get("preemptionPolicy") not in (None, policy):
-            raise Forbidden.for_object(
-                "pods",
-                "",
-                request.name,
+            raise _refused(
+                request,
                 f"the string value of PreemptionPolicy ({spec['preemptionPolicy']}) must not be provided in "
                 f"pod spec; priority admission controller computed {policy} from the given "
                 "PriorityClass name",
             )
         spec["preemptionPolicy"] = policy
+
+
+def _refused(request: Request, why: str) -> Forbidden:
+    return Forbidden.for_object(request.type.plural, request.type.group, request.name, why)

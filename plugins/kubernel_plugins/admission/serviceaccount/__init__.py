@@ -12,6 +12,7 @@ from kubernel.errors import Forbidden, NotFound
 from kubernel.objects import meta, names
 from kubernel.plugin import Plugin as Base
 from kubernel.plugin import hookimpl
+from kubernel_plugins.admission.references import references
 from kubernel_plugins.admission.serviceaccount.mountable import mounting
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class Plugin(Base):
             return None
         if request.operation != "CREATE" or request.subresource:
             return None
-        if _MIRROR in (pod["metadata"].get("annotations") or {}):
+        if _MIRROR in meta.annotations(pod):
+            _check_mirror(request, pod["spec"])
             return None
         spec = pod["spec"]
         name = spec.get("serviceAccountName") or "default"
@@ -61,6 +63,9 @@ class Plugin(Base):
         if request.type.plural != "pods" or request.type.group or pod is None or request.verb == "connect":
             return
         if request.subresource != ("" if request.operation == "CREATE" else "ephemeralcontainers"):
+            return
+        if request.operation == "CREATE" and _MIRROR in meta.annotations(pod):
+            _check_mirror(request, pod["spec"])
             return
         name = pod["spec"].get("serviceAccountName") or "default"
         account = self._accounts.get(name, request.namespace)
@@ -112,6 +117,23 @@ class Plugin(Base):
         for container in missing:
             mount = {"name": volume, "readOnly": True, "mountPath": _MOUNT_PATH}
             container["volumeMounts"] = [*(container.get("volumeMounts") or ()), mount]
+
+
+def _check_mirror(request: Request, spec: dict[str, Any]) -> None:
+    """What stands for a pod that its node runs anyway must not give the node rights."""
+    why = ""
+    if spec.get("serviceAccountName"):
+        why = "a mirror pod may not reference service accounts"
+    elif "secrets" in references(spec):
+        why = "a mirror pod may not reference secrets"
+    elif any(
+        "serviceAccountToken" in source
+        for volume in spec.get("volumes") or ()
+        for source in (volume.get("projected") or {}).get("sources") or ()
+    ):
+        why = "a mirror pod may not use ServiceAccountToken volume projections"
+    if why:
+        raise Forbidden.for_object("pods", "", request.name, why)
 
 
 def _is_token_volume(volume: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Admission of volumes and claims: protection, the default class, expansion.
+"""Admission of volumes, claims and the classes of their attributes: protection, the default class, expansion.
 
 Source: k8s.io/kubernetes/plugin/pkg/admission/storage (StorageObjectInUseProtection, DefaultStorageClass,
 PersistentVolumeClaimResize; v1.37).
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["Plugin"]
 
 _PROTECTION = {
-    v.CLAIMS: "kubernetes.io/pvc-protection",
-    v.VOLUMES: "kubernetes.io/pv-protection",
+    (v.CLAIMS, ""): "kubernetes.io/pvc-protection",
+    (v.VOLUMES, ""): "kubernetes.io/pv-protection",
+    ("volumeattributesclasses", "storage.k8s.io"): "kubernetes.io/vac-protection",
 }
 
 
@@ -35,17 +36,16 @@ class Plugin(Base):
 
     @hookimpl
     def kubernel_admit(self, request: Request) -> None:
-        finalizer = _PROTECTION.get(request.type.plural)
+        finalizer = _PROTECTION.get((request.type.plural, request.type.group))
         obj = request.obj
-        if finalizer is None or request.type.group or request.subresource or obj is None:
+        if finalizer is None or request.subresource or obj is None or request.operation != "CREATE":
             return
-        if request.operation != "CREATE":
-            return
+        # DefaultStorageClass comes first, as upstream's order has it.
+        if request.type.plural == v.CLAIMS:
+            self._default_class(obj)
         finalizers = obj["metadata"].setdefault("finalizers", [])
         if finalizer not in finalizers:
             finalizers.append(finalizer)
-        if request.type.plural == v.CLAIMS:
-            self._default_class(obj)
 
     def _default_class(self, claim: Obj) -> None:
         spec = claim.get("spec") or {}

@@ -5,6 +5,7 @@ Source: k8s.io/apiextensions-apiserver/pkg/apiserver/schema/objectmeta/validatio
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import Cause
@@ -51,26 +52,8 @@ def check_embedded(node: Node, value: Any, path: str = "") -> list[Cause]:
 def _check(obj: dict[str, Any], path: str) -> list[Cause]:
     found: list[Cause] = []
     prefix = f"{path}." if path else ""
-    version, kind = obj.get("apiVersion"), obj.get("kind")
-    if "apiVersion" not in obj:
-        found.append(causes.required(f"{prefix}apiVersion"))
-    elif version == "":
-        found.append(causes.invalid(f"{prefix}apiVersion", "", "must not be empty"))
-    elif not isinstance(version, str):
-        found.append(causes.invalid(f"{prefix}apiVersion", version, "must be a string"))
-    elif version.count("/") > 1:
-        text = f"unexpected GroupVersion string: {version}"
-        found.append(causes.invalid(f"{prefix}apiVersion", version, text))
-    if "kind" not in obj:
-        found.append(causes.required(f"{prefix}kind"))
-    elif kind == "":
-        found.append(causes.invalid(f"{prefix}kind", "", "must not be empty"))
-    elif not isinstance(kind, str):
-        found.append(causes.invalid(f"{prefix}kind", kind, "must be a string"))
-    else:
-        wrong = names.check_dns1035_label(kind.lower())
-        if wrong:
-            found.append(causes.invalid(f"{prefix}kind", kind, _MIXED_CASE + ",".join(wrong)))
+    found += _text(obj, prefix, "apiVersion", _group_version)
+    found += _text(obj, prefix, "kind", _kind)
     metadata = obj.get("metadata")
     if isinstance(metadata, dict):
         name = metadata.get("name")
@@ -83,3 +66,24 @@ def _check(obj: dict[str, Any], path: str) -> list[Cause]:
             Cause(one.reason, one.message, f"{prefix}{one.field}") for one in validate_metadata(metadata)
         ]
     return found
+
+
+def _text(obj: dict[str, Any], prefix: str, key: str, wrong: Callable[[str], str]) -> Iterator[Cause]:
+    value, field = obj.get(key), f"{prefix}{key}"
+    if key not in obj:
+        yield causes.required(field)
+    elif value == "":
+        yield causes.invalid(field, "", "must not be empty")
+    elif not isinstance(value, str):
+        yield causes.invalid(field, value, "must be a string")
+    elif text := wrong(value):
+        yield causes.invalid(field, value, text)
+
+
+def _group_version(version: str) -> str:
+    return f"unexpected GroupVersion string: {version}" if version.count("/") > 1 else ""
+
+
+def _kind(kind: str) -> str:
+    wrong = names.check_dns1035_label(kind.lower())
+    return _MIXED_CASE + ",".join(wrong) if wrong else ""

@@ -17,9 +17,9 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 from aiohttp.web_server import Server
 
-from kubernel.errors import BadRequest, InternalError, RequestEntityTooLarge
+from kubernel.errors import BadRequest, Forbidden, InternalError, RequestEntityTooLarge
 
-from .aio_streams import COPIED, ChunkStream, RawTunnel, WebSocket
+from .aio_streams import COPIED, ChunkStream, MaskedFrames, RawTunnel, WebSocket
 from .responses import error_reply
 from .transport import AtOnce, Handler, Reply, Stream
 
@@ -114,6 +114,11 @@ class _Request(RequestHandler):
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         elif not waiter.done():
             waiter.set_result(None)
+
+    def set_parser(self, parser: Any, data_received_cb: Any = None) -> None:
+        if not isinstance(parser, RawTunnel):
+            parser = cast("Any", MaskedFrames(parser, self))
+        super().set_parser(parser, data_received_cb)
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """aiohttp calls it whenever a body is taken, and parses nothing and resumes what was never paused."""
@@ -310,6 +315,16 @@ class AioExchange:
         from aiohttp.web_request import BaseRequest
         from aiohttp.web_ws import WebSocketResponse
 
+        wanted = [
+            one.strip()
+            for value in self.headers.getall("Sec-WebSocket-Protocol", ())
+            for one in value.split(",")
+        ]
+        if wanted and not set(wanted).intersection(protocols):
+            told = (
+                f"requested protocol(s) are not supported: {' '.join(wanted)}; supports {' '.join(protocols)}"
+            )
+            raise Forbidden(told)
         request = BaseRequest(
             self._message, self._payload, self.protocol, self.writer, self._task, asyncio.get_running_loop()
         )

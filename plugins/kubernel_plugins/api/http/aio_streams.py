@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aiohttp.base_protocol import BaseProtocol
     from aiohttp.web_ws import WebSocketResponse
 
     from .aio import AioExchange
     from .transport import Shared
 
-__all__ = ["COPIED", "ChunkStream", "RawTunnel", "WebSocket"]
+__all__ = ["COPIED", "ChunkStream", "MaskedFrames", "RawTunnel", "WebSocket"]
 
 COPIED = 64 * 1024
 """Copying less than this is cheaper than sending a head and its body one by one."""
+_LONGER, _MASK = 126, 4
+"""From this length on a WebSocket frame has an extended one; the size of its mask."""
+_PROTOCOL_ERROR = b"\x88\x02\x03\xea"
+"""A frame that closes, with the code 1002."""
 _TUNNEL = 256 * 1024
 """What a client has sent after an upgrade and nobody has taken: more is not read."""
 
@@ -102,6 +107,55 @@ class WebSocket:
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         await self.socket.close(code=code, message=reason.encode()[:120])
+
+
+class MaskedFrames:
+    """In front of aiohttp's parser of WebSocket frames, which takes unmasked ones: a server has to end the connection
+    of a client that does not mask (RFC 6455, section 5.1)."""
+
+    __slots__ = ("_head", "_left", "_protocol", "_reader")
+
+    def __init__(self, reader: Any, protocol: BaseProtocol) -> None:
+        self._reader = reader
+        self._protocol = protocol
+        self._head = b""
+        """What has come of a frame's head."""
+        self._left = 0
+        """Bytes to come of a frame whose head was seen."""
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        if self._masked(data):
+            fed: tuple[bool, bytes] = self._reader.feed_data(data)
+            return fed
+        transport = self._protocol.transport
+        if transport is not None:
+            transport.write(_PROTOCOL_ERROR)
+            transport.close()
+        return False, b""
+
+    def feed_eof(self) -> None:
+        self._reader.feed_eof()
+
+    def _masked(self, data: bytes) -> bool:
+        if self._left >= len(data):
+            self._left -= len(data)
+            return True
+        data = self._head + data[self._left :]
+        at = self._left = 0
+        while at + 2 <= len(data):
+            second = data[at + 1]
+            if not second & 0x80:
+                return False
+            length, more = second & 0x7F, 0
+            if length >= _LONGER:
+                more = 2 if length == _LONGER else 8
+                if at + 2 + more > len(data):
+                    break
+                length = int.from_bytes(data[at + 2 : at + 2 + more], "big")
+            at += 2 + more + _MASK + length
+        self._head = data[at:]
+        self._left = max(0, at - len(data))
+        return True
 
 
 class RawTunnel:

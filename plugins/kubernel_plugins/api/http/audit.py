@@ -58,7 +58,8 @@ class Trail:
 
     def named(self, obj: Mapping[str, Any]) -> None:
         """The object of a request whose path does not name it."""
-        reference, name = self._spec.get("objectRef"), (obj.get("metadata") or {}).get("name")
+        reference, metadata = self._spec.get("objectRef"), obj.get("metadata")
+        name = metadata.get("name") if isinstance(metadata, dict) else None
         if reference is not None and "name" not in reference and isinstance(name, str):
             self._spec["objectRef"] = {**reference, "name": name}
 

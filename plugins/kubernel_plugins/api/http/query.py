@@ -189,7 +189,8 @@ def write_options(
             causes.append(
                 Cause(
                     "FieldValueInvalid",
-                    f'Invalid value: "{manager}": invalid character U+{ord(character):04X} (at position {position})',
+                    f"Invalid value: {show(manager)}: invalid character U+{ord(character):04X} "
+                    f"(at position {position})",
                     "fieldManager",
                 )
             )

@@ -12,7 +12,7 @@ from kubernel.store.records import ADDED
 from kubernel.watch import Closed
 
 from . import query as q
-from .shapes import Shape, joined
+from .shapes import BATCH_BYTES, Shape, joined
 from .transport import Reply, Shared
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class _Joined:
 
     def __init__(self) -> None:
         self.items: Sequence[WatchItem] = ()
-        self.payload = Shared(b"")
+        self.payload: Shared | None = None
 
 
 class Watcher:
@@ -154,37 +154,50 @@ class Watcher:
         try:
             while True:
                 items = await watch.next()
-                if unfiltered and shape.shares_frames:
+                if unfiltered and shape.shares_frames and (shared := self._joint(items, type, shape)):
                     state.first = False
-                    await stream.share(self._joint(items, type, shape))
-                else:
-                    await stream.write(_payload(items, shape, state))
+                    await stream.share(shared)
+                    continue
+                # Who lags is handed much at once; it is made and sent piece by piece.
+                for piece in joined(_frames(items, shape, state), b""):
+                    await stream.write(piece)
         except Closed:
             return
         finally:
             state.cancel()
 
-    def _joint(self, items: Sequence[WatchItem], type: ResourceType, shape: Shape) -> Shared:
-        """Watchers that select everything and are equally far are handed the very same list."""
+    def _joint(self, items: Sequence[WatchItem], type: ResourceType, shape: Shape) -> Shared | None:
+        """Watchers that select everything and are equally far are handed the very same list. None for what is too
+        much for one piece."""
         key = (type.resource, shape.media)
         last = self._joined.get(key)
         if last is None:
             last = self._joined[key] = _Joined()
         if last.items is not items:
-            last.payload = Shared(b"".join([shape.shared_frame(item) for item in items]))
+            last.payload = _together(items, shape)
             last.items = items
         return last.payload
 
 
-def _payload(items: Sequence[WatchItem], shape: Shape, state: _Bookmarks) -> bytes:
-    if shape.shares_frames:
-        state.first = False
-        return b"".join([shape.shared_frame(item) for item in items])
-    frames = []
+def _together(items: Sequence[WatchItem], shape: Shape) -> Shared | None:
+    if len(items) == 1:
+        return Shared(shape.shared_frame(items[0]))
+    frames, size = [], 0
     for item in items:
-        frames.append(shape.frame(item.type, item.record, state.first))
+        frames.append(frame := shape.shared_frame(item))
+        size += len(frame)
+        if size > BATCH_BYTES:
+            return None
+    return Shared(b"".join(frames))
+
+
+def _frames(items: Sequence[WatchItem], shape: Shape, state: _Bookmarks) -> Iterator[bytes]:
+    for item in items:
+        if shape.shares_frames:
+            yield shape.shared_frame(item)
+        else:
+            yield shape.frame(item.type, item.record, state.first)
         state.first = False
-    return b"".join(frames)
 
 
 def _initial(records: Iterable[Record], shape: Shape) -> Iterator[bytes]:

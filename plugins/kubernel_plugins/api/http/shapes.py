@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -28,7 +27,7 @@ __all__ = ["BATCH", "BATCH_BYTES", "Shape", "joined", "list_meta", "metadata_of"
 
 BATCH = 128
 """Items joined into one write: large enough to be cheap, small enough to cost no memory."""
-BATCH_BYTES = 1 << 20
+BATCH_BYTES = 1 << 18
 """The same in bytes, for large items: a client that does not read must not cost a copy of the list."""
 _INCLUDE = ("", "Metadata", "None", "Object")
 
@@ -315,18 +314,18 @@ def list_meta(page: Page) -> dict[str, Any]:
 
 
 def joined(items: Iterator[bytes], separator: bytes) -> Iterator[bytes]:
-    """``items`` in pieces of BATCH items, or fewer when those are more than BATCH_BYTES."""
-    while batch := list(islice(items, BATCH)):
-        if sum(map(len, batch)) <= BATCH_BYTES:
+    """``items`` in pieces of BATCH items, or fewer when those are more than BATCH_BYTES. No more of them are taken than
+    the piece that is being made and one: what nobody waits for is not in memory."""
+    batch: list[bytes] = []
+    size = 0
+    for item in items:
+        if batch and (size + len(item) > BATCH_BYTES or len(batch) == BATCH):
             yield separator.join(batch)
-            continue
-        start = size = 0
-        for position, item in enumerate(batch):
-            if size and size + len(item) > BATCH_BYTES:
-                yield separator.join(batch[start:position])
-                start, size = position, 0
-            size += len(item)
-        yield separator.join(batch[start:])
+            batch, size = [], 0
+        batch.append(item)
+        size += len(item)
+    if batch:
+        yield separator.join(batch)
 
 
 def shape_for(form: Form, registry: Registry, type: ResourceType, query: q.Query) -> Shape:

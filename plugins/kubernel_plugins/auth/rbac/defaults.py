@@ -300,6 +300,10 @@ _CONTROLLERS: dict[str, tuple[str, ...]] = {
         f"{_R} | : nodes",
         "patch | : pods/status",
     ),
+    "podgroup-protection-controller": (
+        f"update {_R} | scheduling.k8s.io: podgroups",
+        f"{_R} | : pods",
+    ),
     "pv-protection-controller": (f"update {_R} | : persistentvolumes",),
     "pvc-protection-controller": (
         f"update {_R} | : persistentvolumeclaims",

@@ -49,8 +49,8 @@ _CONTROLLERS = frozenset(
     )
 )
 """Those that make or count pods, or bind their claims; of the rest nothing is to happen here, least of all on disks."""
-_ELSEWHERE = ("mutating_webhook", "validating_webhook")
-"""Admission that others would hear of."""
+_ELSEWHERE = ("mutating_webhook", "validating_webhook", "taint_nodes")
+"""Admission that others would hear of, or whose taint a controller takes away that the fork does without."""
 
 
 async def read(client: Client) -> list[Obj]:

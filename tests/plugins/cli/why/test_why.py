@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from workload_kit import PREFIX, deployment, pod, set_image, template, workload
 
 from kubernel.errors import KubernelError, NotFound
@@ -405,9 +408,10 @@ def test_a_disruption_budget_that_leaves_no_room(cluster: Cluster) -> None:
 
 
 def test_a_certificate_request_that_nobody_approved(cluster: Cluster) -> None:
-    request = base64.b64encode(
-        b"-----BEGIN CERTIFICATE REQUEST-----\n-----END CERTIFICATE REQUEST-----\n"
-    ).decode()
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "jane")])
+    asked = x509.CertificateSigningRequestBuilder().subject_name(name)
+    signed = asked.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    request = base64.b64encode(signed.public_bytes(serialization.Encoding.PEM)).decode()
     spec = {"request": request, "signerName": "acme.dev/signer", "usages": ["client auth"]}
     frame = {"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest"}
     cluster.create({**frame, "metadata": {"name": "jane"}, "spec": spec})

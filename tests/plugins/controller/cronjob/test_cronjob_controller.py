@@ -92,7 +92,11 @@ def test_each_minute_a_job_runs_and_the_status_follows_it(cluster: Cluster, alwa
 
 
 def test_a_day_of_hourly_jobs_starts_each_once(cluster_factory: Callable[..., Cluster], always: Any) -> None:
-    quiet = {"node": [{"simulated": {"heartbeat": 3600.0}}], "controller": ["*", "-nodelifecycle"]}
+    quiet = {
+        "node": [{"simulated": {"heartbeat": 3600.0}}],
+        "controller": ["*", "-nodelifecycle"],
+        "admission": ["*", "-taint_nodes"],
+    }
     cluster = cluster_factory(config={"plugins": quiet})
     always(cluster, JOBS, two_for_one_time)
     seen: set[str] = set()

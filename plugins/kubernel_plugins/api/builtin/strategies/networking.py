@@ -93,6 +93,14 @@ class IngressStrategy(Builtin):
     def initial_status(self, request: Request, obj: Obj) -> Obj:
         return {"loadBalancer": {}}
 
+    def warnings(self, request: Request, obj: Obj) -> list[str]:
+        annotated = networking.CLASS_ANNOTATION in (obj["metadata"].get("annotations") or {})
+        if request.operation != "CREATE" or not annotated or "ingressClassName" in (obj.get("spec") or {}):
+            return []
+        return [
+            f"annotation \"{networking.CLASS_ANNOTATION}\" is deprecated, please use 'spec.ingressClassName' instead"
+        ]
+
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return networking.ingress(obj)
 

@@ -38,7 +38,7 @@ __all__ = [
     "service_range_update",
 ]
 
-_CLASS_ANNOTATION = "kubernetes.io/ingress.class"
+CLASS_ANNOTATION = "kubernetes.io/ingress.class"
 _PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
 _NOT_IN_PATHS = ("//", "/./", "/../", "%2f", "%2F")
 _NOT_AT_END = ("/..", "/.")
@@ -91,9 +91,9 @@ def ingress(obj: Obj, old: Obj | None = None) -> Found:
             named(entry["secretName"], f"{path}.secretName", names.check_dns1123_subdomain, found)
     if class_name is not None:
         named(class_name, "spec.ingressClassName", names.check_dns1123_subdomain, found)
-        legacy = annotations.get(_CLASS_ANNOTATION)
+        legacy = annotations.get(CLASS_ANNOTATION)
         if old is None and legacy is not None and legacy != class_name:
-            where = f"annotations.{_CLASS_ANNOTATION}"
+            where = f"annotations.{CLASS_ANNOTATION}"
             wrong = "must match `ingressClassName` when both are specified"
             found.append(causes.invalid(where, legacy, wrong))
     return found
