@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -260,7 +261,8 @@ async def preempt(made: Any, evaluation: Any, state: Any) -> int | None:
 
     policy = made.profile(state).policies["DefaultPreemption"]
     found = evaluation.diagnose(state)
-    candidates = list(policy._candidates(Supposed(made, state, evaluation, found.lasting)))
+    cycle = Supposed(made, state, evaluation, found.lasting, ())
+    candidates = list(policy._candidates(cycle, Counter()))
     if not candidates:
         return None
     chosen = best(candidates)

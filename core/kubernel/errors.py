@@ -102,6 +102,8 @@ class ApiError(KubernelError):
     reason: ClassVar[str] = "InternalError"
     detailed = False
     """Whether the Status has details even when they are empty: upstream's general answers do."""
+    warnings: tuple[str, ...] = ()
+    """For ``Warning:`` headers beside the Status."""
 
     def __init__(
         self,

@@ -170,7 +170,7 @@ def compile_expression(where: cel.Environment, source: str, returns: Iterable[ce
     except cel.CompileError as error:
         raise ExpressionError(f"compilation failed: {error}") from error
     wanted = tuple(returns)
-    if wanted and program.result not in wanted and cel.DYN not in wanted and program.result != cel.DYN:
+    if wanted and program.result not in wanted and cel.DYN not in wanted:
         said = str(wanted[0]) if len(wanted) == 1 else f"one of [{' '.join(map(_type_text, wanted))}]"
         raise ExpressionError(f"must evaluate to {said} but got {_type_text(program.result)}")
     return program
@@ -337,8 +337,10 @@ def admission_request(request: Request, type: ResourceType) -> dict[str, Any]:
     name = request.name if creating is None else creating["metadata"].get("name")
     if name:
         made["name"] = name
-    if request.namespace:
-        made["namespace"] = request.namespace
+    # A Namespace is in itself.
+    namespace = name if (own.group, own.plural) == ("", "namespaces") else request.namespace
+    if namespace:
+        made["namespace"] = namespace
     return made
 
 
@@ -359,13 +361,10 @@ def _options(request: Request) -> dict[str, Any] | None:
             if wanted.propagation is not None:
                 made["propagationPolicy"] = wanted.propagation
     else:
-        kind = {"create": "CreateOptions", "patch": "PatchOptions"}.get(request.verb, "UpdateOptions")
+        # A patch is told as what it comes to.
+        kind = "CreateOptions" if operation == "CREATE" else "UpdateOptions"
         made = {"kind": kind, "apiVersion": "meta.k8s.io/v1"}
-        if request.options.field_manager:
-            made["fieldManager"] = request.options.field_manager
-        if request.options.force:
-            made["force"] = True
-        made["fieldValidation"] = request.options.field_validation
+        made.update(request.options.said)
     if request.dry_run:
         made["dryRun"] = ["All"]
     return made

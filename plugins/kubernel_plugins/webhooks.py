@@ -141,22 +141,42 @@ class Caller:
             session, self._session = self._session, None
             await session.close()
 
-    async def post(self, target: Target, body: bytes, timeout: int, *, limit: int = ANSWER_LIMIT) -> bytes:
+    async def post(
+        self,
+        target: Target,
+        body: bytes,
+        timeout: int,
+        *,
+        limit: int = ANSWER_LIMIT,
+        empty: bool = False,
+    ) -> bytes:
         """The body of a 2xx answer to ``body``, which is JSON. ``timeout`` is in seconds and told to the server.
-        Raises CallFailed."""
+        ``empty``: nothing is expected of the answer. Raises CallFailed."""
         mark = "&" if urlsplit(target.url).query else "?"
-        return await self._call("Post", target, f"{target.url}{mark}timeout={timeout}s", body, timeout, limit)
+        said = f"{target.url}{mark}timeout={timeout}s"
+        return await self._call("Post", target, said, body, timeout, limit, empty)
 
     async def get(self, target: Target, timeout: int, *, limit: int = ANSWER_LIMIT) -> bytes:
         """The body of a 2xx answer. Raises CallFailed."""
         return await self._call("Get", target, target.url, b"", timeout, limit)
 
     async def _call(
-        self, verb: str, target: Target, said: str, body: bytes, timeout: int, limit: int
+        self,
+        verb: str,
+        target: Target,
+        said: str,
+        body: bytes,
+        timeout: int,
+        limit: int,
+        empty: bool = False,
     ) -> bytes:
-        status, answer = await self.exchange(verb, target, said, body, timeout, limit=limit)
+        status, media, answer = await self.exchange(verb, target, said, body, timeout, limit=limit)
         if not 200 <= status <= 206:
-            raise CallFailed(status_words(status, answer))
+            # What is no text is nothing to quote.
+            told = answer if not media or media.lower().startswith("text/") else b""
+            raise CallFailed(status_words(status, told))
+        if not answer and not empty:
+            raise CallFailed(f"0-length response with status code: {status} and content type: {media}")
         return answer
 
     async def exchange(
@@ -168,9 +188,9 @@ class Caller:
         timeout: float,
         *,
         limit: int = ANSWER_LIMIT,
-    ) -> tuple[int, bytes]:
-        """Status and body of whatever the server answers; ``said`` is the URL that is asked for. Raises CallFailed when
-        it answers nothing."""
+    ) -> tuple[int, str, bytes]:
+        """Status, media type and body of whatever the server answers; ``said`` is the URL that is asked for. Raises
+        CallFailed when it answers nothing."""
         from yarl import URL
 
         split = urlsplit(target.url)
@@ -208,7 +228,7 @@ class Caller:
         headers: Mapping[str, str],
         options: Mapping[str, Any],
         limit: int,
-    ) -> tuple[int, bytes]:
+    ) -> tuple[int, str, bytes]:
         import aiohttp
 
         if self._session is None:
@@ -229,7 +249,8 @@ class Caller:
                     answer += chunk
                     if len(answer) > limit:
                         raise CallFailed(f"the answer is longer than {limit} bytes")
-                return response.status, bytes(answer)
+                media = response.headers.get("Content-Type", "")
+                return response.status, media, bytes(answer)
         except aiohttp.ServerDisconnectedError:
             raise CallFailed("EOF") from None
         except aiohttp.ClientConnectorCertificateError as error:

@@ -103,18 +103,24 @@ class Program:
 class Environment:
     """The variables (name to type) and structs (``Name{…}``) of expressions; the functions are Kubernetes'.
 
-    ``structs(name)`` gives a struct's type, None for a name it does not know.
+    ``structs(name)`` gives a struct's type, None for a name it does not know. ``bindings``: there is ``cel.bind``,
+    which v1.37 has in selectors of devices alone.
     """
 
     def __init__(
-        self, variables: Mapping[str, Type], structs: Callable[[str], Type | None] | None = None
+        self,
+        variables: Mapping[str, Type],
+        structs: Callable[[str], Type | None] | None = None,
+        *,
+        bindings: bool = False,
     ) -> None:
         self._variables = dict(variables)
         self._structs = structs
+        self._bindings = bindings
 
     def extend(self, variables: Mapping[str, Type]) -> Environment:
         """This environment with more variables."""
-        return Environment({**self._variables, **variables}, self._structs)
+        return Environment({**self._variables, **variables}, self._structs, bindings=self._bindings)
 
     def variable(self, name: str) -> Type | None:
         known = self._variables.get(name)
@@ -138,7 +144,7 @@ class Environment:
             raise CompileError(source, [Issue(0, "expression recursion limit exceeded")]) from None
 
     def _compile(self, source: str) -> Program:
-        node = parse(source)
+        node = parse(source, bindings=self._bindings)
         check(source, node, self)
         issues: list[Issue] = []
         _check_literals(node, issues)

@@ -14,9 +14,15 @@ _TRANSFORMS = frozenset(("transformList", "transformMap", "transformMapEntry"))
 
 
 def expand(
-    at: int, name: str, args: list[Node], target: Node | None, error: Callable[[int, str], CompileError]
+    at: int,
+    name: str,
+    args: list[Node],
+    target: Node | None,
+    error: Callable[[int, str], CompileError],
+    bindings: bool,
 ) -> Node | None:
-    """The node that a macro stands for, None when the call is no macro. Raises what ``error`` makes."""
+    """The node that a macro stands for, None when the call is no macro: ``cel.bind`` is one with ``bindings``. Raises
+    what ``error`` makes."""
     count = len(args)
     if target is None:
         if name == "has" and count == 1:
@@ -25,7 +31,7 @@ def expand(
                 raise error(selection.at, "invalid argument to has() macro")
             return Select(at, selection.operand, selection.field, test=True, optional=selection.optional)
         return None
-    if name == "bind" and count == 3 and isinstance(target, Ident) and target.name == "cel":
+    if bindings and name == "bind" and count == 3 and isinstance(target, Ident) and target.name == "cel":
         variable = _variable(args[0], error, "cel.bind() variable names must be simple identifiers")
         return Bind(at, "bind", variable, args[1], args[2])
     if name in ("optMap", "optFlatMap") and count == 2:

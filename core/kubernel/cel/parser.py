@@ -42,14 +42,14 @@ _WORDS = (
 )  # fmt: skip
 
 
-def parse(source: str) -> Node:
-    """The tree of an expression, macros expanded. Raises CompileError."""
+def parse(source: str, *, bindings: bool = False) -> Node:
+    """The tree of an expression, macros expanded, ``cel.bind`` only with ``bindings``. Raises CompileError."""
     if len(source) > MAX_LENGTH:
         raise CompileError(
             "",
             [Issue(0, f"expression code point size exceeds limit: size: {len(source)}, limit {MAX_LENGTH}")],
         )
-    parser = _Parser(source)
+    parser = _Parser(source, bindings)
     node = parser.expression()
     token = parser.token
     if token.kind != "end":
@@ -60,8 +60,9 @@ def parse(source: str) -> Node:
 
 
 class _Parser:
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, bindings: bool) -> None:
         self.source = source
+        self.bindings = bindings
         self.tokens = tokenize(source)
         self.index = 0
         self.token = self.tokens[0]
@@ -219,7 +220,7 @@ class _Parser:
         return Select(dot.at, operand, token.text, optional=optional)
 
     def macro(self, at: int, name: str, args: list[Node], target: Node | None) -> Node:
-        expanded = expand(at, name, args, target, self.error)
+        expanded = expand(at, name, args, target, self.error, self.bindings)
         return Call(at, name, args, target) if expanded is None else expanded
 
     def arguments(self, closing: str) -> list[Node]:

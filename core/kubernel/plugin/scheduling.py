@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from kubernel.client.informer import Informer
     from kubernel.clock import Clock
     from kubernel.objects.selectors import Selector
+    from kubernel.plugin.gangs import Gang, GangNomination, GangTrial
     from kubernel.store.records import EventType, Obj
 
     Rows = slice | NDArray[numpy.intp]
@@ -55,7 +56,6 @@ __all__ = [
     "Cycle",
     "Explainer",
     "Explanation",
-    "Gang",
     "Narrowed",
     "Nodes",
     "Nomination",
@@ -274,18 +274,6 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Gang:
-    """Pods that are looked at together: enough of them get a node, or none does.
-
-    ``scheduled``: how many have one already; ``members``: uids of those that have none, this pod among them.
-    """
-
-    key: tuple[str, str]
-    scheduled: int
-    members: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
 class Nomination:
     """Answer of ``post_filter``: the pod will fit on ``node`` once what the policy set going is done. An empty
     ``node`` takes back what was promised to the pod before, ``text`` says why it cannot be helped."""
@@ -318,6 +306,10 @@ class Supposition(Protocol):
         promised the node counted."""
         ...
 
+    def refusals(self) -> Sequence[str]:
+        """What the first filter that would not let it go there says."""
+        ...
+
 
 class Cycle(Protocol):
     """One pod that fits nowhere, as ``post_filter`` sees it."""
@@ -333,6 +325,10 @@ class Cycle(Protocol):
     def stamp(self, row: int) -> object | None:
         """Equal to an earlier one, of this cycle or of another, when everything is as it was then that decides about
         such a pod on the node. None: that cannot be told."""
+        ...
+
+    def was_asked(self, policy: str) -> bool:
+        """Whether this policy's ``pre_filter`` was asked: not when one before it refused all nodes."""
         ...
 
     async def review(self, proposals: Mapping[str, Proposal]) -> Mapping[str, Proposal]:
@@ -465,7 +461,12 @@ class Policy:
         yield ~self.filter(pod, state, nodes, rows), self.refusal
 
     async def post_filter(self, cycle: Cycle) -> Nomination | str:
-        """No node fits: make room (preemption). A text says why that cannot be."""
+        """No node fits: make room (preemption). A text says why that cannot be; after a PolicyError nobody else is
+        asked."""
+        return ""
+
+    async def post_filter_gang(self, trial: GangTrial) -> GangNomination | str:
+        """As ``post_filter`` for a gang."""
         return ""
 
     def pre_score(self, pod: PodState, nodes: Nodes) -> Any:
@@ -490,8 +491,8 @@ class Policy:
         many are still to be looked at; empty as long as it can."""
         return ""
 
-    async def decided(self, gang: Gang, refusal: str) -> None:
-        """A gang was placed (its pods are being bound), or refused."""
+    async def decided(self, gang: Gang, refusal: str, *, error: bool = False) -> None:
+        """A gang was placed (its pods are being bound), or refused; ``error``: it cannot be looked at."""
 
     def reserve(self, pod: PodState, node: str) -> str:
         """A node was chosen: keep what the pod needs there. A text is a refusal: all is given back."""

@@ -80,28 +80,29 @@ class Creator:
     ) -> Result:
         obj = obj if raw is not None else own(obj)
         request = Request(user, "create", type, namespace, name, subresource, options, obj=obj)
-        if subresource:
-            return await self._create_subresource(request, obj, raw)
-        if type.create is not None:
+        with request:
+            if subresource:
+                return await self._create_subresource(request, obj, raw)
+            if type.create is not None:
+                metadata.check_kind(type, obj)
+                decode(request, type.schema(), obj, raw)
+                return await self._answer(request, obj, type.create)
+            if "create" not in type.verbs:
+                raise MethodNotSupported.for_verb(type.plural, type.group, "create")
             metadata.check_kind(type, obj)
-            decode(request, type.schema(), obj, raw)
-            return await self._answer(request, obj, type.create)
-        if "create" not in type.verbs:
-            raise MethodNotSupported.for_verb(type.plural, type.group, "create")
-        metadata.check_kind(type, obj)
-        table = self._specs.of(type)
-        spec = table.body(obj) if table is not None else None
-        if spec is not None and spec.completed:
-            obj = request.obj = self._decode_beside(request, obj, spec, raw)
-        elif not decode(request, type.schema(), obj, raw):
-            spec = None
-        meta = metadata.check_name_and_namespace(type, obj, namespace, name)
-        if meta.get("resourceVersion") not in (None, "", "0") and not options.dry_run:
-            # Upstream's store refuses it, in an error that has no reason; a dry run never gets there.
-            raise UnnamedError("resourceVersion should not be set on objects to be created")
-        if type.namespaced and not namespace:
-            raise BadRequest("an empty namespace may not be set during creation")
-        return await self._create(request, obj, table=table, spec=spec)
+            table = self._specs.of(type)
+            spec = table.body(obj) if table is not None else None
+            if spec is not None and spec.completed:
+                obj = request.obj = self._decode_beside(request, obj, spec, raw)
+            elif not decode(request, type.schema(), obj, raw):
+                spec = None
+            meta = metadata.check_name_and_namespace(type, obj, namespace, name)
+            if meta.get("resourceVersion") not in (None, "", "0") and not options.dry_run:
+                # Upstream's store refuses it, in an error that has no reason; a dry run never gets there.
+                raise UnnamedError("resourceVersion should not be set on objects to be created")
+            if type.namespaced and not namespace:
+                raise BadRequest("an empty namespace may not be set during creation")
+            return await self._create(request, obj, table=table, spec=spec)
 
     @staticmethod
     def _decode_beside(request: Request, obj: Obj, spec: Spec, raw: bytes | None) -> Obj:
@@ -124,9 +125,8 @@ class Creator:
         is known of specs, ``spec`` is this one's place in it."""
         type, node = request.type, request.type.schema()
         meta = obj["metadata"]
-        metadata.stamp_new(meta, self.clock, self.rng)
+        metadata.wipe_new(meta)
         base = meta.get("generateName") or ""
-        generated = bool(base and not meta.get("name"))
         # Admission sees an object that has no name yet; its refusals speak of what the name will begin with.
         request.name = meta.get("name") or base
         known = spec is not None and bool(spec.completed)
@@ -138,9 +138,12 @@ class Creator:
             self._track(request, None, obj, {"spec": spec.fields} if spec is not None else NOTHING)
         await self.admission.admit(request)
         obj = request.obj = self._after_admission(request, table=table)
-        generated = generated and not obj["metadata"].get("name")
+        meta = obj["metadata"]
+        metadata.stamp_new(meta, self.clock, self.rng)
+        generated = bool(base and not meta.get("name"))
         if generated:
-            obj["metadata"]["name"] = request.name = names.generate(base, self.rng)
+            meta["name"] = names.generate(base, self.rng)
+        request.name = meta.get("name") or ""
         type.strategy.prepare_for_create(request, obj)
         judged = b""
         if table is not None:

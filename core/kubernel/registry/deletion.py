@@ -60,14 +60,15 @@ class Deleter:
             old = from_storage(type, (await read_record(type, current)).obj)
             self._check_preconditions(type, old, current, options)
             request = Request(user, "delete", type, namespace, name, delete_options=options, old=old)
-            await self.admission.admit(request)
-            await self.admission.validate(request)
-            try:
-                return await self._delete_once(request, old, current)
-            except StaleRevision:
-                continue
-            except MissingKey:
-                raise NotFound.for_object(type.plural, type.group, name) from None
+            with request:
+                await self.admission.admit(request)
+                await self.admission.validate(request)
+                try:
+                    return await self._delete_once(request, old, current)
+                except StaleRevision:
+                    continue
+                except MissingKey:
+                    raise NotFound.for_object(type.plural, type.group, name) from None
         raise Conflict.for_object(type.plural, type.group, name)
 
     async def delete_collection(

@@ -28,13 +28,16 @@ __all__ = [
     "check_kind",
     "check_name_and_namespace",
     "check_namespace",
+    "keep_owned",
     "other_custom",
     "other_uid",
     "stamp_new",
     "stamp_update",
+    "untold",
     "validate_metadata",
     "validate_new",
     "validate_update",
+    "wipe_new",
 ]
 
 ANNOTATIONS_LIMIT = 256 * 1024
@@ -129,12 +132,8 @@ def check_namespace(type: ResourceType, obj: Obj, namespace: str) -> dict[str, A
             raise BadRequest(
                 "the namespace of the provided object does not match the namespace sent on the request"
             )
-    elif meta.get("namespace"):
-        raise BadRequest(
-            "the namespace of the provided object does not match the namespace sent on the request"
-        )
     else:
-        meta.pop("namespace", None)
+        meta.pop("namespace", None)  # clients may say one, which means nothing
     return meta
 
 
@@ -155,19 +154,39 @@ def check_name_and_namespace(
     return meta
 
 
-def stamp_new(meta: dict[str, Any], clock: Clock, rng: random.Random) -> None:
-    """What every new object gets, and what a client may not bring."""
+def wipe_new(meta: dict[str, Any]) -> None:
+    """What a client may not bring."""
     for key in (
+        "creationTimestamp",
         "deletionTimestamp",
         "deletionGracePeriodSeconds",
         "selfLink",
         "resourceVersion",
+        "uid",
     ):
         meta.pop(key, None)
+
+
+def stamp_new(meta: dict[str, Any], clock: Clock, rng: random.Random) -> None:
+    """What every new object gets: after the mutating half of admission, which does not know it."""
     number = rng.getrandbits(128) & _UUID_RANDOM | _UUID_4
     text = f"{number:032x}"
     meta["uid"] = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
     meta["creationTimestamp"] = rfc3339(clock.time())
+
+
+def untold(meta: dict[str, Any]) -> list[str]:
+    """What the server owns and a client did not send: the mutating half of admission does not see it either."""
+    return [key for key in (*_SERVER_OWNED, "resourceVersion") if key not in meta]
+
+
+def keep_owned(meta: dict[str, Any], old: dict[str, Any]) -> None:
+    for key in _SERVER_OWNED:
+        if key in old:
+            meta[key] = old[key]
+        else:
+            meta.pop(key, None)
+    meta["resourceVersion"] = old["resourceVersion"]
 
 
 def stamp_update(meta: dict[str, Any], old: dict[str, Any]) -> None:
@@ -176,12 +195,7 @@ def stamp_update(meta: dict[str, Any], old: dict[str, Any]) -> None:
     for key in _OMITTED:
         if key in meta and not meta[key]:
             del meta[key]
-    for key in _SERVER_OWNED:
-        if key in old:
-            meta[key] = old[key]
-        else:
-            meta.pop(key, None)
-    meta["resourceVersion"] = old["resourceVersion"]
+    keep_owned(meta, old)
     if "generateName" in old and "generateName" not in meta:
         meta["generateName"] = old["generateName"]
     managed = meta.get("managedFields")
@@ -199,6 +213,9 @@ def validate_new(type: ResourceType, meta: dict[str, Any], found: list[Cause]) -
         found.append(causes.required("metadata.name", "name or generateName is required"))
     else:
         found += causes.invalid_each("metadata.name", name, type.check_name(name))
+    if meta.get("generation", 0) < 0:
+        told = "must be greater than or equal to 0"
+        found.append(causes.invalid("metadata.generation", meta["generation"], told))
     _validate_common(meta, found)
     _validate_finalizers(meta, found, not type.custom)
 

@@ -30,9 +30,10 @@ _OPERATIONS = frozenset(["add", "remove", "replace", "move", "copy", "test"])
 
 
 class Rejected(Invalid):
-    """What upstream refuses without a word about why."""
+    """What upstream refuses without a word about why; ``why`` is what its library said."""
 
     detailed = True
+    why = ""
 
 
 class PatchTestFailed(Rejected):
@@ -55,7 +56,11 @@ def json_patch(obj: Any, ops: Any) -> Any:
     checked = [_checked(op) for op in ops]
     document = _Document(obj)
     for kind, path, source, value in checked:
-        document.apply(kind, path, source, value)
+        try:
+            document.apply(kind, path, source, value)
+        except Rejected as error:
+            error.why = document.problem(kind, path, source)
+            raise
     return document.root
 
 
@@ -120,6 +125,36 @@ class _Document:
                 # From here on what was our own is in two places.
                 self._own.clear()
                 self._add(path, value)
+
+    def problem(self, kind: str, path: list[str], source: list[str]) -> str:
+        """Why an operation could not be applied, as github.com/evanphx/json-patch has it."""
+        told = _joined(path)
+        if kind in ("move", "copy"):
+            if not self._is_there(source[:-1]):
+                return f"{kind} operation does not apply: doc is missing from path: {_joined(source)}: missing value"
+            if not self._is_there(source):
+                key = source[-1] if source else ""
+                if kind == "move":
+                    return f"error in move for path: '{key}': Unable to remove nonexistent key: {key}: missing value"
+                return f"error in copy for from: '{_joined(source)}': {_no_place(key)}"
+            return f"{kind} operation does not apply: doc is missing destination path: {told}: missing value"
+        if kind == "test":
+            if self._is_there(path[:-1]):
+                return f"testing value {told} failed: test failed"
+            return f"test operation does not apply: is missing path: {told}: missing value"
+        if not self._is_there(path[:-1]):
+            shown = told if kind == "replace" else f'"{told}"'
+            return f"{kind} operation does not apply: doc is missing path: {shown}: missing value"
+        if kind == "replace":
+            return f"replace operation does not apply: doc is missing key: {told}: missing value"
+        return f"error in {kind} for path: '{told}': {_no_place(path[-1] if path else '', kind)}"
+
+    def _is_there(self, parts: list[str]) -> bool:
+        try:
+            self._at(parts)
+        except Rejected:
+            return False
+        return True
 
     def _copied_value(self, parts: list[str]) -> Any:
         """null for a member that its object does not have, as upstream's library has it."""
@@ -205,6 +240,16 @@ def _index(place: Any, part: str, *, new: bool = False, end: int = 0) -> Any:
         if -len(place) <= index < len(place) + end:
             return index
     raise Rejected(_REJECTED)
+
+
+def _joined(parts: list[str]) -> str:
+    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def _no_place(part: str, kind: str = "") -> str:
+    if _INDEX.fullmatch(part):
+        return f"Unable to access invalid index: {part}: invalid index referenced"
+    return f"Unable to {'remove' if kind == 'remove' else 'access'} nonexistent key: {part}: missing value"
 
 
 def _same(a: Any, b: Any) -> bool:

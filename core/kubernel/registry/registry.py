@@ -200,11 +200,11 @@ class Registry(TypeTable):
         options: Obj,
     ) -> Record:
         """Admission for exec, attach, portforward and proxy; gives the object to connect to."""
-        record = await self.read(type, namespace, name)
-        request = Request(user, "connect", type, namespace, name, subresource, obj=options, old=record.obj)
-        await self._admission.admit(request)
-        await self._admission.validate(request)
-        return record
+        request = Request(user, "connect", type, namespace, name, subresource, obj=options)
+        with request:
+            await self._admission.admit(request)
+            await self._admission.validate(request)
+            return await self.read(type, namespace, name)
 
     def message(self, record: Record, type: ResourceType) -> bytes:
         """The object as a protobuf message of ``type``'s version, made once for a record. KeyError for a type

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from kubernel.errors import ApiError
+
 if TYPE_CHECKING:
     from kubernel.registry.types import ResourceType
     from kubernel.store.records import Obj
@@ -48,6 +50,8 @@ class WriteOptions:
     force: bool = False
     repeated: str = ""
     """What YAML says about keys that the body repeats: a refusal where that is Strict."""
+    said: tuple[tuple[str, str], ...] = ()
+    """``fieldManager`` and ``fieldValidation``, where the client itself gave them: what webhooks are told."""
     notes: dict[str, Any] | None = field(default=None, compare=False)
     """Becomes ``Request.notes``: for who wants to read them afterwards."""
 
@@ -93,6 +97,13 @@ class Request:
     asked a second time, once."""
     reinvoking: bool = False
     """This is the second time."""
+
+    def __enter__(self) -> None:
+        """For the request's whole way: a refusal takes along what was to be warned of."""
+
+    def __exit__(self, type: Any, error: BaseException | None, traceback: Any) -> None:
+        if isinstance(error, ApiError):
+            error.warnings = tuple(self.warnings)
 
     def __post_init__(self) -> None:
         options = self.delete_options or self.options

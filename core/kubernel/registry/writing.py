@@ -83,35 +83,36 @@ class Writer(Creator):
         if "update" not in type.verbs:
             raise MethodNotSupported.for_verb(type.plural, type.group, "update")
         request = Request(user, "update", type, namespace, name, subresource, options, obj=obj)
-        metadata.check_kind(type, obj)
-        decode(request, type.schema(), obj, raw)
-        metadata.check_name_and_namespace(type, obj, namespace, name, needed=True)
-        body = None
-        for _ in range(PATCH_TRIES):
-            current = self.store.get(key)
-            if current is None:
-                if type.strategy.create_on_update and not subresource:
-                    uid = obj["metadata"].get("uid")
-                    if uid:
-                        raise Conflict.for_object(
-                            type.plural, type.group, name, metadata.other_uid(key, uid, "")
-                        )
-                    obj["metadata"].pop("resourceVersion", None)
-                    return await self._create(request, obj)
-                raise NotFound.for_object(type.plural, type.group, name)
-            told = obj["metadata"].get("resourceVersion") or ""
-            self._check_preconditions(type, obj, current, told)
-            if not told and body is None:
-                body = orjson.dumps(obj)
-            try:
-                return await self._replace(request, obj, current)
-            except StaleRevision:
-                if told:
-                    raise Conflict.for_object(type.plural, type.group, name) from None
-                obj = request.obj = orjson.loads(body or b"{}")
-            except MissingKey:
-                raise NotFound.for_object(type.plural, type.group, name) from None
-        raise Conflict.for_object(type.plural, type.group, name)
+        with request:
+            metadata.check_kind(type, obj)
+            decode(request, type.schema(), obj, raw)
+            metadata.check_name_and_namespace(type, obj, namespace, name, needed=True)
+            body = None
+            for _ in range(PATCH_TRIES):
+                current = self.store.get(key)
+                if current is None:
+                    if type.strategy.create_on_update and not subresource:
+                        uid = obj["metadata"].get("uid")
+                        if uid:
+                            raise Conflict.for_object(
+                                type.plural, type.group, name, metadata.other_uid(key, uid, "")
+                            )
+                        obj["metadata"].pop("resourceVersion", None)
+                        return await self._create(request, obj)
+                    raise NotFound.for_object(type.plural, type.group, name)
+                told = obj["metadata"].get("resourceVersion") or ""
+                self._check_preconditions(type, obj, current, told)
+                if not told and body is None:
+                    body = orjson.dumps(obj)
+                try:
+                    return await self._replace(request, obj, current)
+                except StaleRevision:
+                    if told:
+                        raise Conflict.for_object(type.plural, type.group, name) from None
+                    obj = request.obj = orjson.loads(body or b"{}")
+                except MissingKey:
+                    raise NotFound.for_object(type.plural, type.group, name) from None
+            raise Conflict.for_object(type.plural, type.group, name)
 
     def _check_preconditions(self, type: ResourceType, obj: Obj, current: Record, told: str) -> None:
         name = current.key.name
@@ -142,14 +143,18 @@ class Writer(Creator):
         before = await read_record(type, current)
         old = request.old = from_storage(type, before.obj)
         meta = obj["metadata"]
+        untold = metadata.untold(meta)
         metadata.stamp_update(meta, old["metadata"])
         if done != "defaulted":
             complete_object(type, node, obj)
         if done != "tracked":
             self._track(request, old, obj)
+        for key in untold:
+            meta.pop(key, None)
         complete = orjson.dumps(obj)
         await self.admission.admit(request)
         obj = request.obj = self._after_admission(request, complete)
+        metadata.keep_owned(obj["metadata"], old["metadata"])
         type.strategy.prepare_for_update(request, obj, old)
         committed = False
         try:
@@ -262,42 +267,43 @@ class Writer(Creator):
             )
         key = Key(type.resource, namespace, name)
         request = Request(user, "patch", type, namespace, name, subresource, options)
-        repeated: list[str] = []
-        if patch_type == "apply":
-            body = body if raw is not None else own(body)
-            self._check_applied(request, body, sub, raw)
-        elif raw is not None and options.field_validation != "Ignore":
-            repeated = repeated_fields(patch_type, body, raw)
-        for _ in range(PATCH_TRIES):
-            current = self.store.get(key)
-            if current is None:
-                if patch_type == "apply" and not subresource:
-                    try:
-                        return await self._apply_new(request, body)
-                    except AlreadyExists:
-                        continue
-                raise NotFound.for_object(type.plural, type.group, name)
-            if sub is not None and sub.write is not None:
-                assert sub.read is not None  # noqa: S101 - comes with write
-                before = await read_record(type, current)
-                seen = sub.read(from_storage(type, before.obj))
-                view = patched(seen, None, patch_type, body)
-                if sub.schema is not None and patch_type != "apply":
-                    view = own(view)
-                    check_patched(request, seen, view, patch_type, body, repeated, sub)
-                result = await self._write_view(request, current, sub, view)
-                if result is not None:
-                    return result
-                continue
-            told = names_version(patch_type, body)
-            try:
-                return await self._patch_once(request, current, patch_type, body, repeated)
-            except StaleRevision:
-                if told:
-                    raise Conflict.for_object(type.plural, type.group, name) from None
-            except MissingKey:
-                raise NotFound.for_object(type.plural, type.group, name) from None
-        raise Conflict.for_object(type.plural, type.group, name)
+        with request:
+            repeated: list[str] = []
+            if patch_type == "apply":
+                body = body if raw is not None else own(body)
+                self._check_applied(request, body, sub, raw)
+            elif raw is not None and options.field_validation != "Ignore":
+                repeated = repeated_fields(patch_type, body, raw)
+            for _ in range(PATCH_TRIES):
+                current = self.store.get(key)
+                if current is None:
+                    if patch_type == "apply" and not subresource:
+                        try:
+                            return await self._apply_new(request, body)
+                        except AlreadyExists:
+                            continue
+                    raise NotFound.for_object(type.plural, type.group, name)
+                if sub is not None and sub.write is not None:
+                    assert sub.read is not None  # noqa: S101 - comes with write
+                    before = await read_record(type, current)
+                    seen = sub.read(from_storage(type, before.obj))
+                    view = patched(seen, None, patch_type, body)
+                    if sub.schema is not None and patch_type != "apply":
+                        view = own(view)
+                        check_patched(request, seen, view, patch_type, body, repeated, sub)
+                    result = await self._write_view(request, current, sub, view)
+                    if result is not None:
+                        return result
+                    continue
+                told = names_version(patch_type, body)
+                try:
+                    return await self._patch_once(request, current, patch_type, body, repeated)
+                except StaleRevision:
+                    if told:
+                        raise Conflict.for_object(type.plural, type.group, name) from None
+                except MissingKey:
+                    raise NotFound.for_object(type.plural, type.group, name) from None
+            raise Conflict.for_object(type.plural, type.group, name)
 
     async def _patch_once(
         self, request: Request, current: Record, patch_type: PatchType, body: Any, repeated: Sequence[str]

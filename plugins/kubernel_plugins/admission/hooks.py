@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +16,8 @@ import orjson
 
 from kubernel.errors import ApiError, BadRequest, Cause, Forbidden, InternalError
 from kubernel.objects import meta
+from kubernel.objects.go_json import kind_of, syntax_problem
+from kubernel.registry.metadata import SCHEME
 from kubernel.registry.request import AUDIT_NOTES
 from kubernel_plugins.admission.matching import (
     Equivalents,
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["CallError", "Verdict", "Webhook", "Webhooks"]
 
 _VERSIONS = ("v1", "v1beta1")
+_YAML_LIMIT = 64 * 1024
+"""Bytes of an answer that is no JSON that are looked at."""
 _WITHOUT_EFFECTS = ("None", "NoneOnDryRun")
 
 
@@ -182,13 +187,11 @@ class Webhooks:
 
     def _checked(self, answer: bytes, version: str, uid: str) -> Obj:
         """``response`` of an AdmissionReview. Raises CallError."""
-        try:
-            review = orjson.loads(answer)
-        except orjson.JSONDecodeError as error:
-            raise CallError(
-                f"failed to call webhook: couldn't get version/kind; json parse error: {error}"
-            ) from None
-        response = review.get("response") if isinstance(review, dict) else None
+        review = _decoded(answer)
+        said = (review.get("apiVersion") or "", review.get("kind") or "")
+        if all(said) and said != (f"admission.k8s.io/{version}", "AdmissionReview"):
+            raise CallError(f"failed to call webhook: {_not_a_review(*said, version)}")
+        response = review.get("response")
         if not isinstance(response, dict):
             raise CallError("received invalid webhook response: webhook response was absent")
         if version == "v1":
@@ -197,7 +200,6 @@ class Webhooks:
                     f'received invalid webhook response: expected response.uid="{uid}", '
                     f'got "{response.get("uid") or ""}"'
                 )
-            said = (review.get("apiVersion") or "", review.get("kind") or "")
             if said != ("admission.k8s.io/v1", "AdmissionReview"):
                 raise CallError(
                     "received invalid webhook response: expected webhook response of admission.k8s.io/v1, "
@@ -218,8 +220,8 @@ class Webhooks:
             why = "webhook returned response.patch but not response.patchType"
         elif kind is not None and not patch:
             why = "webhook returned response.patchType but not response.patch"
-        elif kind is not None and kind != "JSONPatch":
-            raise CallError(f'unsupported patch type "{kind}"')
+        elif kind == "":
+            why = 'webhook returned invalid response.patchType of ""'
         if why:
             raise CallError(f"received invalid webhook response: {why}")
 
@@ -227,9 +229,18 @@ class Webhooks:
         if not self._mutating or not response.get("patch"):
             return None
         try:
-            return orjson.loads(base64.b64decode(response["patch"], validate=True))
-        except (binascii.Error, TypeError, ValueError) as error:
-            raise CallError(f"received undecodable patch in webhook response: {error}") from None
+            text = base64.b64decode(response["patch"], validate=True).decode(errors="replace")
+        except (binascii.Error, TypeError, ValueError):
+            at = _BASE64.match(str(response["patch"]))
+            wrong = f"illegal base64 data at input byte {at.end() if at else 0}"
+            raise CallError(f"failed to call webhook: {wrong}") from None
+        if problem := syntax_problem(text):
+            raise CallError(f"received undecodable patch in webhook response: {problem}")
+        patch = orjson.loads(text)
+        kind = response.get("patchType")
+        if patch and kind is not None and kind != "JSONPatch":
+            raise CallError(f'unsupported patch type "{kind}"')
+        return patch
 
     def failed_open(self, webhook: Webhook, error: CallError) -> None:
         self._handle.log.warning("{}, failing open", _failed(webhook, error))
@@ -238,6 +249,40 @@ class Webhooks:
     def failure(webhook: Webhook, error: CallError) -> ApiError:
         text = _failed(webhook, error)
         return InternalError(f"Internal error occurred: {text}", causes=(Cause("", text),))
+
+
+_BASE64 = re.compile("[A-Za-z0-9+/]*")
+
+
+def _decoded(answer: bytes) -> Obj:
+    """The answer as an object: like any body it may be YAML. Raises CallError."""
+    try:
+        review = orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        import yaml
+
+        try:
+            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+            review = yaml.load(answer[:_YAML_LIMIT], loader)  # noqa: S506 - both are safe
+        except yaml.YAMLError:
+            problem = syntax_problem(answer.decode(errors="replace"))
+            raise CallError(
+                f"failed to call webhook: couldn't get version/kind; json parse error: {problem}"
+            ) from None
+    if isinstance(review, dict):
+        return review
+    told = (
+        f"json parse error: json: cannot unmarshal {kind_of(review)} into Go value of type "
+        'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+    )
+    raise CallError(f"failed to call webhook: couldn't get version/kind; {told}")
+
+
+def _not_a_review(api_version: str, kind: str, version: str) -> str:
+    group, _, told = api_version.rpartition("/")
+    if group == "admission.k8s.io" and told in _VERSIONS and kind == "AdmissionReview":
+        return f"converting ({told}.{kind}) to ({version}.AdmissionReview): unknown conversion"
+    return f'no kind "{kind}" is registered for version "{api_version}" in scheme "{SCHEME}"'
 
 
 def _failed(webhook: Webhook, error: CallError) -> str:

@@ -6,10 +6,11 @@ Source: k8s.io/apiserver/pkg/admission/plugin/policy/generic (v1.37).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from kubernel.errors import ApiError, NotFound
 from kubernel.objects import meta, selectors
+from kubernel.plugin import Plugin
 from kubernel.registry.conversion import from_storage
 from kubernel.registry.operations import ListOptions
 from kubernel_plugins.admission.matching import Equivalents, MatchResources, exempt, stored_namespace
@@ -20,13 +21,17 @@ if TYPE_CHECKING:
     from kubernel.registry.types import ResourceType
     from kubernel.store.records import Obj
 
-__all__ = ["ConfigurationError", "Hook", "Policies"]
+__all__ = ["ConfigurationError", "Hook", "Policies", "PolicyPlugin"]
 
 Compiled = TypeVar("Compiled")
 
 
 class ConfigurationError(Exception):
-    """A policy or its binding cannot be used for a request."""
+    """A policy or its binding cannot be used for a request; ``of`` says which of the two."""
+
+    def __init__(self, message: str, of: str = "binding") -> None:
+        super().__init__(message)
+        self.of = of
 
 
 class Hook(NamedTuple):
@@ -155,7 +160,8 @@ class Policies(Generic[Compiled]):
         type = self._handle.registry.by_kind(group, version, kind.get("kind", ""))
         if type is None:
             raise ConfigurationError(
-                f"failed to find resource referenced by paramKind: '{group}/{version}, Kind={kind.get('kind', '')}'"
+                f"failed to find resource referenced by paramKind: '{group}/{version}, Kind={kind.get('kind', '')}'",
+                "policy",
             )
         return type
 
@@ -172,3 +178,28 @@ class Policies(Generic[Compiled]):
             return []
         except ApiError as error:
             raise ConfigurationError(error.message) from error
+
+
+class PolicyPlugin(Plugin):
+    """The plugin of one kind of policies, ``kind`` being "mutating" or "validating". ``compile`` is called with the
+    first policy, so that a cluster without one starts without CEL."""
+
+    kind: ClassVar[str]
+
+    def __init__(self, settings: Any, handle: Handle) -> None:
+        super().__init__(settings, handle)
+        policies, bindings = (
+            f"{self.kind}admission{what}.v1.admissionregistration.k8s.io"
+            for what in ("policies", "policybindings")
+        )
+        self._policies: Policies[Any] = Policies(handle, policies, bindings, self.compile)
+
+    @staticmethod
+    def compile(policy: Obj) -> object:
+        raise NotImplementedError
+
+    async def start(self) -> None:
+        self._policies.start()
+
+    async def stop(self) -> None:
+        self._policies.stop()

@@ -232,4 +232,4 @@ NODE_RULES = (
     "get | resource.k8s.io: resourceclaims",
     "create delete deletecollection get list patch update watch | resource.k8s.io: resourceslices",
 )
-"""What nodes do. The node authorizer narrows it to what concerns each; the role ``system:node`` has it as a whole."""
+"""What nodes do. The node authorizer narrows it to what concerns each."""

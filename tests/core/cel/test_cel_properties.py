@@ -83,7 +83,7 @@ WORDS = st.sampled_from(
         "cel.bind(x,",
     ]
 )
-ENVIRONMENT = cel.Environment({"object": cel.DYN, "s": cel.STRING})
+ENVIRONMENT = cel.Environment({"object": cel.DYN, "s": cel.STRING}, bindings=True)
 
 
 def attempt(expression: str, value: Any) -> None:

@@ -15,7 +15,7 @@ OBJECT: dict[str, Any] = {
     "items": [{"name": "one", "size": 1}, {"name": "two", "size": 2}],
     "text": "hello",
 }
-ENVIRONMENT = cel.Environment({"object": cel.DYN, "n": cel.INT, "s": cel.STRING})
+ENVIRONMENT = cel.Environment({"object": cel.DYN, "n": cel.INT, "s": cel.STRING}, bindings=True)
 
 
 def run(expression: str) -> Any:
@@ -206,7 +206,7 @@ def test_an_evaluation_stops_at_its_limit() -> None:
     ],
 )
 def test_what_would_fill_the_memory_is_refused_before(expression: str) -> None:
-    environment = cel.Environment(dict.fromkeys(("t", "l", "m"), cel.DYN))
+    environment = cel.Environment(dict.fromkeys(("t", "l", "m"), cel.DYN), bindings=True)
     with pytest.raises(cel.EvaluationError, match=r"the result is too large|actual cost limit exceeded"):
         environment.compile(expression).evaluate({"t": "a" * 1_000_000, "l": [1] * 50, "m": [1] * 500_000})
 
@@ -232,3 +232,12 @@ def test_a_caller_that_stands_deep_gets_an_error_of_the_package() -> None:
     assert compiled(0).evaluate({}) is True
     with pytest.raises(cel.CompileError, match="expression recursion limit exceeded"):
         compiled(700)
+
+
+def test_expressions_of_resources_have_no_bind() -> None:
+    with pytest.raises(cel.CompileError) as caught:
+        cel.Environment({"object": cel.DYN}).compile("cel.bind(x, 1, y)")
+    told = [line for line in str(caught.value).splitlines() if line.startswith("ERROR")]
+    assert [line.split("reference to ")[1] for line in told] == [
+        f"'{name}' (in container '')" for name in ("cel", "bind", "x", "y")
+    ]

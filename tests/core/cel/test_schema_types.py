@@ -56,7 +56,7 @@ ROOT = node(
 ROOT.properties["child"] = ROOT  # type: ignore[index]
 SELF = cel.type_from_schema(ROOT, resource=True)
 assert SELF is not None
-ENVIRONMENT = cel.Environment({"self": SELF, "oldSelf": SELF})
+ENVIRONMENT = cel.Environment({"self": SELF, "oldSelf": SELF}, bindings=True)
 OBJECT: dict[str, Any] = {
     "apiVersion": "example.com/v1",
     "kind": "Thing",

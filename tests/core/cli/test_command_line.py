@@ -412,9 +412,7 @@ def test_kubeconfig_waits_for_nobody_who_holds_the_lock(kubernel: Shell, admin: 
     [
         pytest.param(["up", "--port", "x"], "invalid int value", id="port"),
         pytest.param(["up", "--log-level", "loud"], '"loud" is not a log level', id="level"),
-        pytest.param(
-            ["status", "--config", "nothing.yaml"], "cannot read the file", id="no file"
-        ),
+        pytest.param(["status", "--config", "nothing.yaml"], "cannot read the file", id="no file"),
         pytest.param(["status", "--name", "A B"], 'name: "A B" must be', id="name"),
         pytest.param(["frobnicate"], "invalid choice: 'frobnicate'", id="command"),
     ],

@@ -272,6 +272,17 @@ def test_parameters_by_name_and_what_a_missing_one_means(cluster: Cluster) -> No
     )
 
 
+def test_parameters_of_a_kind_that_is_not_served_are_the_policys_fault(cluster: Cluster) -> None:
+    made = {**parametrized()}
+    made["spec"] = {**made["spec"], "paramKind": {"apiVersion": "foo.com/v1", "kind": "Bar"}}
+    bind(cluster, made, paramRef={"name": "x", "parameterNotFoundAction": "Deny"})
+    assert refused(cluster, deployment("c", 1)).message.endswith(
+        "' denied request: failed to configure policy: failed to find resource referenced by paramKind: "
+        "'foo.com/v1, Kind=Bar'"
+    )
+    assert "with binding" not in refused(cluster, deployment("c", 1)).message
+
+
 def test_parameters_by_selector_must_all_agree(cluster: Cluster) -> None:
     cluster.create(parameters("one", "5", use="yes"))
     cluster.create(parameters("two", "3", use="yes"))

@@ -523,3 +523,125 @@ def test_a_wrong_configuration_is_refused(
     (cause,) = caught.value.causes
     assert cause.field == f"webhooks[0].{field}"
     assert text in cause.message
+
+
+def answered(server: WebhookServer, path: str, body: bytes, code: int = 200) -> dict[str, Any]:
+    server.raw[path] = lambda review: (code, body)
+    return webhook("w.example.com", server.url(path))
+
+
+def review_of(api_version: str, kind: str) -> bytes:
+    return json.dumps({"apiVersion": api_version, "kind": kind, "response": {"allowed": True}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "why"),
+    [
+        pytest.param(b"boom", 500, 'an error on the server ("boom") has prevented', id="500"),
+        pytest.param(b"", 200, "0-length response with status code: 200 and content type: ", id="empty"),
+        pytest.param(
+            b"hello",
+            200,
+            "couldn't get version/kind; json parse error: json: cannot unmarshal string",
+            id="text",
+        ),
+        pytest.param(
+            review_of("admission.k8s.io/v1", "Foo"),
+            200,
+            'no kind "Foo" is registered for version "admission.k8s.io/v1" in scheme "pkg/runtime/scheme.go:111"',
+            id="another kind",
+        ),
+        pytest.param(
+            review_of("admission.k8s.io/v1beta1", "AdmissionReview"),
+            200,
+            "converting (v1beta1.AdmissionReview) to (v1.AdmissionReview): unknown conversion",
+            id="another version",
+        ),
+    ],
+)
+def test_an_answer_that_is_no_review_is_a_failed_call(
+    cluster: Cluster, server: WebhookServer, body: bytes, code: int, why: str
+) -> None:
+    configure(cluster, "Validating", "w", answered(server, "/w", body, code))
+    message = refused(cluster, config_map()).message
+    told = 'Internal error occurred: failed calling webhook "w.example.com": failed to call webhook: '
+    assert message.startswith(told + why)
+
+
+@pytest.mark.parametrize(
+    ("patch", "why"),
+    [
+        pytest.param(
+            "ew==", "received undecodable patch in webhook response: unexpected end of JSON input", id="cut"
+        ),
+        pytest.param("***", "failed to call webhook: illegal base64 data at input byte 0", id="no base64"),
+    ],
+)
+def test_a_patch_that_cannot_be_read_is_a_failed_call(
+    cluster: Cluster, server: WebhookServer, patch: str, why: str
+) -> None:
+    server.answers["/m"] = lambda request: {"allowed": True, "patchType": "JSONPatch", "patch": patch}
+    configure(cluster, "Mutating", "m", webhook("m.example.com", server.url("/m")))
+    message = refused(cluster, config_map()).message
+    assert message == f'Internal error occurred: failed calling webhook "m.example.com": {why}'
+
+
+@pytest.mark.parametrize(
+    ("operation", "why"),
+    [
+        pytest.param(
+            {"op": "remove", "path": "/nope"},
+            "error in remove for path: '/nope': Unable to remove nonexistent key: nope: missing value",
+            id="remove",
+        ),
+        pytest.param(
+            {"op": "add", "path": "/a/b", "value": 1},
+            'add operation does not apply: doc is missing path: "/a/b": missing value',
+            id="add",
+        ),
+        pytest.param(
+            {"op": "test", "path": "/kind", "value": "Pod"},
+            "testing value /kind failed: test failed",
+            id="test",
+        ),
+        pytest.param(
+            {"op": "replace", "path": "/data", "value": 3},
+            "json: cannot unmarshal number into Go struct field ConfigMap.data of type map[string]string",
+            id="type",
+        ),
+    ],
+)
+def test_a_patch_that_cannot_be_applied_says_why(
+    cluster: Cluster, server: WebhookServer, operation: dict[str, Any], why: str
+) -> None:
+    server.answers["/m"] = patching(operation)
+    configure(cluster, "Mutating", "m", webhook("m.example.com", server.url("/m")))
+    assert refused(cluster, config_map()).message == f"Internal error occurred: {why}"
+
+
+def test_a_refusal_takes_warnings_along(cluster: Cluster, server: WebhookServer) -> None:
+    server.answers["/d"] = lambda request: {"allowed": False, "warnings": ["mind"]}
+    configure(cluster, "Validating", "d", webhook("d.example.com", server.url("/d")))
+    assert refused(cluster, config_map()).warnings == ("mind",)
+
+
+def test_mutating_webhooks_do_not_see_what_the_server_adds_last(
+    cluster: Cluster, server: WebhookServer
+) -> None:
+    configure(cluster, "Mutating", "m", webhook("m.example.com", server.url("/m")))
+    configure(cluster, "Validating", "v", webhook("v.example.com", server.url("/v")))
+    generated = {"metadata": {"generateName": "c-", "namespace": "default"}}
+    cluster.create({"apiVersion": "v1", "kind": "ConfigMap", **generated})
+    (before,), (after,) = server.requests("/m"), server.requests("/v")
+    assert "name" not in before
+    assert not {"uid", "creationTimestamp", "name"} & set(before["object"]["metadata"])
+    assert after["name"] == after["object"]["metadata"]["name"] != ""
+    assert {"uid", "creationTimestamp"} <= set(after["object"]["metadata"])
+
+
+def test_a_patch_is_told_as_the_update_that_it_is(cluster: Cluster, server: WebhookServer) -> None:
+    cluster.create(config_map(key="1"))
+    configure(cluster, "Validating", "v", webhook("v.example.com", server.url("/v")))
+    cluster.patch("configmaps", "c", {"data": {"key": "2"}}, "default")
+    (request,) = server.requests("/v")
+    assert (request["operation"], request["options"]["kind"]) == ("UPDATE", "UpdateOptions")

@@ -130,7 +130,7 @@ def test_default_roles_hold_at_once_and_are_stored(tmp_path: Any) -> None:
             admin = await raw.request("GET", f"{RBAC}/clusterroles/admin")
         assert {
             "apiGroups": [""],
-            "resources": ["pods/eviction", "serviceaccounts/token"],
+            "resources": ["pods/eviction"],
             "verbs": ["create"],
         } in (admin.json["rules"])
         await bob.close()

@@ -75,10 +75,14 @@ def test_a_gang_that_does_not_fit_takes_no_room_and_says_why(cluster: Cluster) -
     for number in range(5):
         cluster.create(member(f"m{number}", "ring"))
     assert placed(cluster) == []
-    refusal = "minCount (5) cannot be satisfied: 4 scheduled, 0 remaining"
+    refusal = (
+        "minCount (5) cannot be satisfied: 4 scheduled, 0 remaining, pod group preemption: No preemption victims found "
+        "for incoming preemptor"
+    )
     assert condition(cluster, "ring") == ("False", "Unschedulable", refusal)
     texts = sorted(said(cluster, f"m{number}") for number in range(5))
-    assert texts == ["0/2 nodes are available: 2 Insufficient cpu.", *[refusal] * 4]
+    unschedulable = f"pod group is unschedulable, {refusal}"
+    assert texts == ["0/2 nodes are available: 2 Insufficient cpu.", *[unschedulable] * 4]
     # What was looked at for the gang is free for others.
     for number in range(4):
         cluster.create(pod(f"other{number}", containers=member("x", "y")["spec"]["containers"]))
@@ -167,3 +171,87 @@ def test_the_kind_of_a_policy_stays(cluster: Cluster) -> None:
     cluster.create(group("g", 2))
     with pytest.raises(Invalid, match="field is immutable"):
         cluster.patch("podgroups", "g", {"spec": {"schedulingPolicy": {"gang": None, "basic": {}}}})
+
+
+def high_class(**more: Any) -> Obj:
+    return {
+        "apiVersion": "scheduling.k8s.io/v1",
+        "kind": "PriorityClass",
+        "metadata": {"name": "high"},
+        "value": 10,
+        **more,
+    }
+
+
+def high_group(name: str, count: int) -> Obj:
+    made = group(name, count)
+    made["spec"].update(priorityClassName="high", priority=10)
+    return made
+
+
+def low(cluster: Cluster, *names: str) -> None:
+    for name in names:
+        containers = [{"name": "m", "image": "x", "resources": {"requests": {"cpu": "1"}}}]
+        cluster.create(pod(name, containers=containers, terminationGracePeriodSeconds=0))
+    cluster.settle()
+
+
+def test_a_gang_takes_the_room_of_pods_of_lower_priority(cluster: Cluster) -> None:
+    cluster.create(high_class())
+    low(cluster, "l1", "l2", "l3", "l4")
+    cluster.create(high_group("ring", 2))
+    for name in ("a", "b"):
+        cluster.create(member(name, "ring", "2", priorityClassName="high"))
+    cluster.settle()
+    cluster.clock.advance("1m")
+    assert placed(cluster) == ["a", "b"]
+    assert cluster.find("pods", "l1") is None
+    notes = [each["message"] for each in events(cluster, "Preempted")]
+    assert len(notes) == 4
+
+
+def test_a_gang_spares_who_is_not_in_its_way(cluster: Cluster) -> None:
+    cluster.create(high_class())
+    low(cluster, "l1", "l2", "l3")
+    cluster.create(high_group("ring", 2))
+    for name in ("a", "b"):
+        cluster.create(member(name, "ring", "1", priorityClassName="high"))
+    cluster.clock.advance("1m")
+    left = placed(cluster)
+    assert {"a", "b"} < set(left)
+    assert len(left) == 4
+
+
+def test_a_gang_for_which_nobody_can_make_room_is_told(cluster: Cluster) -> None:
+    cluster.create(high_class())
+    low(cluster, "l1")
+    cluster.create(high_group("ring", 3))
+    for name in ("a", "b", "c"):
+        cluster.create(member(name, "ring", "2", priorityClassName="high"))
+    cluster.clock.advance(5)
+    cannot = "minCount (3) cannot be satisfied: 1 scheduled, 1 remaining"
+    least = "minCount (3) cannot be satisfied: 2 scheduled, 0 remaining"
+    assert condition(cluster, "ring")[2] == f"{cannot}, pod group preemption: {least}"
+    assert cluster.find("pods", "l1") is not None
+
+
+def test_a_gang_that_is_not_to_preempt_says_so(cluster: Cluster) -> None:
+    cluster.create(high_class(preemptionPolicy="Never"))
+    low(cluster, "l1", "l2", "l3", "l4")
+    cluster.create(high_group("ring", 1))
+    cluster.create(member("a", "ring", "1", priorityClassName="high"))
+    assert condition(cluster, "ring")[2] == (
+        "minCount (1) cannot be satisfied: 0 scheduled, 0 remaining, "
+        "pod group preemption: not eligible due to preemptionPolicy=Never."
+    )
+    assert said(cluster, "a") == "0/2 nodes are available: 2 Insufficient cpu."
+
+
+def test_pods_of_another_priority_than_their_group_are_an_error(cluster: Cluster) -> None:
+    cluster.create(high_class())
+    cluster.create(high_group("ring", 1))
+    cluster.create(member("a", "ring"))
+    why = "all pods in a single pod group should have the same priority as the pod group's priority, got 0 and 10"
+    assert condition(cluster, "ring") == ("False", "SchedulerError", why)
+    found = conditions.find(cluster.get("pods", "a"), "PodScheduled") or {}
+    assert (found["reason"], found["message"]) == ("SchedulerError", why)

@@ -6,36 +6,22 @@ Source: k8s.io/apiserver/pkg/admission/plugin/policy/mutating (v1.37).
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from kubernel.plugin import Plugin as Base
 from kubernel.plugin import hookimpl
-from kubernel_plugins.admission.policies import Policies
+from kubernel_plugins.admission.policies import PolicyPlugin
 
 if TYPE_CHECKING:
-    from kubernel.plugin import Handle
     from kubernel.registry.request import Request
+    from kubernel.store.records import Obj
 
 __all__ = ["Plugin"]
 
 
-class Plugin(Base):
+class Plugin(PolicyPlugin):
     """The ``mutating_policy`` admission plugin."""
 
-    def __init__(self, settings: Any, handle: Handle) -> None:
-        super().__init__(settings, handle)
-        self._policies = Policies(
-            self.handle,
-            "mutatingadmissionpolicies.v1.admissionregistration.k8s.io",
-            "mutatingadmissionpolicybindings.v1.admissionregistration.k8s.io",
-            _compile,
-        )
-
-    async def start(self) -> None:
-        self._policies.start()
-
-    async def stop(self) -> None:
-        self._policies.stop()
+    kind = "mutating"
 
     @hookimpl
     def kubernel_admit(self, request: Request) -> Awaitable[None] | None:
@@ -48,9 +34,8 @@ class Plugin(Base):
 
         return mutate(self.handle, self._policies, request, hooks)
 
+    @staticmethod
+    def compile(policy: Obj) -> object:
+        from kubernel_plugins.admission.mutating_policy.policy import Policy
 
-def _compile(policy: dict[str, object]) -> object:
-    # CEL is loaded with the first policy: a cluster without one starts without it.
-    from kubernel_plugins.admission.mutating_policy.policy import Policy
-
-    return Policy(policy)
+        return Policy(policy)

@@ -48,7 +48,7 @@ async def mutate(handle: Handle, policies: Policies[Any], request: Request, hook
         try:
             params = await policies.params(hook, request)
         except ConfigurationError as error:
-            run.failed(hook, f"failed to configure binding: {error}")
+            run.failed(hook, f"failed to configure {error.of}: {error}")
             continue
         reinvoked = policies.compiled(hook.policy).reinvoked
         again += [

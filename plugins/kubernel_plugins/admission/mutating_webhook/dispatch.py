@@ -8,6 +8,7 @@ import orjson
 
 from kubernel.errors import ApiError, Cause, InternalError
 from kubernel.registry.conversion import convert
+from kubernel.registry.decode_errors import Undecodable
 from kubernel.registry.defaulting import apply_defaults
 from kubernel.registry.patch import json_patch
 from kubernel.registry.pruning import decode_check
@@ -88,7 +89,7 @@ async def _take(request: Request, webhook: Webhook, type: ResourceType, patch: A
     try:
         patched: Obj = json_patch(before, patch)
     except ApiError as error:
-        raise _internal(error.message) from None
+        raise _internal(getattr(error, "why", "") or error.message) from None
     if not isinstance(patched, dict):
         raise _internal("the patched object is no object")
     own = request.type
@@ -100,8 +101,8 @@ async def _take(request: Request, webhook: Webhook, type: ResourceType, patch: A
         node, kind = sub.schema(), sub.kind
         try:
             decode_check(node, patched, kind=kind.kind, version=kind.version)
-        except ApiError as error:
-            raise _internal(error.message) from None
+        except Undecodable as error:
+            raise _internal(error.why) from None
         apply_defaults(node, patched)
         request.obj = patched
         return patched != seen
@@ -110,8 +111,8 @@ async def _take(request: Request, webhook: Webhook, type: ResourceType, patch: A
     else:
         try:
             decode_check(type.schema(), patched, kind=type.kind, version=type.version)
-        except ApiError as error:
-            raise _internal(error.message) from None
+        except Undecodable as error:
+            raise _internal(error.why) from None
         obj = await convert(type, own, patched)
     apply_defaults(own.schema(), obj)
     changed = obj != request.obj

@@ -40,7 +40,7 @@ async def decide(handle: Handle, policies: Policies[Any], request: Request, hook
             params = await policies.params(hook, request)
         except ConfigurationError as error:
             if compiled.fails:
-                denied.append((hook, f"failed to configure binding: {error}", ""))
+                denied.append((hook, f"failed to configure {error.of}: {error}", ""))
             continue
         obj, old = await presented(request, hook.type)
         for param in params:
@@ -84,11 +84,13 @@ def _act(request: Request, hook: Hook, denial: Denial, denied: list[tuple[Hook, 
             request.notes.setdefault(AUDIT_NOTES, {}).setdefault(_FAILURE, orjson.dumps(failure).decode())
 
 
+_OF_POLICY = "failed to configure policy: "
+
+
 def _refusal(request: Request, hook: Hook, message: str, reason: str) -> ApiError:
-    text = (
-        f"ValidatingAdmissionPolicy '{meta.name(hook.policy)}' with binding '{meta.name(hook.binding)}' "
-        f"denied request: {message}"
-    )
+    # What is wrong with the policy itself is told of no binding.
+    bound = "" if message.startswith(_OF_POLICY) else f" with binding '{meta.name(hook.binding)}'"
+    text = f"ValidatingAdmissionPolicy '{meta.name(hook.policy)}'{bound} denied request: {message}"
     type = request.type
     error = Forbidden.for_object(type.plural, type.group, request.name, text, (Cause("", text),))
     error.status_reason = reason or "Invalid"

@@ -125,8 +125,10 @@ class Connector:
         command = query.get("command", [])
         executes = target.subresource == "exec"
         kind = "PodExecOptions" if executes else "PodAttachOptions"
-        options: dict[str, Any] = {"kind": kind, "apiVersion": "v1", "stdin": stdin, "stdout": stdout}
-        options |= {"stderr": stderr, "tty": tty, "container": q.one(query, "container")}
+        options: dict[str, Any] = {"kind": kind, "apiVersion": "v1"}
+        said: dict[str, Any] = {"stdin": stdin, "stdout": stdout, "stderr": stderr, "tty": tty}
+        said["container"] = q.one(query, "container")
+        options |= {name: value for name, value in said.items() if value}
         if executes:
             options["command"] = command
         pod = (

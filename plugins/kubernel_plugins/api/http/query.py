@@ -211,6 +211,7 @@ def write_options(
         dry_run=dry_run,
         field_manager=manager or _default_manager(user_agent),
         field_validation=cast("Any", validation or "Warn"),
+        said=tuple(pair for pair in (("fieldManager", manager), ("fieldValidation", validation)) if pair[1]),
         force=flag(query, "force"),
         notes=notes,
     )

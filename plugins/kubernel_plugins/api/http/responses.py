@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,7 @@ TEXT_HEAD = header_block(
 GZIP_FROM = 128 * 1024
 """Smaller bodies cost more to compress than to send: the same limit as upstream's."""
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _WARNING_TOTAL = 4096
 _WARNING_EACH = 256
 
@@ -77,7 +79,7 @@ def error_reply(error: ApiError, extra: bytes = b"") -> Reply:
     """The Status for a refusal, with Retry-After where it names a time."""
     if isinstance(error, NoPage):
         return Reply(404, b"404 page not found\n", TEXT_HEAD + extra)
-    head = JSON_HEAD + extra
+    head = JSON_HEAD + extra + warning_head(error.warnings)
     if error.retry_after:
         head += b"Retry-After: %d\r\n" % error.retry_after
     if error.status_code == 401:
@@ -90,26 +92,25 @@ def internal_error(error: BaseException) -> InternalError:
 
 
 def warning_head(warnings: Iterable[str]) -> bytes:
-    """``Warning: 299 - "text"`` lines (RFC 7234 5.5). Texts are cut at 256 bytes when all together pass 4096,
-    and dropped beyond; control characters are dropped, quotes and backslashes escaped."""
-    texts = [_clean(text) for text in dict.fromkeys(warnings) if text]
+    """``Warning: 299 - "text"`` lines (RFC 7234 5.5). Texts are cut at 256 characters when all together pass 4096,
+    and no more are added beyond that; one with control characters is dropped, quotes and backslashes are escaped.
+
+    Source: k8s.io/apiserver/pkg/endpoints/filters/warning.go (v1.37).
+    """
+    texts = [text for text in dict.fromkeys(warnings) if text and not _CONTROL.search(text)]
     if not texts:
         return b""
-    if sum(len(text) for text in texts) > _WARNING_TOTAL:
-        texts = [text if len(text) <= _WARNING_EACH else text[: _WARNING_EACH - 3] + "..." for text in texts]
+    if sum(map(len, texts)) > _WARNING_TOTAL:
+        texts = [text[:_WARNING_EACH] for text in texts]
     lines: list[tuple[str, str]] = []
     total = 0
     for text in texts:
-        total += len(text)
-        if total > _WARNING_TOTAL:
+        if total >= _WARNING_TOTAL:
             break
+        total += len(text)
         escaped = text.replace("\\", "\\\\").replace('"', '\\"')
         lines.append(("Warning", f'299 - "{escaped}"'))
     return header_block(lines)
-
-
-def _clean(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def gzip_reply(reply: Reply) -> Reply:

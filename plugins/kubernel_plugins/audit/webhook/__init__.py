@@ -76,7 +76,7 @@ class Plugin(Sink):
         wait: float = self.settings.backoff
         for attempt in range(_TRIES):
             try:
-                await caller.post(target, body, int(self.settings.timeout))
+                await caller.post(target, body, int(self.settings.timeout), empty=True)
                 return
             except CallFailed as error:
                 if attempt == _TRIES - 1:

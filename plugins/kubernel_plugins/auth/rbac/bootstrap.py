@@ -74,7 +74,7 @@ def _merged(wanted: Obj, stored: Obj) -> Obj | None:
     changed: Obj = {}
     if "roleRef" in wanted:
         have = stored.get("subjects") or []
-        lacking = [subject for subject in wanted["subjects"] if subject not in have]
+        lacking = [subject for subject in wanted.get("subjects") or () if subject not in have]
         if lacking and stored.get("roleRef") == wanted["roleRef"]:
             changed["subjects"] = [*have, *lacking]
     elif "aggregationRule" not in wanted and stored.get("rules") != wanted["rules"]:

@@ -13,6 +13,7 @@ from kubernel.testing import Cluster
 if TYPE_CHECKING:
     from kubernel.client import Client
     from kubernel.config import Configuration
+    from kubernel.config.configuration import Choice
     from kubernel.store.records import Obj
 
 __all__ = ["forked", "read"]
@@ -96,6 +97,8 @@ def forked(
     chosen: dict[str, Any] = {role: fixed[role] for role in fixed}
     for role in ("types", "scheduler", "scheduler_policy"):
         chosen[role] = config.plugins[role]
+    # Extenders would hear of what is only supposed, and bind pods of the real cluster.
+    chosen["scheduler"] = tuple(_alone(each) for each in config.plugins["scheduler"])
     chosen["controller"] = tuple(each for each in config.plugins["controller"] if each.name in controllers)
     chosen["admission"] = tuple(each for each in config.plugins["admission"] if each.name not in _ELSEWHERE)
     cluster = dataclasses.replace(config.cluster, data_dir=Path(), leader_election=not lead)
@@ -105,6 +108,16 @@ def forked(
         contents=everything,
         start=now,
         freeze=False,
+    )
+
+
+def _alone(scheduler: Choice) -> Choice:
+    section = scheduler.section
+    if scheduler.name != "default" or "askExtenders" in (section.value or {}):
+        return scheduler
+    off = dataclasses.replace(section, value=False, path=f"{section.path}.askExtenders")
+    return dataclasses.replace(
+        scheduler, section=dataclasses.replace(section, value={**(section.value or {}), "askExtenders": off})
     )
 
 

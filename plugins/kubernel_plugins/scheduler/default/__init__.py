@@ -35,12 +35,13 @@ _USER = "system:kube-scheduler"
 class Settings:
     """``scheduler_name``: which pods are ours when no profile says so. ``configuration``: a
     KubeSchedulerConfiguration, ``configuration_file``: where one is (YAML). ``parallel_binds``: most bindings under way
-    at once."""
+    at once. ``ask_extenders``: whether the configuration's extenders are asked."""
 
     scheduler_name: str = "default-scheduler"
     configuration: Mapping[str, Any] = field(default_factory=dict)
     configuration_file: Path = Path()
     parallel_binds: int = 64
+    ask_extenders: bool = True
 
     def __post_init__(self) -> None:
         if self.configuration and self.configuration_file != Path():

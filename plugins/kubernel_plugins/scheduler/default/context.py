@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -87,12 +87,24 @@ class SchedulerContext:
 class Supposed:
     """A ``Cycle``: the pod that fits nowhere, and nodes as they might be."""
 
-    def __init__(self, scheduler: Scheduler, pod: PodState, evaluation: Evaluation, lasting: Mask) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        pod: PodState,
+        evaluation: Evaluation,
+        lasting: Mask,
+        asked: Collection[str],
+    ) -> None:
+        """``asked``: the policies whose ``pre_filter`` was."""
         self._scheduler = scheduler
+        self._asked = asked
         self._evaluation = evaluation
         self.pod = pod
         self.lasting = lasting
         self._kind = scheduler.queue.signature(pod.uid) if evaluation.is_local(pod) else None
+
+    def was_asked(self, policy: str) -> bool:
+        return policy in self._asked
 
     async def review(self, proposals: Mapping[str, Proposal]) -> Mapping[str, Proposal]:
         try:
@@ -140,6 +152,9 @@ class _Node:
 
     def fits(self) -> bool:
         return self._evaluation.fits_at(self._pod, self._row, self._promised)
+
+    def refusals(self) -> Sequence[str]:
+        return self._evaluation.refusals_at(self._pod, self._row, self._promised)
 
     def restore(self) -> None:
         for pod in tuple(self._off.values()):

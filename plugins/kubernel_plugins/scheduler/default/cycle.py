@@ -365,6 +365,13 @@ class Evaluation:
             _passes(policy, pod, state, self._table, rows)[0] for policy, state in self._asked(pod, moving)
         )
 
+    def refusals_at(self, pod: PodState, row: int, promised: Collection[PodState] = ()) -> Sequence[str]:
+        """Why ``fits_at`` says no: the texts of the first policy that refuses the node."""
+        if promised:
+            with _on_node(self._table, row, promised):
+                return self.refusals_at(pod, row)
+        return next(iter(self._refusals_at(pod, row).values()), ())
+
     def _late_scores(self, pod: PodState, fits: Mask, late: Iterable[_Scorer]) -> Iterator[Amounts]:
         """Weighted scores that are found by comparing the nodes that fit."""
         if not fits.any():

@@ -237,7 +237,7 @@ class Extender:
     async def _send(self, verb: str, asked: Obj) -> Any:
         url = f"{self.settings.url.rstrip('/')}/{verb}"
         try:
-            status, body = await self._caller.exchange(
+            status, _, body = await self._caller.exchange(
                 "Post", self._target, url, orjson.dumps(asked), self.settings.timeout, limit=_ANSWER_LIMIT
             )
             if status != 200:

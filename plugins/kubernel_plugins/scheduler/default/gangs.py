@@ -1,21 +1,27 @@
 """Pods that get their nodes together or not at all.
 
-Source: k8s.io/kubernetes/pkg/scheduler/schedule_one_podgroup.go (v1.37). Nobody is preempted for a gang.
+Source: k8s.io/kubernetes/pkg/scheduler/schedule_one_podgroup.go (v1.37).
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from kubernel.plugin.gangs import GangNomination
 from kubernel_plugins.scheduler.default.messages import unschedulable
 
 if TYPE_CHECKING:
-    from kubernel.plugin.scheduling import Gang, PodState, Policy
+    from kubernel.plugin.gangs import Gang
+    from kubernel.plugin.scheduling import PodState, Policy
     from kubernel_plugins.scheduler.default.profile import Profile
     from kubernel_plugins.scheduler.default.scheduler import Scheduler
 
 __all__ = ["GangCycle"]
+
+
+_UNSCHEDULABLE = "pod group is unschedulable, "
 
 
 class GangCycle:
@@ -35,40 +41,95 @@ class GangCycle:
         scheduler, queue = self._scheduler, self._scheduler.queue
         others = [uid for uid in self._gang.members if uid != first.uid]
         members = [first, *queue.take(others)]
-        refusal = self._mixed(members) or self._place(members)
+        if wrong := self._mixed(members):
+            for pod in members:
+                queue.fail(pod, retry=True)
+            for pod in members:
+                await scheduler.tell(pod, self._profile, wrong, "", reason="SchedulerError")
+            await self._policy.decided(self._gang, wrong, error=True)
+            return
+        refusal = first_refusal = self._place(members)
+        promised: Mapping[str, str] = {}
+        fitted: set[str] = set()
         if refusal:
-            for pod, _ in reversed(self._placed):
-                scheduler.give_back(pod, self._profile)
-                scheduler.table.take_off(pod.uid)
+            fitted = {pod.uid for pod, _ in self._placed}
+            self.undo()
+            refusal, promised = await self._make_room(members, refusal)
         placed = {} if refusal else {pod.uid: node for pod, node in self._placed}
         for pod in members:
             if pod.uid in placed:
                 queue.placed(pod.uid)
-            else:
-                queue.fail(pod, [*self._refused_by.values(), self._policy])
+                continue
+            if pod.uid in promised and pod.uid in queue:
+                scheduler.nominations.add(pod, promised[pod.uid])
+            queue.fail(pod, [*self._refused_by.values(), self._policy])
         for pod in members:
             if pod.uid in placed:
                 await scheduler.begin_binding(pod, placed[pod.uid], self._profile, group, binds)
             else:
-                await scheduler.tell(pod, self._profile, self._failed.get(pod.uid, refusal))
+                text = self._failed.get(pod.uid, first_refusal)
+                if pod.uid in fitted:
+                    text = refusal if promised else f"{_UNSCHEDULABLE}{refusal}"
+                await scheduler.tell(pod, self._profile, text, promised.get(pod.uid, ""))
         await self._policy.decided(self._gang, refusal)
 
+    def undo(self) -> None:
+        """The members have no nodes after all."""
+        for pod, _ in reversed(self._placed):
+            self._scheduler.give_back(pod, self._profile)
+            self._scheduler.table.take_off(pod.uid)
+
     def _mixed(self, members: list[PodState]) -> str:
-        """One profile's policies decide for all of them."""
+        """One profile's policies decide for all of them, and they are worth the same."""
         first = members[0]
+        name = first.pod["spec"].get("schedulerName", "")
+        policy = _preemption(first)
         for pod in members:
             if self._scheduler.profile(pod) is not self._profile:
-                name, other = (each.pod["spec"].get("schedulerName", "") for each in (pod, first))
+                other = pod.pod["spec"].get("schedulerName", "")
                 return (
-                    "all pods in a pod group hierarchy should have the same .spec.schedulerName set, got: "
-                    f'"{name}" ("{pod.name}") and "{other}" ("{first.name}")'
+                    "all pods in a single pod group should have the same .spec.schedulerName set, got: "
+                    f'"{other}" and "{name}"'
+                )
+            if pod.priority != self._gang.priority:
+                return (
+                    "all pods in a single pod group should have the same priority as the pod group's priority, got "
+                    f"{pod.priority} and {self._gang.priority}"
+                )
+            if _preemption(pod) != policy:
+                return (
+                    "all pods in a single pod group should have the same preemption policy, got "
+                    f"{_preemption(pod)} and {policy}"
                 )
         return ""
+
+    async def _make_room(self, members: list[PodState], refusal: str) -> tuple[str, Mapping[str, str]]:
+        """What is said of the gang after policies tried to make room, and the nodes promised to its pods."""
+        failed, refused_by = dict(self._failed), dict(self._refused_by)
+        found: Mapping[str, str] = {}
+        for policy in self._profile.at("post_filter"):
+            trial = _Trial(self._scheduler, self, members)
+            answer = await policy.post_filter_gang(trial)
+            if isinstance(answer, GangNomination):
+                self._scheduler.metrics.victims.observe(answer.victims)
+                refusal, found = f"{refusal}, {answer.text}", answer.nodes
+                break
+            if answer:
+                refusal = f"{refusal}, {answer}"
+        self._failed, self._refused_by = failed, refused_by
+        return refusal, found
+
+    def place(self, members: list[PodState]) -> tuple[str, list[tuple[PodState, str]]]:
+        """Another attempt, with the nodes as they are supposed to be now."""
+        self._placed = []
+        return self._place(members), self._placed
 
     def _place(self, members: list[PodState]) -> str:
         """Assume one after the other; why the gang as a whole is refused."""
         scheduler, before = self._scheduler, self._gang.scheduled
         refusal = self._policy.too_few(self._gang, before, len(members))
+        if refusal:
+            return f"{_UNSCHEDULABLE}{refusal}"
         for position, pod in enumerate(members):
             if refusal:
                 break
@@ -89,3 +150,53 @@ class GangCycle:
             left = len(members) - position - 1
             refusal = self._policy.too_few(self._gang, before + len(self._placed), left)
         return refusal
+
+
+def _preemption(pod: PodState) -> str:
+    return str(pod.pod["spec"].get("preemptionPolicy") or "PreemptLowerPriority")
+
+
+class _Trial:
+    """A ``GangTrial``."""
+
+    def __init__(self, scheduler: Scheduler, cycle: GangCycle, members: list[PodState]) -> None:
+        self._scheduler, self._cycle, self._members = scheduler, cycle, members
+        self._table = scheduler.table
+        self._off: dict[str, tuple[PodState, str]] = {}
+        self._placed: list[tuple[PodState, str]] = []
+
+    @property
+    def members(self) -> Sequence[PodState]:
+        return self._members
+
+    def take_off(self, pod: PodState) -> None:
+        there = self._table.pod(pod.uid)
+        if there is not None:
+            self._table.take_off(pod.uid)
+            self._off[pod.uid] = there
+
+    def put_back(self, pod: PodState) -> None:
+        self._table.place(*self._off.pop(pod.uid))
+
+    def place(self) -> tuple[str, Mapping[str, str]]:
+        refusal, self._placed = self._cycle.place(self._members)
+        return refusal, {pod.uid: node for pod, node in self._placed}
+
+    def fits(self) -> bool:
+        table = self._table
+        for pod, node in self._placed:
+            row = table.row(node)
+            table.take_off(pod.uid)
+            try:
+                fits = row is not None and self._scheduler.evaluation(pod).fits_at(pod, row)
+            finally:
+                table.place(pod, node)
+            if not fits:
+                return False
+        return True
+
+    def restore(self) -> None:
+        self._cycle.undo()
+        self._placed = []
+        for pod, _ in tuple(self._off.values()):
+            self.put_back(pod)

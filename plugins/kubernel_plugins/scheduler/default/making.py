@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ def make(
     parsed = parse(
         given, settings.scheduler_name, factories, lambda name, point: overrides(classes[name], point)
     )
+    if not settings.ask_extenders:
+        parsed = replace(parsed, extenders=())
     return Scheduler(handle, client, parsed, factories, recorders, settings.parallel_binds)
 
 

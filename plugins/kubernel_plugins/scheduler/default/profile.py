@@ -12,7 +12,8 @@ from kubernel.plugin.scheduling import Policy, overrides
 from kubernel_plugins.scheduler.default.cycle import Evaluation, Weighed
 
 if TYPE_CHECKING:
-    from kubernel.plugin.scheduling import Context, Gang, PodState, PolicyFactory
+    from kubernel.plugin.gangs import Gang
+    from kubernel.plugin.scheduling import Context, PodState, PolicyFactory
     from kubernel_plugins.scheduler.default.configuration import ProfileSettings
     from kubernel_plugins.scheduler.default.table import NodeTable
 

@@ -21,7 +21,7 @@ from kubernel_plugins.scheduler.default.gangs import GangCycle
 from kubernel_plugins.scheduler.default.messages import unschedulable
 from kubernel_plugins.scheduler.default.metrics import Metrics, render
 from kubernel_plugins.scheduler.default.nominations import Nominations
-from kubernel_plugins.scheduler.default.pods import pod_state, refreshed
+from kubernel_plugins.scheduler.default.pods import pod_state, refreshed, resizing
 from kubernel_plugins.scheduler.default.profile import Profile
 from kubernel_plugins.scheduler.default.queue import Attempt, SchedulingQueue
 from kubernel_plugins.scheduler.default.table import NodeTable
@@ -407,8 +407,16 @@ class Scheduler:
         nominated: str | None = None
         if found.nodes:
             self.metrics.preemptions += bool(profile.at("post_filter"))
+            names = [policy.name for policy in profile.at("filter")]
+            # When all nodes are refused at once those after the one that refused were not asked.
+            asked = names[: names.index(min(found.policies)) + 1] if found.everywhere else names
+            cycle = Supposed(self, pod, evaluation, found.lasting, asked)
             for policy in profile.at("post_filter"):
-                answer = await policy.post_filter(Supposed(self, pod, evaluation, found.lasting))
+                try:
+                    answer = await policy.post_filter(cycle)
+                except PolicyError as error:
+                    said.append(str(error))
+                    break
                 if isinstance(answer, Nomination) and not answer.node:
                     nominated = ""
                     self.nominations.remove(pod.uid)
@@ -478,6 +486,7 @@ def _placing(pod: Obj) -> tuple[Any, ...]:
         metadata.get("deletionTimestamp"),
         (pod.get("status") or {}).get("startTime"),
         conditions.find(pod, "DisruptionTarget"),
+        resizing(pod),
     )
 
 

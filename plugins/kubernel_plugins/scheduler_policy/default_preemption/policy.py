@@ -5,7 +5,8 @@ Source: k8s.io/kubernetes/pkg/scheduler/framework/plugins/defaultpreemption and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -13,6 +14,7 @@ import numpy
 from kubernel.clock import rfc3339
 from kubernel.errors import ApiError, Conflict, NotFound
 from kubernel.objects import conditions, meta
+from kubernel.plugin.gangs import GangNomination
 from kubernel.plugin.scheduling import Change, Nomination, Policy, Proposal
 from kubernel_plugins.scheduler_policy.default_preemption.victims import (
     Candidate,
@@ -23,6 +25,7 @@ from kubernel_plugins.scheduler_policy.default_preemption.victims import (
 
 if TYPE_CHECKING:
     from kubernel.client.informer import Informer
+    from kubernel.plugin.gangs import GangTrial
     from kubernel.plugin.scheduling import Context, Cycle, PodState
     from kubernel.store.records import EventType, Obj
 
@@ -57,7 +60,7 @@ class DefaultPreemption(Policy):
             raise ValueError("minCandidateNodesPercentage and minCandidateNodesAbsolute cannot both be zero")
         self._budgets: Informer | None = None
         self._budget_changes = 0
-        self._known: dict[int, tuple[object, Candidate | None]] = {}
+        self._known: dict[int, tuple[object, Candidate | Sequence[str]]] = {}
         """By row, what was found when the node had a stamp, for pods alike that come one after the other."""
         self._unlisten: Callable[[], None] = lambda: None
 
@@ -81,9 +84,10 @@ class DefaultPreemption(Policy):
     async def post_filter(self, cycle: Cycle) -> Nomination | str:
         if refusal := self._not_eligible(cycle):
             return f"preemption: {refusal}"
-        candidates = list(self._candidates(cycle))
+        reasons: Counter[str] = Counter()
+        candidates = list(self._candidates(cycle, reasons))
         if not candidates:
-            return Nomination("", self._hopeless(cycle))
+            return Nomination("", self._hopeless(cycle, reasons))
         left = await cycle.review({each.node: Proposal(each.victims, each.violations) for each in candidates})
         candidates = [
             Candidate(node, tuple(sorted(its.victims, key=by_importance)), its.violations)
@@ -94,6 +98,57 @@ class DefaultPreemption(Policy):
         chosen = best(candidates)
         await self._make_room(cycle.pod, chosen)
         return Nomination(chosen.node, victims=len(chosen.victims))
+
+    async def post_filter_gang(self, trial: GangTrial) -> GangNomination | str:
+        members = trial.members
+        first = members[0]
+        if first.pod["spec"].get("preemptionPolicy") == "Never":
+            return "pod group preemption: not eligible due to preemptionPolicy=Never."
+        if promised := self._going(members):
+            return GangNomination(promised, 0, "pod group preemption: ongoing preemption on nominated nodes")
+        nodes = self.context.nodes
+        where = {
+            each.uid: (each, nodes.name(int(row)))
+            for row in numpy.flatnonzero(nodes.live)
+            for each in nodes.pods_on(int(row))
+            if each.priority < first.priority
+        }
+        lower = sorted((each for each, _ in where.values()), key=by_importance)
+        if not lower:
+            return "pod group preemption: No preemption victims found for incoming preemptor"
+        victims = []
+        try:
+            for each in lower:
+                trial.take_off(each)
+            refusal, found = trial.place()
+            if refusal:
+                return f"pod group preemption: {refusal}"
+            budgets = self._budgets.list() if self._budgets is not None else []
+            for each, _ in violating_first(lower, budgets):
+                trial.put_back(each)
+                if not trial.fits():
+                    trial.take_off(each)
+                    victims.append(each)
+        finally:
+            trial.restore()
+        for victim in victims:
+            await self._end(victim, first, where[victim.uid][1])
+        text = f"found a placement for podgroup, preempting {len(victims)} victims"
+        return GangNomination(found, len(victims), f"pod group preemption: {text}")
+
+    def _going(self, members: Sequence[PodState]) -> dict[str, str]:
+        """The nodes promised to members where somebody is still leaving for them."""
+        nodes = self.context.nodes
+        promised = {
+            each.uid: str(meta.get(each.pod, "status", "nominatedNodeName", default="")) for each in members
+        }
+        rows = {row for name in promised.values() if name and (row := nodes.row(name)) is not None}
+        leaving = any(
+            each.priority < members[0].priority and each.leaving and _was_preempted(each.pod)
+            for row in rows
+            for each in nodes.pods_on(row)
+        )
+        return {uid: name for uid, name in promised.items() if name} if leaving else {}
 
     # --- whether
 
@@ -110,20 +165,17 @@ class DefaultPreemption(Policy):
                 return "not eligible due to a terminating pod on the nominated node."
         return ""
 
-    def _hopeless(self, cycle: Cycle) -> str:
+    def _hopeless(self, cycle: Cycle, reasons: Counter[str]) -> str:
         nodes = self.context.nodes
-        never = int((cycle.lasting & nodes.live).sum())
-        found = []
-        if nodes.count > never:
-            found.append(f"{nodes.count - never} {_NO_VICTIMS}")
-        if never:
-            found.append(f"{never} {_NO_HELP}")
-        return f"preemption: 0/{nodes.count} nodes are available: {', '.join(sorted(found))}."
+        reasons[_NO_HELP] += int((cycle.lasting & nodes.live).sum())
+        told = sorted(f"{count} {reason}" for reason, count in reasons.items() if count)
+        return f"preemption: 0/{nodes.count} nodes are available: {', '.join(told)}."
 
     # --- where
 
-    def _candidates(self, cycle: Cycle) -> Iterator[Candidate]:
-        """Nodes on which preemption would help: from one chosen by lot, until there are enough."""
+    def _candidates(self, cycle: Cycle, reasons: Counter[str]) -> Iterator[Candidate]:
+        """Nodes on which preemption would help: from one chosen by lot, until there are enough. Why it would not help
+        on others is counted in ``reasons``."""
         nodes = self.context.nodes
         rows = numpy.flatnonzero(nodes.live & ~cycle.lasting)
         if not len(rows):
@@ -133,7 +185,8 @@ class DefaultPreemption(Policy):
         found = harmless = 0
         for row in numpy.roll(rows, -offset):
             candidate = self._candidate(cycle, int(row))
-            if candidate is None:
+            if not isinstance(candidate, Candidate):
+                reasons.update(candidate)
                 continue
             yield candidate
             found += 1
@@ -141,7 +194,7 @@ class DefaultPreemption(Policy):
             if harmless and found >= enough:
                 return
 
-    def _candidate(self, cycle: Cycle, row: int) -> Candidate | None:
+    def _candidate(self, cycle: Cycle, row: int) -> Candidate | Sequence[str]:
         stamp = cycle.stamp(row)
         if stamp is None:
             return self._victims(cycle, row)
@@ -151,20 +204,20 @@ class DefaultPreemption(Policy):
             known = self._known[row] = now, self._victims(cycle, row)
         return known[1]
 
-    def _victims(self, cycle: Cycle, row: int) -> Candidate | None:
+    def _victims(self, cycle: Cycle, row: int) -> Candidate | Sequence[str]:
         """The fewest pods that have to go: all of lower priority are taken off, then, the important ones first,
-        each that may stay is put back."""
+        each that may stay is put back. Texts say why nobody's going would help."""
         pod, nodes = cycle.pod, self.context.nodes
         lower = sorted(
             (each for each in nodes.pods_on(row) if each.priority < pod.priority), key=by_importance
         )
         if not lower:
-            return None
+            return (_NO_VICTIMS,)
         with cycle.suppose(row) as there:
             for each in lower:
                 there.take_off(each)
             if not there.fits():
-                return None
+                return tuple(there.refusals())
             victims, violations = [], 0
             budgets = self._budgets.list() if self._budgets is not None else []
             for each, violates in violating_first(lower, budgets):
@@ -176,7 +229,7 @@ class DefaultPreemption(Policy):
         return (
             Candidate(nodes.name(row), tuple(sorted(victims, key=by_importance)), violations)
             if victims
-            else None
+            else (_NO_VICTIMS,)
         )
 
     # --- how

@@ -166,7 +166,7 @@ class Selectors:
                 "capacity": cel.map_of(cel.STRING, cel.map_of(cel.STRING, cel.opaque(Quantity.TYPE))),
             },
         )
-        self._environment = cel.Environment({"device": device})
+        self._environment = cel.Environment({"device": device}, bindings=True)
         self._programs: OrderedDict[str, cel.Program] = OrderedDict()
 
     def select(self, selectors: Iterable[Mapping[str, Any]], device: Device, whose: str) -> bool:

@@ -402,6 +402,9 @@ class DynamicResources(Policy):
 
     async def post_filter(self, cycle: Cycle) -> Nomination | str:
         """An allocated claim that nobody else uses is taken back when its devices are where the pod cannot go."""
+        if not cycle.was_asked(self.name):
+            # Upstream looks for a state that was not made, whatever the pod.
+            raise PolicyError("not found")
         pod, nodes = cycle.pod, self.context.nodes
         state = self.pre_filter(pod, nodes)
         if not isinstance(state, _State) or not state.elsewhere.any():

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from kubernel.clock import rfc3339
 from kubernel.errors import ApiError, NotFound
 from kubernel.objects import conditions, meta
-from kubernel.plugin.scheduling import Change, Gang, Policy
+from kubernel.plugin.gangs import Gang
+from kubernel.plugin.scheduling import Change, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -65,7 +66,7 @@ class GangScheduling(Policy):
             return ""
         group = self._groups.get(name, pod.namespace)
         if group is None:
-            return f'waiting for pod\'s pod group "{name}" to appear in scheduling queue'
+            return f'waiting for pods\'s pod group "{name}" to appear in scheduling queue'
         if _minimum(group) > 1 and len(self._members(pod.namespace, name)) < _minimum(group):
             return "waiting for minCount pods from a gang to appear in scheduling queue"
         return ""
@@ -74,11 +75,14 @@ class GangScheduling(Policy):
 
     def gang(self, pod: PodState) -> Gang | None:
         name = _name(pod.pod)
-        if not name or self._groups.get(name, pod.namespace) is None:
+        group = self._groups.get(name, pod.namespace) if name else None
+        if group is None:
             return None
         found = [meta.uid(each) for each in self._members(pod.namespace, name)]
         waiting = [uid for uid in found if self.context.nodes.pod(uid) is None]
-        return Gang((pod.namespace, name), len(found) - len(waiting), waiting)
+        return Gang(
+            (pod.namespace, name), len(found) - len(waiting), waiting, group["spec"].get("priority") or 0
+        )
 
     def too_few(self, gang: Gang, scheduled: int, remaining: int) -> str:
         namespace, name = gang.key
@@ -88,13 +92,15 @@ class GangScheduling(Policy):
             return ""
         return f"minCount ({minimum}) cannot be satisfied: {scheduled} scheduled, {remaining} remaining"
 
-    async def decided(self, gang: Gang, refusal: str) -> None:
+    async def decided(self, gang: Gang, refusal: str, *, error: bool = False) -> None:
         namespace, name = gang.key
         group = self._groups.get(name, namespace)
         if group is None or (refusal and conditions.is_true(group, _CONDITION)):
             # What was placed once stays placed, whatever becomes of pods that come later.
             return
         status, reason = ("False", "Unschedulable") if refusal else ("True", "Scheduled")
+        if error:
+            reason = "SchedulerError"
         found, changed = conditions.set(
             (group.get("status") or {}).get("conditions"),
             _CONDITION,

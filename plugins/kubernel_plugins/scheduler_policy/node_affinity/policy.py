@@ -21,6 +21,7 @@ __all__ = ["NodeAffinity"]
 
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+_CONFLICT = Refusal("pod affinity terms conflict", lasting=True)
 _ENFORCED = Refusal("node(s) didn't match scheduler-enforced node affinity", lasting=True)
 
 
@@ -50,6 +51,8 @@ class NodeAffinity(Policy):
         named = _named(affinity) if affinity else None
         if named is None:
             return affinity
+        if not named:
+            return _CONFLICT
         there = numpy.zeros(len(nodes), dtype=bool)
         for name in named:
             if (row := nodes.row(name)) is not None:

@@ -25,7 +25,7 @@ class NodeDeclaredFeatures(Policy):
     refusal = Refusal("node(s) didn't match Pod's required features", lasting=True)
 
     def sign(self, pod: PodState) -> Any:
-        return sorted(_needed(pod.pod["spec"]))
+        return sorted(set(_needed(pod.pod["spec"])))
 
     def pre_filter(self, pod: PodState, nodes: Nodes) -> Any:
         return frozenset(_needed(pod.pod["spec"])) or SKIP
@@ -51,18 +51,13 @@ def _declared(node: Mapping[str, Any]) -> Any:
 
 def _needed(spec: Mapping[str, Any]) -> Iterator[str]:
     """Features that the pod uses and that a node may lack."""
-    containers = (*(spec.get("containers") or ()), *(spec.get("initContainers") or ()))
-    if any(
-        rule.get("action") == "RestartAllContainers"
-        for container in containers
-        for rule in container.get("restartPolicyRules") or ()
-    ):
-        yield "RestartAllContainersOnContainerExits"
+    for part in ("containers", "initContainers", "ephemeralContainers"):
+        for container in spec.get(part) or ():
+            for rule in container.get("restartPolicyRules") or ():
+                if rule.get("action") == "RestartAllContainers":
+                    yield "RestartAllContainersOnContainerExits"
+            for mount in container.get("volumeMounts") or ():
+                if mount.get("bindMountOptions"):
+                    yield "VolumeBindMountOptions"
     if spec.get("hostNetwork") and spec.get("hostUsers") is False:
         yield "UserNamespacesHostNetworkSupport"
-    if any(
-        mount.get("bindMountOptions")
-        for container in (*containers, *(spec.get("ephemeralContainers") or ()))
-        for mount in container.get("volumeMounts") or ()
-    ):
-        yield "VolumeBindMountOptions"

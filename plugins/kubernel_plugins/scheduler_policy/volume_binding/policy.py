@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["VolumeBinding"]
 
 _NO_VOLUME = Refusal("node(s) didn't find available persistent volumes to bind", lasting=True)
-_AFFINITY = Refusal("node(s) had volume node affinity conflict", lasting=True)
+_AFFINITY = Refusal("node(s) didn't match PersistentVolume's node affinity", lasting=True)
 _NO_SPACE = Refusal("node(s) did not have enough free storage", lasting=True)
 _LOST = Refusal("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)", lasting=True)
 _IMMEDIATE = Refusal("pod has unbound immediate PersistentVolumeClaims", lasting=True)

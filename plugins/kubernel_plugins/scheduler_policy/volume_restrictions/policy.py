@@ -23,7 +23,8 @@ __all__ = ["VolumeRestrictions"]
 
 _DISK = Refusal("node(s) had no available disk")
 _ONE_POD = Refusal(
-    "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"
+    "node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another "
+    "pod"
 )
 _BY_DISK = "restricted disk"
 _BY_CLAIM = "claim"

@@ -394,7 +394,7 @@ def test_admission_is_asked_about_connects_with_their_options(
             "default",
         )
         assert request.obj is not None
-        assert {name: request.obj[name] for name in told} == told
+        assert {name: request.obj.get(name, False) for name in told} == told
         assert (request.obj["kind"], request.obj["apiVersion"]) == (kind, "v1")
         dry = await raw.request("GET", f"{PODS}/a/{sub}?{query}&dryRun=All", headers=upgrade)
         assert (dry.status, dry.json["message"]) == (400, "dryRun is not supported")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kubernel.config import Configuration
+from kubernel.config import Configuration, parse
 from kubernel.errors import KubernelError, NotFound
 from kubernel.testing import Cluster
 from kubernel_plugins.cli.schedule import Plugin
@@ -25,8 +25,11 @@ CONFIG = Configuration()
 class Asking:
     """A small cluster, and the command's answers about it."""
 
-    def __init__(self, cluster: Cluster, out: pytest.CaptureFixture[str]) -> None:
+    def __init__(
+        self, cluster: Cluster, out: pytest.CaptureFixture[str], config: Configuration = CONFIG
+    ) -> None:
         self.cluster = cluster
+        self._config = config
         self._out = out
 
     def __call__(self, *words: str) -> tuple[int, str]:
@@ -36,7 +39,7 @@ class Asking:
         contents = self.cluster.run(read(self.cluster.client()))
         command = explain if words[0] == "explain" else what_if
         self._out.readouterr()
-        code = command(CONFIG, contents, self.cluster.clock.time(), args)
+        code = command(self._config, contents, self.cluster.clock.time(), args)
         return code, self._out.readouterr().out
 
     def json(self, *words: str) -> tuple[int, Any]:
@@ -260,3 +263,18 @@ def test_a_node_is_described_in_one_word() -> None:
 def test_what_is_not_understood_is_named(ask: Asking, words: tuple[str, str]) -> None:
     with pytest.raises(KubernelError, match=r"node-9|--"):
         ask("what-if", *words)
+
+
+def test_extenders_do_not_hear_of_what_is_only_supposed(
+    cluster_factory: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Nobody listens there: where it is asked, no pod gets a node.
+    extender = {"urlPrefix": "http://127.0.0.1:1", "filterVerb": "filter", "bindVerb": "bind"}
+    scheduler = {"default": {"configuration": {"extenders": [extender]}}}
+    nodes = {"simulated": {"nodes": 2, "cpu": "2", "memory": "4Gi"}}
+    cluster = cluster_factory(config={"plugins": {"node": [nodes], "scheduler": [scheduler]}}, real_time=True)
+    ask = Asking(cluster, capsys, parse({"plugins": {"scheduler": [scheduler]}}))
+    cluster.create(pod("a"))
+    code, found = ask.json("what-if")
+    assert code == 0, found
+    assert "nodeName" not in cluster.get("pods", "a")["spec"]

@@ -253,7 +253,7 @@ def test_a_pod_goes_where_its_volume_is() -> None:
         cluster.apply(using("web", "data"))
         assert cluster.get("pods", "web")["spec"]["nodeName"] == "node-4"
         cluster.apply(using("lost", "data", nodeName="", nodeSelector={"kubernetes.io/hostname": "node-1"}))
-        assert "1 node(s) had volume node affinity conflict" in message_of(cluster, "lost")
+        assert "1 node(s) didn't match PersistentVolume's node affinity" in message_of(cluster, "lost")
 
 
 def test_of_volumes_made_by_hand_the_pods_node_decides() -> None:
