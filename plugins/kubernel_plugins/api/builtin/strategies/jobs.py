@@ -47,7 +47,8 @@ class JobStrategy(Builtin):
             spec.setdefault(key, value)
         spec.setdefault("backoffLimit", 6 if spec.get("backoffLimitPerIndex") is None else _MAX_INT32)
         spec.setdefault(
-            "podReplacementPolicy", "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed"
+            "podReplacementPolicy",
+            "Failed" if spec.get("podFailurePolicy") is not None else "TerminatingOrFailed",
         )
         for rule in field(spec, "podFailurePolicy", "rules") or ():
             for pattern in (rule.get("onPodConditions") or ()) if isinstance(rule, dict) else ():
