@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kubernel.errors import KubernelError
 from kubernel.plugin import Plugin as _Plugin
+from kubernel_plugins.following import follow
 from kubernel_plugins.store.encryption import EncryptedBackend, Encryption, generate
 from kubernel_plugins.store.sqlite.backend import SqliteBackend
 
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from kubernel.store import Backend
 
 __all__ = ["Plugin", "Settings", "SqliteBackend"]
-
-_LOOK = 60.0
-"""Seconds between two looks at the file with the keys, as upstream's automatic reload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,27 +49,12 @@ class Plugin(_Plugin):
 
     async def start(self) -> None:
         if self._encrypted is not None:
-            self.handle.spawn(self._follow(self._encrypted), "keys of the encryption")
+            path = Path(self.handle.data_dir) / self.settings.encryption
+            self.handle.spawn(follow(self.handle, path, self._take), "keys of the encryption")
 
-    async def _follow(self, backend: EncryptedBackend) -> None:
-        """Take new keys when the file with them has changed."""
-        path = Path(self.handle.data_dir) / self.settings.encryption
-        known = path.read_bytes()
-        while True:
-            await self.handle.clock.sleep(_LOOK)
-            try:
-                found = path.read_bytes()
-            except OSError:
-                continue
-            if found == known:
-                continue
-            known = found
-            try:
-                count = await backend.reload()
-            except KubernelError as error:
-                self.handle.log.error("{} was changed and is not used, what it was stays: {}", path, error)
-            else:
-                self.handle.log.info("{} was changed and is used, {} values written again", path, count)
+    async def _take(self) -> str:
+        count = await self._encrypted.reload() if self._encrypted is not None else 0
+        return f", {count} values written again"
 
     def _keys(self) -> Encryption:
         path = Path(self.handle.data_dir) / self.settings.encryption
