@@ -31,10 +31,7 @@ class JobStrategy(Builtin):
     def __init__(self) -> None:
         super().__init__(generation=True, propagation="Orphan", thorough=True)
 
-    def default(self, obj: Obj) -> None:
-        spec = obj.get("spec")
-        if not isinstance(spec, dict):
-            return
+    def default_spec(self, spec: Obj) -> None:
         default_template(spec.get("template"))
         if spec.get("completions") is None and spec.get("parallelism") is None:
             spec["completions"] = spec["parallelism"] = 1
@@ -96,8 +93,8 @@ class CronJobStrategy(Builtin):
     def __init__(self) -> None:
         super().__init__(generation=True, thorough=True)
 
-    def default(self, obj: Obj) -> None:
-        default_template(field(obj, "spec", "jobTemplate", "spec", "template"))
+    def default_spec(self, spec: Obj) -> None:
+        default_template(field(spec, "jobTemplate", "spec", "template"))
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return cron_job(obj)
