@@ -58,11 +58,10 @@ def _users(*names: str) -> list[Spec]:
     return [{"kind": "User", "user": {"name": name}} for name in names]
 
 
-def _accounts(*names: str) -> list[Spec]:
-    return [
-        {"kind": "ServiceAccount", "serviceAccount": {"namespace": "kube-system", "name": name}}
-        for name in names
-    ]
+_ACCOUNTS: Spec = {
+    "kind": "ServiceAccount",
+    "serviceAccount": {"namespace": "kube-system", "name": "*"},
+}
 
 
 def _rule(group: str, resources: Sequence[str], namespace: str = "*", *verbs: str) -> Spec:
@@ -100,11 +99,6 @@ def _schema(
     return spec
 
 
-def _leader_election(subjects: list[Spec], precedence: int) -> Spec:
-    rules = [_rule("coordination.k8s.io", ("leases",))]
-    return _schema("leader-election", precedence, subjects, "ByUser", rules)
-
-
 SCHEMAS: Mapping[str, Spec] = {
     "exempt": _schema("exempt", 1, _groups("system:masters")),
     "probes": _schema(
@@ -113,20 +107,13 @@ SCHEMAS: Mapping[str, Spec] = {
         _groups("system:unauthenticated", "system:authenticated"),
         paths=[{"verbs": ["get"], "nonResourceURLs": ["/healthz", "/readyz", "/livez"]}],
     ),
-    "system-leader-election": _leader_election(
-        [*_users("system:kube-controller-manager", "system:kube-scheduler"), *_accounts("*")], 100
-    ),
-    "endpoint-controller": _schema(
-        "workload-high",
-        150,
-        [
-            *_users("system:kube-controller-manager"),
-            *_accounts("endpoint-controller", "endpointslicemirroring-controller"),
-        ],
+    "system-leader-election": _schema(
+        "leader-election",
+        100,
+        [*_users("system:kube-controller-manager", "system:kube-scheduler"), _ACCOUNTS],
         "ByUser",
-        [_rule("", ("endpoints",))],
+        [_rule("coordination.k8s.io", ("leases",))],
     ),
-    "workload-leader-election": _leader_election(_accounts("*"), 200),
     "system-node-high": _schema(
         "node-high",
         400,
@@ -148,7 +135,7 @@ SCHEMAS: Mapping[str, Spec] = {
         "workload-high", 800, _users("system:kube-controller-manager"), "ByNamespace"
     ),
     "kube-scheduler": _schema("workload-high", 800, _users("system:kube-scheduler"), "ByNamespace"),
-    "kube-system-service-accounts": _schema("workload-high", 900, _accounts("*"), "ByNamespace"),
+    "kube-system-service-accounts": _schema("workload-high", 900, [_ACCOUNTS], "ByNamespace"),
     "service-accounts": _schema("workload-low", 9000, _groups("system:serviceaccounts"), "ByUser"),
     "global-default": _schema(
         "global-default", 9900, _groups("system:unauthenticated", "system:authenticated"), "ByUser"

@@ -134,12 +134,8 @@ def check_namespace(type: ResourceType, obj: Obj, namespace: str) -> dict[str, A
             raise BadRequest(
                 "the namespace of the provided object does not match the namespace sent on the request"
             )
-    elif meta.get("namespace"):
-        raise BadRequest(
-            "the namespace of the provided object does not match the namespace sent on the request"
-        )
     else:
-        meta.pop("namespace", None)
+        meta.pop("namespace", None)  # clients may say one, which means nothing
     return meta
 
 
@@ -228,6 +224,9 @@ def validate_new(type: ResourceType, meta: dict[str, Any], found: list[Cause]) -
         found.append(causes.required("metadata.name", "name or generateName is required"))
     else:
         found += causes.invalid_each("metadata.name", name, type.check_name(name))
+    if meta.get("generation", 0) < 0:
+        told = "must be greater than or equal to 0"
+        found.append(causes.invalid("metadata.generation", meta["generation"], told))
     _validate_common(meta, found)
     _validate_finalizers(meta, found, not type.custom)
 

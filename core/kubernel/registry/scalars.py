@@ -31,6 +31,13 @@ _PIECES = (
     ("05", re.compile(r"\d\d(?:[.,]\d+)?", re.ASCII)),
     ("Z07:00", re.compile(r"Z|[+-]\d\d:\d\d", re.ASCII)),
 )
+_MICRO_PIECES = (
+    *_PIECES[:-2],
+    ("05", re.compile(r"\d\d", re.ASCII)),
+    (".000000", re.compile(r"[.,]\d{6}", re.ASCII)),
+    _PIECES[-1],
+)
+_MICRO = re.compile(r".*T\d\d:\d\d:\d\d[.,]\d{6}(?:Z|[+-]\d\d:\d\d)", re.ASCII)
 _LAYOUT = "2006-01-02T15:04:05Z07:00"
 _MICRO_LAYOUT = "2006-01-02T15:04:05.000000Z07:00"
 _ALPHABET = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
@@ -61,7 +68,9 @@ def canonical_time(value: Any) -> str:
 
 
 def canonical_microtime(value: Any) -> str:
-    """RFC 3339 with six decimals, UTC (metav1.MicroTime); any number of decimals is read."""
+    """RFC 3339 with six decimals, no more and no less, UTC (metav1.MicroTime)."""
+    if isinstance(value, str) and not _MICRO.fullmatch(value):
+        raise ValueError(_unparsed(value, _MICRO_LAYOUT, _MICRO_PIECES))
     return _moment(value, _MICRO_LAYOUT).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
 
 
@@ -147,10 +156,10 @@ def _moment(value: Any, layout: str = _LAYOUT) -> datetime:
         raise ValueError(f'parsing time "{value}": {what} out of range') from None
 
 
-def _unparsed(text: str, layout: str) -> str:
+def _unparsed(text: str, layout: str, pieces: tuple[tuple[str, re.Pattern[str]], ...] = _PIECES) -> str:
     at = 0
     said = f'parsing time "{text}" as "{layout}": cannot parse'
-    for name, pattern in _PIECES:
+    for name, pattern in pieces:
         found = pattern.match(text, at)
         if found is None:
             return f'{said} "{text[at:]}" as "{name}"'

@@ -170,6 +170,29 @@ def test_a_token_of_the_issuer_is_mapped_to_a_user(issuer: Issuer) -> None:
         assert who(cluster, "no.jwt.atall") is None
 
 
+def test_a_changed_configuration_is_taken_within_a_minute_and_a_broken_one_is_not(issuer: Issuer) -> None:
+    path = Path(issuer.config())
+    whole = path.read_text()
+    path.write_text(json.dumps({**json.loads(whole), "jwt": []}))
+    with Cluster(config=plugins({"oidc": {"config": str(path)}})) as cluster:
+        oidc: Any = cluster.kernel._units["auth/oidc"].plugin
+        shown = Credentials(token=issuer.token(cluster.clock.time()))
+
+        def is_known() -> bool:
+            asked = oidc.kubernel_authenticate(shown)
+            if asked is not None:
+                asked.close()
+            return asked is not None
+
+        assert not is_known()
+        path.write_text(whole)
+        cluster.clock.advance(61)
+        assert is_known()
+        path.write_text("{")
+        cluster.clock.advance(61)
+        assert is_known()
+
+
 @pytest.mark.parametrize(
     "claims",
     [

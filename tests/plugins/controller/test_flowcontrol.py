@@ -6,6 +6,7 @@ import pytest
 
 from kubernel.objects import conditions
 from kubernel.testing import Cluster
+from kubernel_plugins import flowcontrol
 
 SCHEMAS = "flowschemas.v1.flowcontrol.apiserver.k8s.io"
 LEVELS = "prioritylevelconfigurations.v1.flowcontrol.apiserver.k8s.io"
@@ -74,3 +75,19 @@ def test_a_schema_dangles_until_its_level_is_there(cluster: Cluster) -> None:
     )
     cluster.settle()
     assert not conditions.is_true(cluster.get(SCHEMAS, "mine"), "Dangling")
+
+
+def test_the_schemas_are_those_of_v1_37() -> None:
+    assert set(flowcontrol.SCHEMAS) == {
+        "catch-all",
+        "exempt",
+        "global-default",
+        "kube-controller-manager",
+        "kube-scheduler",
+        "kube-system-service-accounts",
+        "probes",
+        "service-accounts",
+        "system-leader-election",
+        "system-node-high",
+        "system-nodes",
+    }

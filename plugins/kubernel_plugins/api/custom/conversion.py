@@ -96,10 +96,13 @@ class VersionConverter:
         self._conversion = conversion
         self._version = api_version
         self._only = len(conversion.nodes) == 1
-        self._clean: dict[Key, int] = {}
+        self._clean: set[int] = set()
+        """Revisions whose objects can be handed out as they are: no two objects share one."""
         self._made: dict[Key, tuple[int, Record]] = {}
 
     async def read(self, records: Sequence[Record]) -> Sequence[Record]:
+        if self._clean.issuperset([record.revision for record in records]):
+            return records
         found: list[Record] | None = None
         waiting: list[tuple[int, Obj]] = []
         for index, record in enumerate(records):
@@ -140,20 +143,26 @@ class VersionConverter:
 
     def _is_clean(self, record: Record) -> bool:
         """Whether the record can be handed out as it is."""
-        if self._clean.get(record.key) == record.revision:
+        if record.revision in self._clean:
             return True
         if record.revision <= self._conversion.since or (self._conversion.defaults and not self._only):
             # Written through another version, an object has had that one's defaults only.
             return False
-        return self._only or _head(record.data).apiVersion == self._version
+        clean = self._only or _head(record.data).apiVersion == self._version
+        if clean:
+            self._remember(record.revision)
+        return clean
+
+    def _remember(self, revision: int) -> None:
+        if not revision:
+            return
+        if len(self._clean) >= _MOST_KNOWN:
+            self._clean.clear()
+        self._clean.add(revision)
 
     def _keep(self, record: Record, obj: Obj) -> Record:
         if obj is record.obj:
-            if not record.revision:
-                return record
-            if len(self._clean) >= _MOST_KNOWN:
-                self._clean.clear()
-            self._clean[record.key] = record.revision
+            self._remember(record.revision)
             return record
         made = Record(record.key, record.revision, record.created, orjson.dumps(obj), obj)
         if not record.revision:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kubernel.plugin import Plugin as BasePlugin
@@ -40,10 +41,19 @@ class Plugin(BasePlugin):
     async def start(self) -> None:
         if not self.settings.config:
             return
+        from kubernel_plugins.following import follow
+
+        await self._take()
+        self.handle.spawn(follow(self.handle, Path(self.settings.config), self._take), "configuration")
+
+    async def _take(self) -> str:
         from kubernel_plugins.auth.oidc.configuration import read
         from kubernel_plugins.auth.oidc.verifying import Verifier
 
-        self._verifier = Verifier(self.handle, read(self.settings.config))
+        before, self._verifier = self._verifier, Verifier(self.handle, read(self.settings.config))
+        if before is not None:
+            await before.close()
+        return ""
 
     async def stop(self) -> None:
         if self._verifier is not None:

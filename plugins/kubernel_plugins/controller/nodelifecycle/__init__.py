@@ -54,8 +54,14 @@ class Plugin(Reconciler):
         self._alive: dict[str, float] = {}
         self._heartbeats: dict[str, object] = {}
         self._tainted: dict[tuple[str, str, str], float] = {}
+        self._known: dict[str, Obj] = {}
+        """The nodes of which was told that they are looked after."""
+        self._leaving: dict[str, dict[str, Obj]] = {}
+        """Node -> its pods, by uid, whose time there runs out."""
 
     async def start(self) -> None:
+        self._known.clear()
+        self._leaving.clear()
         await super().start()
         self._pods = self.informer("pods")
         self._pods.add_index("node", _node_of)
@@ -75,6 +81,7 @@ class Plugin(Reconciler):
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
         node = self.primary.get(name)
+        await self._tell_presence(name, node)
         if node is None:
             self._forget(name)
             return None
@@ -85,6 +92,17 @@ class Plugin(Reconciler):
         node = await self._taint(node)
         waits.append(await self._evict(node))
         return min((wait for wait in waits if wait is not None), default=None)
+
+    async def _tell_presence(self, name: str, node: Obj | None) -> None:
+        known = self._known.get(name)
+        if known is not None and (node is None or meta.uid(node) != meta.uid(known)):
+            del self._known[name]
+            text = f"Node {name} event: Removing Node {name} from Controller"
+            await self.recorder.event(known, "Normal", "RemovingNode", text)
+        if node is not None and name not in self._known:
+            self._known[name] = node
+            text = f"Node {name} event: Registered Node {name} in Controller"
+            await self.recorder.event(node, "Normal", "RegisteredNode", text)
 
     # --- signs of life
 
@@ -154,12 +172,15 @@ class Plugin(Reconciler):
         """Delete the pods whose time on this node is up; seconds until the next one's is."""
         active = taints.no_execute(node)
         name = meta.name(node)
+        before = self._leaving.pop(name, {})
         if not active:
             self._forget_taints(name)
+            await self._tell_saved(before, {})
             return None
         now = self.clock.time()
         since = max(self._since(name, taint) for taint in active)
         soonest: float | None = None
+        leaving: dict[str, Obj] = {}
         for pod in self._pods.by("node", name):
             if meta.is_deleting(pod):
                 continue
@@ -170,7 +191,9 @@ class Plugin(Reconciler):
             left = begun + delay - now
             if left > 0:
                 soonest = left if soonest is None else min(soonest, left)
+                leaving[meta.uid(pod)] = pod
                 continue
+            before.pop(meta.uid(pod), None)
             await self.recorder.event(
                 pod,
                 "Normal",
@@ -178,7 +201,20 @@ class Plugin(Reconciler):
                 f"Marking for deletion Pod {meta.namespace(pod)}/{meta.name(pod)}",
             )
             await self._remove(pod)
+        await self._tell_saved(before, leaving)
+        if leaving:
+            self._leaving[name] = leaving
         return soonest
+
+    async def _tell_saved(self, before: Mapping[str, Obj], now: Mapping[str, Obj]) -> None:
+        """The pods that were to go and are not any more."""
+        for uid, pod in before.items():
+            current = self._pods.get(meta.name(pod), meta.namespace(pod))
+            if uid not in now and current is not None and meta.uid(current) == uid:
+                if meta.is_deleting(current):
+                    continue
+                text = f"Cancelling deletion of Pod {meta.namespace(pod)}/{meta.name(pod)}"
+                await self.recorder.event(current, "Normal", "TaintManagerEviction", text)
 
     def _since(self, node: str, taint: Mapping[str, Any]) -> float:
         """Epoch seconds since when the node has the taint: what it says, or when it was first seen."""
@@ -197,6 +233,7 @@ class Plugin(Reconciler):
         """Nothing is known of a node that no longer exists."""
         self._alive.pop(name, None)
         self._heartbeats.pop(name, None)
+        self._leaving.pop(name, None)
         self._forget_taints(name)
 
     async def _remove(self, pod: Obj) -> None:

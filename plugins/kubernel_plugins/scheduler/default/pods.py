@@ -5,23 +5,23 @@ Source: k8s.io/component-helpers/resource/helpers.go and k8s.io/kubernetes/pkg/s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from kubernel.objects import meta, quantity, selectors
+from kubernel.objects import conditions, meta, quantity, selectors
 from kubernel.plugin.scheduling import UNREQUESTED, PodState, Term
 
 if TYPE_CHECKING:
     from kubernel.plugin.scheduling import TermKind
     from kubernel.store.records import Obj
 
-__all__ = ["amount", "pod_requests", "pod_state", "refreshed"]
+__all__ = ["amount", "pod_requests", "pod_state", "refreshed", "resizing"]
 
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
-_NOTHING: Mapping[str, int] = {}
+_NOTHING: Mapping[str, Any] = {}
 
 
 # There are few different amounts among thousands of pods and nodes.
@@ -41,16 +41,85 @@ def _add(into: dict[str, int], requests: Mapping[str, Any], missing: Mapping[str
 
 def pod_requests(pod: Obj, missing: Mapping[str, int] = _NOTHING) -> dict[str, int]:
     """What the pod asks of a node: its containers and sidecars together, or its largest moment of
-    initialisation, and the overhead. A container that does not request one of ``missing`` counts with that.
-    Only what is greater than zero."""
-    spec = pod["spec"]
+    initialisation, and the overhead. A container that does not request one of ``missing`` counts with that. While it is
+    being resized the pod counts with the most of what it asks for, was granted and has. Only what is greater than
+    zero."""
+    spec, told = pod["spec"], resizing(pod)
+    total = _together(spec, missing, _asked)
+    own: Mapping[str, Any] = (spec.get("resources") or {}).get("requests") or _NOTHING
+    pod_level = {resource: amount(resource, text) for resource, text in own.items()}
+    if told is not None:
+        infeasible, statuses, granted, has = told
+        if granted is not None and has is not None:
+            total = _most({} if infeasible else total, _amounts(granted), _amounts(has))
+        else:
+
+            def allocated(container: Mapping[str, Any]) -> Mapping[str, Any]:
+                found: Mapping[str, Any] | None = statuses.get(container["name"], (None, None))[0]
+                return found if found is not None else _NOTHING if infeasible else _asked(container)
+
+            def actual(container: Mapping[str, Any]) -> Mapping[str, Any]:
+                found: Mapping[str, Any] | None = statuses.get(container["name"], (None, None))[1]
+                return found if found is not None else allocated(container)
+
+            total = _most(
+                {} if infeasible else total,
+                _together(spec, missing, allocated),
+                _together(spec, missing, actual),
+            )
+        if pod_level and has is not None:
+            pod_level = _most({} if infeasible else pod_level, _amounts(granted or _NOTHING), _amounts(has))
+    total.update(pod_level)
+    _add(total, spec.get("overhead") or _NOTHING, _NOTHING)
+    return {resource: value for resource, value in total.items() if value > 0}
+
+
+def resizing(pod: Obj) -> tuple[bool, Mapping[str, tuple[Any, Any]], Any, Any] | None:
+    """What the status says of the pod's resources: whether what the spec asks for cannot be, (granted, actual) requests
+    by container, and those of the whole pod. None when it says nothing."""
+    status = pod.get("status") or _NOTHING
+    statuses: dict[str, tuple[Any, Any]] = {}
+    for part in ("containerStatuses", "initContainerStatuses"):
+        for each in status.get(part) or ():
+            granted, has = each.get("allocatedResources"), (each.get("resources") or _NOTHING).get("requests")
+            if granted is not None or has is not None:
+                statuses[each["name"]] = granted, has
+    granted, has = status.get("allocatedResources"), (status.get("resources") or _NOTHING).get("requests")
+    if not statuses and granted is None and has is None:
+        return None
+    pending = conditions.find(pod, "PodResizePending")
+    return pending is not None and pending.get("reason") == "Infeasible", statuses, granted, has
+
+
+def _asked(container: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (container.get("resources") or _NOTHING).get("requests") or _NOTHING
+
+
+def _amounts(requests: Mapping[str, Any]) -> dict[str, int]:
+    return {resource: amount(resource, value) for resource, value in requests.items()}
+
+
+def _most(*several: Mapping[str, int]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for each in several:
+        for resource, value in each.items():
+            found[resource] = max(found.get(resource, value), value)
+    return found
+
+
+def _together(
+    spec: Mapping[str, Any],
+    missing: Mapping[str, int],
+    of: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+) -> dict[str, int]:
+    """The containers' amounts added up, or the largest moment of initialisation."""
     total: dict[str, int] = {}
     for container in spec.get("containers") or ():
-        _add(total, (container.get("resources") or {}).get("requests") or _NOTHING, missing)
+        _add(total, of(container), missing)
     sidecars: dict[str, int] = {}
     peak: dict[str, int] = {}
     for container in spec.get("initContainers") or ():
-        requests = (container.get("resources") or {}).get("requests") or _NOTHING
+        requests = of(container)
         if container.get("restartPolicy") == "Always":
             _add(sidecars, requests, missing)
             _add(total, requests, missing)
@@ -62,10 +131,7 @@ def pod_requests(pod: Obj, missing: Mapping[str, int] = _NOTHING) -> dict[str, i
             peak[resource] = max(peak.get(resource, 0), value)
     for resource, value in peak.items():
         total[resource] = max(total.get(resource, 0), value)
-    for resource, text in ((spec.get("resources") or {}).get("requests") or _NOTHING).items():
-        total[resource] = amount(resource, text)
-    _add(total, spec.get("overhead") or _NOTHING, _NOTHING)
-    return {resource: value for resource, value in total.items() if value > 0}
+    return total
 
 
 def pod_state(pod: Obj) -> PodState:
@@ -99,6 +165,7 @@ def refreshed(state: PodState, pod: Obj) -> PodState:
     if (
         state.leaving != meta.is_deleting(pod)
         or before["metadata"].get("labels") != metadata.get("labels")
+        or resizing(before) != resizing(pod)
         or {**before["spec"], "nodeName": None} != {**pod["spec"], "nodeName": None}
     ):
         return pod_state(pod)

@@ -21,7 +21,7 @@ from kubernel_plugins.scheduler.default.gangs import GangCycle
 from kubernel_plugins.scheduler.default.messages import unschedulable
 from kubernel_plugins.scheduler.default.metrics import Metrics, render
 from kubernel_plugins.scheduler.default.nominations import Nominations
-from kubernel_plugins.scheduler.default.pods import pod_state, refreshed
+from kubernel_plugins.scheduler.default.pods import pod_state, refreshed, resizing
 from kubernel_plugins.scheduler.default.profile import Profile
 from kubernel_plugins.scheduler.default.queue import Attempt, SchedulingQueue
 from kubernel_plugins.scheduler.default.table import NodeTable
@@ -486,6 +486,7 @@ def _placing(pod: Obj) -> tuple[Any, ...]:
         metadata.get("deletionTimestamp"),
         (pod.get("status") or {}).get("startTime"),
         conditions.find(pod, "DisruptionTarget"),
+        resizing(pod),
     )
 
 

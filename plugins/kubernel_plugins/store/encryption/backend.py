@@ -8,9 +8,13 @@ from pathlib import Path
 
 from kubernel.errors import StoreCorrupt, StoreError
 from kubernel.store import Backend, Change, Feed, Key, Snapshot, Write
+from kubernel_plugins.store.encryption.ciphers import Identity
 from kubernel_plugins.store.encryption.configuration import Encryption, Providers
 
 __all__ = ["EncryptedBackend"]
+
+_OPEN = Providers((Identity(),))
+"""What resources without an entry have."""
 
 
 class _Sealed(Write):
@@ -26,8 +30,8 @@ class _Sealed(Write):
 class EncryptedBackend:
     """Resources without an entry cost one look into a dictionary for each write and each change.
 
-    What the first key of its entry has not encrypted is written again after the open, so that a new key comes into
-    use, and an old one out of it, by a restart. ``encryption`` is asked for when the backend is opened.
+    What the first key of its entry has not encrypted is written again after the open and after a reload, so that a
+    new key comes into use, and an old one out of it. ``encryption`` is asked for at both.
     """
 
     def __init__(self, inner: Backend, encryption: Callable[[], Encryption]) -> None:
@@ -36,6 +40,8 @@ class EncryptedBackend:
         self._encryption = Encryption(())
         self._stale: dict[Key, tuple[int, bytes]] = {}
         self._rewriting: asyncio.Task[None] | None = None
+        self._resources: set[str] = set()
+        self._revision = 0
 
     @property
     def retention(self) -> float:
@@ -43,14 +49,17 @@ class EncryptedBackend:
 
     async def open(self, feed: Feed) -> Snapshot:
         self._encryption = self._load()
-        of = self._encryption.of
 
         def forward(changes: Sequence[Change]) -> None:
+            of = self._encryption.of
+            self._revision = changes[-1].revision
             if any(of(change.key.resource) is not None for change in changes):
                 changes = [self._plain(change) for change in changes]
             feed(changes)
 
         snapshot = await self.inner.open(forward)
+        self._revision = snapshot.revision
+        self._resources = {change.key.resource for change in snapshot.changes}
         try:
             snapshot = self._loaded(snapshot)
         except StoreError:
@@ -70,7 +79,31 @@ class EncryptedBackend:
         self._stale.clear()
         await self.inner.close()
 
+    async def reload(self) -> int:
+        """Take the configuration anew while the store is open; how many values were written again. What raises
+        leaves the one before in use: PluginError and ConfigError for one that cannot be used, StoreCorrupt for one
+        without the key of something that is stored."""
+        wanted = self._load()
+        await self._stored_otherwise(wanted)
+        self._encryption = wanted
+        self._stale = await self._stored_otherwise(wanted)
+        count = len(self._stale)
+        await self._rewrite()
+        return count
+
+    async def _stored_otherwise(self, encryption: Encryption) -> dict[Key, tuple[int, bytes]]:
+        """The values that another key than the first has encrypted, or none. Raises StoreCorrupt."""
+        found: dict[Key, tuple[int, bytes]] = {}
+        for resource in sorted(self._resources):
+            providers = encryption.of(resource) or _OPEN
+            for change in await self.inner.list_at(resource, None, self._revision):
+                value, stale = self._opened(providers, change)
+                if stale:
+                    found[change.key] = (change.revision, value)
+        return found
+
     def commit(self, write: Write) -> Awaitable[int]:
+        self._resources.add(write.key.resource)
         providers = self._encryption.of(write.key.resource)
         if providers is None:
             return self.inner.commit(write)

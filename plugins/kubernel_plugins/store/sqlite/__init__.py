@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kubernel.plugin import Plugin as _Plugin
+from kubernel_plugins.following import follow
 from kubernel_plugins.store.encryption import EncryptedBackend, Encryption, generate
 from kubernel_plugins.store.sqlite.backend import SqliteBackend
 
@@ -43,7 +44,17 @@ class Plugin(_Plugin):
             retention=settings.retention,
             checkpoint_pages=settings.checkpoint_pages,
         )
-        self.backend: Backend = EncryptedBackend(inner, self._keys) if settings.encryption else inner
+        self._encrypted = EncryptedBackend(inner, self._keys) if settings.encryption else None
+        self.backend: Backend = self._encrypted or inner
+
+    async def start(self) -> None:
+        if self._encrypted is not None:
+            path = Path(self.handle.data_dir) / self.settings.encryption
+            self.handle.spawn(follow(self.handle, path, self._take), "keys of the encryption")
+
+    async def _take(self) -> str:
+        count = await self._encrypted.reload() if self._encrypted is not None else 0
+        return f", {count} values written again"
 
     def _keys(self) -> Encryption:
         path = Path(self.handle.data_dir) / self.settings.encryption

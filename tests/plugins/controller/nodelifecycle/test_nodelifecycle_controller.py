@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from workload_kit import events
 
 from kubernel.objects import conditions, meta
 from kubernel.testing import Cluster
@@ -117,6 +118,38 @@ def test_a_pod_of_a_replica_set_whose_node_is_gone_is_made_again(cluster: Cluste
     pods = cluster.list("pods", "default")
     assert {meta.name(found) for found in pods if meta.is_deleting(found)} >= {meta.name(before)}
     assert any(not meta.is_deleting(found) for found in pods)
+
+
+def said(cluster: Cluster, reason: str) -> list[str]:
+    return [event["message"] for event in events(cluster, reason)]
+
+
+def test_a_node_is_told_when_it_is_looked_after_and_when_no_more(cluster: Cluster) -> None:
+    cluster.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "late"}})
+    cluster.settle()
+    assert sorted(said(cluster, "RegisteredNode"), reverse=True) == [
+        f"Node {name} event: Registered Node {name} in Controller" for name in (NODE, "late")
+    ]
+    cluster.delete("nodes", "late")
+    cluster.settle()
+    assert said(cluster, "RemovingNode") == ["Node late event: Removing Node late from Controller"]
+    (event,) = events(cluster, "RemovingNode")
+    assert event["source"]["component"] == "node-controller"
+
+
+def test_a_pod_whose_eviction_is_called_off_is_told(cluster: Cluster) -> None:
+    key = {"key": "example.com/maintenance", "effect": "NoExecute"}
+    cluster.apply(pod("p", tolerations=[{**key, "operator": "Exists", "tolerationSeconds": 60}]))
+    running(cluster, "p")
+    cluster.patch("nodes", NODE, {"spec": {"taints": [key]}})
+    cluster.clock.advance(30)
+    cluster.patch("nodes", NODE, {"spec": {"taints": []}})
+    cluster.clock.advance("2m")
+    assert said(cluster, "TaintManagerEviction") == ["Cancelling deletion of Pod default/p"]
+    assert not meta.is_deleting(cluster.get("pods", "p"))
+    cluster.patch("nodes", NODE, {"spec": {"taints": [key]}})
+    cluster.clock.advance(61)
+    assert said(cluster, "TaintManagerEviction")[-1] == "Marking for deletion Pod default/p"
 
 
 def node(*conditions: tuple[str, str], **spec: Any) -> dict[str, Any]:

@@ -42,14 +42,19 @@ def aesgcm(*keys: dict[str, str]) -> dict[str, Any]:
     return {"aesgcm": {"keys": list(keys)}}
 
 
-def cluster(directory: Path, document: Any = None) -> Cluster:
+def moving(directory: Path, document: Any) -> Cluster:
+    """With a clock that the test moves."""
+    return cluster(directory, document, real_time=False)
+
+
+def cluster(directory: Path, document: Any = None, *, real_time: bool = True) -> Cluster:
     settings = {}
     if document is not None:
         path = directory / "keys.json"
         path.write_text(json.dumps(document))
         settings["encryption"] = str(path)
     plugins = {"store": {"sqlite": settings}, "controller": ["bootstrap"], "scheduler": None, "node": None}
-    return Cluster(config={"plugins": plugins}, data_dir=directory / "data", real_time=True)
+    return Cluster(config={"plugins": plugins}, data_dir=directory / "data", real_time=real_time)
 
 
 def on_disk(directory: Path) -> bytes:
@@ -117,6 +122,42 @@ def test_a_key_is_changed_by_putting_another_first_and_the_old_one_is_not_needed
     with cluster(tmp_path, providers(aesgcm(key("newest", 3), new))) as running:
         assert running.find("secrets", "s") is None
         assert word(running, "u") == HIDDEN
+
+
+def test_new_keys_are_taken_while_the_cluster_runs(tmp_path: Path) -> None:
+    old, new = key("old", 1), key("new", 2)
+    with moving(tmp_path, providers(aesgcm(old))) as running:
+        put(running)
+        before = running.get("secrets", "s")["metadata"]["resourceVersion"]
+        (tmp_path / "keys.json").write_text(json.dumps(providers(aesgcm(new, old))))
+        running.clock.advance(61)
+        for _ in range(1_000_000):
+            # The database is read in a thread, for which the cluster's clock does not wait.
+            if running.get("secrets", "s")["metadata"]["resourceVersion"] != before:
+                break
+        put(running, "t")
+        assert word(running) == word(running, "t") == HIDDEN
+    with cluster(tmp_path, providers(aesgcm(new))) as running:
+        assert word(running) == word(running, "t") == HIDDEN
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(json.dumps(providers(aesgcm(key("other", 3)))), id="without-a-key-that-is-needed"),
+        pytest.param(json.dumps(providers(aesgcm({"name": "k", "secret": "short"}))), id="not-usable"),
+        pytest.param("{", id="cut-short"),
+    ],
+)
+def test_keys_that_cannot_be_used_leave_those_before_in_use(tmp_path: Path, text: str) -> None:
+    with moving(tmp_path, providers(aesgcm(key("old", 1)))) as running:
+        put(running)
+        (tmp_path / "keys.json").write_text(text)
+        running.clock.advance(61)
+        put(running, "t")
+        assert word(running) == HIDDEN
+    with cluster(tmp_path, providers(aesgcm(key("old", 1)))) as running:
+        assert word(running) == word(running, "t") == HIDDEN
 
 
 def test_without_its_key_the_store_does_not_open(tmp_path: Path) -> None:

@@ -418,3 +418,23 @@ def test_deleting_a_service_account_answers_with_it() -> None:
         assert answer.status["details"]["kind"] == "configmaps"
 
     run(test)
+
+
+def test_a_bundle_of_trust_anchors_has_a_limit() -> None:
+    async def test(cluster: Cluster) -> None:
+        bundle = obj(
+            "certificates.k8s.io/v1", "ClusterTrustBundle", spec={"trustBundle": "x" * (1024 * 1024 + 1)}
+        )
+        with pytest.raises(Invalid, match="may not be more than 1048576 bytes"):
+            await cluster.create(bundle)
+
+    run(test)
+
+
+def test_a_namespace_of_what_has_none_is_dropped() -> None:
+    async def test(cluster: Cluster) -> None:
+        role = obj("rbac.authorization.k8s.io/v1", "ClusterRole", rules=[])
+        role["metadata"]["namespace"] = "elsewhere"
+        assert "namespace" not in (await cluster.create(role))["metadata"]
+
+    run(test)

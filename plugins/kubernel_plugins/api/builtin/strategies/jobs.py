@@ -36,10 +36,7 @@ class JobStrategy(Builtin):
     def __init__(self) -> None:
         super().__init__(generation=True, propagation="Orphan", thorough=True)
 
-    def default(self, obj: Obj) -> None:
-        spec = obj.get("spec")
-        if not isinstance(spec, dict):
-            return
+    def default_spec(self, spec: Obj) -> None:
         default_template(spec.get("template"))
         if spec.get("completions") is None and spec.get("parallelism") is None:
             spec["completions"] = spec["parallelism"] = 1
@@ -52,7 +49,8 @@ class JobStrategy(Builtin):
             spec.setdefault(key, value)
         spec.setdefault("backoffLimit", 6 if spec.get("backoffLimitPerIndex") is None else _MAX_INT32)
         spec.setdefault(
-            "podReplacementPolicy", "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed"
+            "podReplacementPolicy",
+            "Failed" if spec.get("podFailurePolicy") is not None else "TerminatingOrFailed",
         )
         for rule in field(spec, "podFailurePolicy", "rules") or ():
             for pattern in (rule.get("onPodConditions") or ()) if isinstance(rule, dict) else ():
@@ -100,8 +98,8 @@ class CronJobStrategy(Builtin):
     def __init__(self) -> None:
         super().__init__(generation=True, thorough=True)
 
-    def default(self, obj: Obj) -> None:
-        default_template(field(obj, "spec", "jobTemplate", "spec", "template"))
+    def default_spec(self, spec: Obj) -> None:
+        default_template(field(spec, "jobTemplate", "spec", "template"))
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return cron_job(obj)

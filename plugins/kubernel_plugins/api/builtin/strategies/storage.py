@@ -84,14 +84,14 @@ def _settle_sources(spec: Obj, old: Obj) -> None:
     if (spec.get("dataSourceRef") or {}).get("namespace") and not old.get("dataSourceRef"):
         del spec["dataSourceRef"]  # upstream's gate CrossNamespaceVolumeDataSource is off
     source, reference = spec.get("dataSource"), spec.get("dataSourceRef")
-    if source and not reference and not (old.get("dataSource") or old.get("dataSourceRef")):
+    if source is not None and reference is None and not (old.get("dataSource") or old.get("dataSourceRef")):
         what = {key: value for key, value in source.items() if key != "name" and value}
         if what not in (_CLAIM, _SNAPSHOT):
             del spec["dataSource"]
             return
-    if source and not reference:
+    if source is not None and reference is None:
         spec["dataSourceRef"] = dict(source)
-    elif reference and not source and not reference.get("namespace"):
+    elif reference is not None and source is None and not reference.get("namespace"):
         spec["dataSource"] = {key: value for key, value in reference.items() if key != "namespace"}
 
 

@@ -47,7 +47,7 @@ def _problems(obj: Obj, old: Obj | None) -> list[Cause]:
         path = f"webhooks[{index}]"
         name = webhook.get("name") or ""
         found += _check(webhook, path)
-        if name in seen:
+        if name and name in seen:
             found.append(causes.duplicate(f"{path}.name", name))
         seen.add(name)
     # What compiled under older rules stays allowed as long as nobody touches it.

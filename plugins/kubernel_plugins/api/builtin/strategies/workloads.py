@@ -38,16 +38,13 @@ class _Templated(Builtin):
     def __init__(self) -> None:
         super().__init__(generation=True, thorough=True)
 
-    def default(self, obj: Obj) -> None:
-        default_template(field(obj, "spec", "template"))
+    def default_spec(self, spec: Obj) -> None:
+        default_template(spec.get("template"))
 
 
 class DeploymentStrategy(_Templated):
-    def default(self, obj: Obj) -> None:
-        super().default(obj)
-        spec = obj.get("spec")
-        if not isinstance(spec, dict):
-            return
+    def default_spec(self, spec: Obj) -> None:
+        super().default_spec(spec)
         strategy = spec.setdefault("strategy", {})
         if not isinstance(strategy, dict):
             return
@@ -116,11 +113,8 @@ def _default_update_strategy(spec: Obj, rolling: dict[str, int]) -> None:
 
 
 class StatefulSetStrategy(_Templated):
-    def default(self, obj: Obj) -> None:
-        super().default(obj)
-        spec = obj.get("spec")
-        if not isinstance(spec, dict):
-            return
+    def default_spec(self, spec: Obj) -> None:
+        super().default_spec(spec)
         _default_update_strategy(spec, {"partition": 0, "maxUnavailable": 1})
         for claim in spec.get("volumeClaimTemplates") or ():
             if isinstance(claim, dict):
@@ -167,11 +161,8 @@ class DaemonSetStrategy(_Templated):
                 _TEMPLATE_GENERATION: str(count),
             }
 
-    def default(self, obj: Obj) -> None:
-        super().default(obj)
-        spec = obj.get("spec")
-        if not isinstance(spec, dict):
-            return
+    def default_spec(self, spec: Obj) -> None:
+        super().default_spec(spec)
         _default_update_strategy(spec, {"maxUnavailable": 1, "maxSurge": 0})
 
     def initial_status(self, request: Request, obj: Obj) -> Obj:

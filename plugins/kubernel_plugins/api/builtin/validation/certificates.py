@@ -20,7 +20,7 @@ from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.validation.conditions import conditions
 from kubernel_plugins.api.builtin.validation.internal import go_diff, go_equal, go_value
 from kubernel_plugins.api.builtin.validation.signers import is_kubernetes_signer, signer_name
-from kubernel_plugins.api.builtin.validation.values import Found, Obj, annotation_keys, named
+from kubernel_plugins.api.builtin.validation.values import ANNOTATIONS_LIMIT, Found, Obj, named
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -321,7 +321,7 @@ def pod_certificate_request(obj: Obj) -> Found:
     spec = obj.get("spec") or {}
     signer = spec.get("signerName") or ""
     signer_name(signer, "spec.signerName", found)
-    annotation_keys(spec.get("unverifiedUserAnnotations"), "spec.unverifiedUserAnnotations", found)
+    _user_annotations(spec.get("unverifiedUserAnnotations") or {}, "spec.unverifiedUserAnnotations", found)
     for owner, uid in (
         ("podName", "podUID"),
         ("serviceAccountName", "serviceAccountUID"),
@@ -352,6 +352,18 @@ def pod_certificate_request(obj: Obj) -> Found:
         told = "exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must be set"
         found.append(_without_value("spec", told))
     return found
+
+
+def _user_annotations(annotations: dict[str, str], path: str, found: Found) -> None:
+    for key in map(str.lower, annotations):
+        problems = names.check_qualified_name(key) if key else []
+        if not key:
+            found.append(causes.required(path))
+        elif not problems and "/" not in key:
+            problems = ['must be a domain-prefixed key (such as "acme.io/foo")']
+        found += causes.invalid_each(path, key, problems)
+    if sum(len(key.encode()) + len(text.encode()) for key, text in annotations.items()) > ANNOTATIONS_LIMIT:
+        found.append(causes.too_long(path, ANNOTATIONS_LIMIT))
 
 
 def _stub_request(der: bytes, path: str, found: Found) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "claim_status",
     "claim_template",
     "claim_update",
+    "inline_volume_spec",
     "persistent_volume_spec",
     "persistent_volume_update",
 ]
@@ -210,6 +211,50 @@ def _claim_resource(name: str, path: str, found: Found) -> None:
         found.append(causes.not_supported(path, name, ("storage",)))
 
 
+_INLINE = "in the context of inline volumes"
+
+
+def inline_volume_spec(spec: Obj, path: str, found: Found) -> None:
+    """What an attachment tells of a volume that has no object."""
+    told = f"may not be specified {_INLINE}"
+    if spec.get("claimRef") is not None:
+        found.append(causes.forbidden(f"{path}.claimRef", told))
+    if spec.get("capacity"):
+        found.append(causes.forbidden(f"{path}.capacity", told))
+    if spec.get("csi") is None:
+        found.append(causes.required(f"{path}.csi", f"has to be specified {_INLINE}"))
+    modes = spec.get("accessModes") or []
+    if not modes:
+        found.append(causes.required(f"{path}.accessModes"))
+    _access_modes(modes, f"{path}.accessModes", found)
+    if spec.get("persistentVolumeReclaimPolicy") not in (None, "", "Retain"):
+        found.append(
+            causes.forbidden(f"{path}.persistentVolumeReclaimPolicy", f"may only be Retain {_INLINE}")
+        )
+    if spec.get("nodeAffinity") is not None:
+        found.append(causes.forbidden(f"{path}.nodeAffinity", told))
+    persistent_source(spec, path, "", found)
+    if spec.get("storageClassName"):
+        found.append(causes.forbidden(f"{path}.storageClassName", told))
+    if spec.get("volumeMode") not in (None, "Filesystem"):
+        other = f"may not specify volumeMode other than Filesystem {_INLINE}"
+        found.append(causes.forbidden(f"{path}.volumeMode", other))
+    _attributes_class(spec, path, found)
+
+
+def _attributes_class(spec: Obj, path: str, found: Found) -> None:
+    klass = spec.get("volumeAttributesClassName")
+    if klass is not None:
+        where = f"{path}.volumeAttributesClassName"
+        if not klass:
+            found.append(causes.required(where, "an empty string is disallowed"))
+        else:
+            named(klass, where, names.check_dns1123_subdomain, found)
+        if spec.get("csi") is None:
+            told = "has to be specified when using volumeAttributesClassName"
+            found.append(causes.required(f"{path}.csi", told))
+
+
 def persistent_volume_spec(spec: Obj, name: str, path: str, found: Found, *, any_value: bool = False) -> None:
     modes = spec.get("accessModes") or []
     if not modes:
@@ -245,16 +290,7 @@ def persistent_volume_spec(spec: Obj, name: str, path: str, found: Found, *, any
         named(klass, f"{path}.storageClassName", names.check_dns1123_subdomain, found)
     if (mode := spec.get("volumeMode")) is not None:
         values.one_of(mode, f"{path}.volumeMode", _VOLUME_MODES, found)
-    klass = spec.get("volumeAttributesClassName")
-    if klass is not None:
-        where = f"{path}.volumeAttributesClassName"
-        if not klass:
-            found.append(causes.required(where, "an empty string is disallowed"))
-        else:
-            named(klass, where, names.check_dns1123_subdomain, found)
-        if spec.get("csi") is None:
-            told = "has to be specified when using volumeAttributesClassName"
-            found.append(causes.required(f"{path}.csi", told))
+    _attributes_class(spec, path, found)
 
 
 def _source(spec: Obj) -> Obj:

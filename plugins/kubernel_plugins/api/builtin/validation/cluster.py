@@ -80,7 +80,11 @@ def runtime_class(obj: Obj) -> Found:
     found: Found = []
     handler, overhead, scheduling = (obj.get(key) for key in ("handler", "overhead", "scheduling"))
     if handler:
-        named(handler, "handler", names.check_dns1123_label, found)
+        problems = (
+            told.replace("characters", "bytes", 1) if "63" in told else told
+            for told in names.check_dns1123_label(handler)
+        )
+        found += causes.invalid_each("handler", handler, problems)
     else:
         found.append(causes.required("handler"))
     if overhead is not None:

@@ -33,6 +33,7 @@ from kubernel_plugins.api.builtin.validation.volumes import csi_driver_name
 
 __all__ = ["claim_spec", "claim_status", "claim_template"]
 
+_MODES = ("All", "ExactCount")
 _MOST_REQUESTS = 32
 _MOST_ALTERNATIVES = 8
 _MOST_CONSTRAINTS = 32
@@ -102,6 +103,13 @@ def _request(request: Obj, path: str, found: Found) -> None:
     exactly, alternatives = request.get("exactly"), request.get("firstAvailable")
     if exactly is not None and alternatives:
         found.append(causes.invalid(path, None, f"{_ONE_KIND}, but multiple fields are set"))
+        # What upstream declares is said all the same.
+        where = f"{path}.firstAvailable"
+        unique_by(("name",), alternatives, "resource.DeviceSubRequest", where, found)
+        for index, one in enumerate(alternatives):
+            _class_name(one, f"{where}[{index}]", found)
+            _mode(one, f"{where}[{index}]", found)
+        _mode(exactly, f"{path}.exactly", found)
     elif exactly is not None:
         _asked(exactly, f"{path}.exactly", found)
     elif alternatives:
@@ -117,24 +125,31 @@ def _alternative(request: Obj, path: str, found: Found) -> None:
     _asked(request, path, found)
 
 
-def _asked(request: Obj, path: str, found: Found) -> None:
+def _class_name(request: Obj, path: str, found: Found) -> None:
     name = request.get("deviceClassName") or ""
     if name:
         named(name, f"{path}.deviceClassName", names.check_dns1123_subdomain, found)
     else:
         found.append(causes.required(f"{path}.deviceClassName"))
+
+
+def _mode(request: Obj, path: str, found: Found) -> None:
+    mode = request.get("allocationMode")
+    if mode not in _MODES:
+        found.append(causes.not_supported(f"{path}.allocationMode", mode, _MODES))
+
+
+def _asked(request: Obj, path: str, found: Found) -> None:
+    _class_name(request, path, found)
     selectors(request.get("selectors"), f"{path}.selectors", found)
     count = request.get("count") or 0
-    match request.get("allocationMode"):
-        case "All":
-            if count:
-                told = "must not be specified when allocationMode is 'All'"
-                found.append(causes.invalid(f"{path}.count", count, told))
-        case "ExactCount":
-            if count <= 0:
-                found.append(causes.invalid(f"{path}.count", count, "must be greater than zero"))
-        case other:
-            found.append(causes.not_supported(f"{path}.allocationMode", other, ("All", "ExactCount")))
+    mode = request.get("allocationMode")
+    if mode == "All" and count:
+        told = "must not be specified when allocationMode is 'All'"
+        found.append(causes.invalid(f"{path}.count", count, told))
+    if mode == "ExactCount" and count <= 0:
+        found.append(causes.invalid(f"{path}.count", count, "must be greater than zero"))
+    _mode(request, path, found)
     tolerations(request.get("tolerations"), f"{path}.tolerations", found)
 
 

@@ -130,7 +130,9 @@ def caseless_driver(name: str, path: str, found: Found) -> None:
     if len(name) > _LONGEST_DOMAIN:
         told = f"Too long: may not be more than {_LONGEST_DOMAIN} characters"
         found.append(Cause("FieldValueTooLong", told, path))
-    found += causes.invalid_each(path, name, map(_caseless, names.check_dns1123_subdomain(name.lower())))
+    found += causes.invalid_each(
+        path, name, map(_caseless, names.check_dns1123_subdomain(name.lower(), "bytes"))
+    )
 
 
 def _caseless(told: str) -> str:

@@ -6,14 +6,14 @@ Source: pkg/apis/storage/validation (v1.37).
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any
 
 from kubernel.objects import names, quantity
 from kubernel.objects.conditions import is_true
 from kubernel_plugins.api.builtin import causes
-from kubernel_plugins.api.builtin.validation.claims import persistent_volume_spec
+from kubernel_plugins.api.builtin.validation.claims import inline_volume_spec
 from kubernel_plugins.api.builtin.validation.conditions import conditions
+from kubernel_plugins.api.builtin.validation.devices import caseless_driver
 from kubernel_plugins.api.builtin.validation.internal import go_value
 from kubernel_plugins.api.builtin.validation.resources import amount
 from kubernel_plugins.api.builtin.validation.values import (
@@ -230,20 +230,10 @@ def csi_node_update(obj: Obj, old: Obj) -> Found:
     return found
 
 
-def _caseless(told: str) -> str:
-    """Upstream's words where a name may have capitals."""
-    return (
-        told.replace("a lowercase RFC 1123", "an RFC 1123")
-        .replace("must consist of lower case", "must consist of")
-        .replace("'example.com'", "'Example.com'")
-    )
-
-
 def attachment(obj: Obj) -> Found:
     found: Found = []
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    csi_driver_name(spec.get("attacher") or "", "spec.attacher", found)
-    found[:] = [replace(cause, message=_caseless(cause.message)) for cause in found]
+    caseless_driver(spec.get("attacher") or "", "spec.attacher", found)
     source = spec.get("source") or {}
     volume, inline = source.get("persistentVolumeName"), source.get("inlineVolumeSpec")
     if volume is None and inline is None:
@@ -254,7 +244,7 @@ def attachment(obj: Obj) -> Found:
         told = "must specify non empty persistentVolumeName"
         found.append(causes.required("spec.source.persistentVolumeName", told))
     elif inline is not None:
-        persistent_volume_spec(inline, "", "spec.source.inlineVolumeSpec", found)
+        inline_volume_spec(inline, "spec.source.inlineVolumeSpec", found)
     named(spec.get("nodeName") or "", "spec.nodeName", names.check_dns1123_subdomain, found)
     metadata = status.get("attachmentMetadata") or {}
     if sum(len(key.encode()) + len(text.encode()) for key, text in metadata.items()) > _MOST_METADATA:

@@ -12,6 +12,7 @@ from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.validation.internal import go_value
 
 __all__ = [
+    "ANNOTATIONS_LIMIT",
     "MAX_INT32",
     "NEGATIVE",
     "NOT_POSITIVE",
