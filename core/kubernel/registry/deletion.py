@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -63,8 +64,10 @@ class Deleter:
             with request:
                 await self.admission.admit(request)
                 await self.admission.validate(request)
+                warned = type.strategy.propagation_warning if options.propagation is None else ""
                 try:
-                    return await self._delete_once(request, old, current)
+                    result = await self._delete_once(request, old, current)
+                    return replace(result, warnings=(warned,)) if warned else result
                 except StaleRevision:
                     continue
                 except MissingKey:
@@ -121,16 +124,14 @@ class Deleter:
                 if finalizers == (meta.get("finalizers") or []):
                     return Result(await read_record(type, current))
                 changed: dict[str, Any] = {}
-            elif grace == 0 and not waits:
-                return await self._remove(request, old, current)
             else:
                 began = times.parse(meta["deletionTimestamp"]) - left
                 changed = {
                     "deletionTimestamp": rfc3339(began + grace),
                     "deletionGracePeriodSeconds": grace,
                 }
-        elif grace == 0 and not waits:
-            return await self._remove(request, old, current)
+                if grace == 0 and not waits:
+                    return await self._remove(request, old, current, changed)
         else:
             changed = {
                 "deletionTimestamp": rfc3339(self.clock.time() + grace),
@@ -138,6 +139,8 @@ class Deleter:
             }
             if meta.get("generation"):
                 changed["generation"] = meta["generation"] + 1
+            if grace == 0 and not waits:
+                return await self._remove(request, old, current, changed)
         if finalizers:
             changed["finalizers"] = finalizers
         terminating = {**old, "metadata": {**meta, **changed}}
@@ -151,11 +154,13 @@ class Deleter:
             record = await self.store.update(current.key, stored, expect=current.revision)
         return Result(await read_record(type, record))
 
-    async def _remove(self, request: Request, old: Obj, current: Record) -> Result:
+    async def _remove(self, request: Request, old: Obj, current: Record, changed: dict[str, Any]) -> Result:
         type = request.type
         final = current.obj
+        if type.strategy.graceful:
+            final = await store_form(type, {**old, "metadata": {**old["metadata"], **changed}})
         if request.dry_run:
-            record = current
+            record = Record(current.key, current.revision, current.created, orjson.dumps(final), final)
         else:
             record = await self.store.delete(current.key, final, expect=current.revision)
             if (released := type.strategy.after_delete(request, old)) is not None:

@@ -155,9 +155,7 @@ class Discovery:
         wanted = [group for group in self._groups if bool(group) == (path == "/apis")]
         items = [
             {
-                "metadata": {"name": group, "creationTimestamp": None}
-                if group
-                else {"creationTimestamp": None},
+                "metadata": {"name": group} if group else {},
                 "versions": [
                     {
                         "version": version,
@@ -226,10 +224,17 @@ def _subresource(type: ResourceType, sub: Subresource) -> dict[str, Any]:
     return entry
 
 
+def _response(type: ResourceType, group: str, version: str, kind: str) -> dict[str, str]:
+    """Group and version are empty where they are the list's own."""
+    if (group, version) == (type.group, type.version):
+        group = version = ""
+    return {"group": group, "version": version, "kind": kind}
+
+
 def _discovered(type: ResourceType) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "resource": type.plural,
-        "responseKind": {"group": type.group, "version": type.version, "kind": type.kind},
+        "responseKind": _response(type, type.group, type.version, type.kind),
         "scope": "Namespaced" if type.namespaced else "Cluster",
         "singularResource": type.singular,
         "verbs": _verbs(type),
@@ -242,11 +247,7 @@ def _discovered(type: ResourceType) -> dict[str, Any]:
         entry["subresources"] = [
             {
                 "subresource": sub.name,
-                "responseKind": {
-                    "group": sub.kind.group,
-                    "version": sub.kind.version,
-                    "kind": sub.kind.kind,
-                },
+                "responseKind": _response(type, sub.kind.group, sub.kind.version, sub.kind.kind),
                 "verbs": sorted(sub.verbs),
             }
             for sub in _subresources(type)

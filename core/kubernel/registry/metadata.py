@@ -33,6 +33,7 @@ __all__ = [
     "other_uid",
     "stamp_new",
     "stamp_update",
+    "told_version",
     "untold",
     "validate_metadata",
     "validate_new",
@@ -55,6 +56,7 @@ _OMITTED = ("annotations", "finalizers", "labels", "ownerReferences")
 """Fields that are not there when they are empty."""
 SCHEME = "pkg/runtime/scheme.go:111"
 """Where upstream's registered kinds are declared; its messages name the place."""
+_DELETION = ("deletionTimestamp", "deletionGracePeriodSeconds")
 _SERVER_OWNED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 
 
@@ -175,6 +177,12 @@ def stamp_new(meta: dict[str, Any], clock: Clock, rng: random.Random) -> None:
     meta["creationTimestamp"] = rfc3339(clock.time())
 
 
+def told_version(meta: dict[str, Any]) -> str:
+    """The resourceVersion that a write demands; "0" demands none."""
+    told = meta.get("resourceVersion") or ""
+    return "" if told == "0" else told
+
+
 def untold(meta: dict[str, Any]) -> list[str]:
     """What the server owns and a client did not send: the mutating half of admission does not see it either."""
     return [key for key in (*_SERVER_OWNED, "resourceVersion") if key not in meta]
@@ -190,12 +198,15 @@ def keep_owned(meta: dict[str, Any], old: dict[str, Any]) -> None:
 
 
 def stamp_update(meta: dict[str, Any], old: dict[str, Any]) -> None:
-    """Server-owned fields stay as they are whatever the client sends."""
+    """Server-owned fields stay as they are whatever the client sends; ``validate_update`` refuses another
+    time of deletion."""
     meta.pop("selfLink", None)
     for key in _OMITTED:
         if key in meta and not meta[key]:
             del meta[key]
+    told = {key: meta[key] for key in _DELETION if meta.get(key) is not None}
     keep_owned(meta, old)
+    meta.update(told)
     if "generateName" in old and "generateName" not in meta:
         meta["generateName"] = old["generateName"]
     managed = meta.get("managedFields")
@@ -233,6 +244,11 @@ def validate_update(
                 f"finalizers []string{{{listed}}}"
             )
             found.append(Cause("FieldValueForbidden", told, "metadata.finalizers"))
+    found += [
+        causes.invalid(f"metadata.{key}", meta[key], "field is immutable")
+        for key in _DELETION
+        if meta.get(key) != old.get(key)
+    ]
     _validate_common(meta, found, old)
     if meta.get("finalizers") != old.get("finalizers"):
         _validate_finalizers(meta, found, not type.custom)

@@ -57,7 +57,7 @@ class Selection:
                 getter = _name
                 if equal:
                     self.name = value
-            elif path == "metadata.namespace" and type.namespaced:
+            elif path == "metadata.namespace" and _has_namespace(type):
                 getter = _namespace
                 if equal:
                     self.namespace = value
@@ -73,6 +73,11 @@ class Selection:
         if self._labels is not None and not self._labels(obj["metadata"].get("labels") or {}):
             return False
         return all((getter(obj) == value) is equal for getter, equal, value in self._fields)
+
+
+def _has_namespace(type: ResourceType) -> bool:
+    """Objects without a namespace can be selected by it, too, unless their type has fields of its own."""
+    return type.namespaced or not (type.field_selectors or type.custom)
 
 
 def _unknown_field(type: ResourceType, path: str) -> str:

@@ -115,6 +115,10 @@ class Strategy:
     delete_returns_object: bool = False
     """Immediate deletion answers with the object instead of a Status."""
     default_propagation: Literal["Background", "Orphan"] = "Background"
+    propagation_warning: str = ""
+    """Told to who deletes without saying what becomes of the dependents."""
+    graceful: bool = False
+    """What is removed at once has the marks of a deletion, too."""
     zero: Mapping[str, Any] = MappingProxyType({"spec": {}})
     """Fields that upstream's Go struct has from the beginning: nobody owns them until they are more than that."""
     thorough: bool = False

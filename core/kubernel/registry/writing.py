@@ -100,7 +100,7 @@ class Writer(Creator):
                         obj["metadata"].pop("resourceVersion", None)
                         return await self._create(request, obj)
                     raise NotFound.for_object(type.plural, type.group, name)
-                told = obj["metadata"].get("resourceVersion") or ""
+                told = metadata.told_version(obj["metadata"])
                 self._check_preconditions(type, obj, current, told)
                 if not told and body is None:
                     body = orjson.dumps(obj)
@@ -213,7 +213,7 @@ class Writer(Creator):
         if sub.schema is not None:
             decode(request, sub.schema(), body, raw, kind=sub.kind)
         meta = metadata.check_name_and_namespace(type, body, key.namespace, key.name)
-        told = meta.get("resourceVersion") or ""
+        told = metadata.told_version(meta)
         for _ in range(PATCH_TRIES):
             current = self._existing(type, key)
             if told and told != str(current.revision):
@@ -330,7 +330,7 @@ class Writer(Creator):
             check_patched(request, live, obj, patch_type, body, repeated)
         request.obj = obj
         metadata.check_name_and_namespace(type, obj, request.namespace, request.name)
-        told = obj["metadata"].get("resourceVersion") or ""
+        told = metadata.told_version(obj["metadata"])
         if told and told != str(current.revision):
             raise Conflict.for_object(type.plural, type.group, request.name)
         uid = obj["metadata"].get("uid")

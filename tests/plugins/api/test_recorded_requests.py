@@ -3,8 +3,8 @@
 ``recorded/*.json`` are the sequences; a step with ``until`` is repeated until it has that code. Steps without an
 answer are there for what they leave behind, or differ on purpose. What no two servers have in common (uids, times,
 resource versions) is masked. A step that is to ``keep`` its answer gives it a name, and ``$(name:path/in/it)`` stands
-for a part of it in later ones; of ``brief`` ones only the names of the objects are compared. Bodies of watches are
-lists of events; watches that follow each other are asked for at the same time.
+for a part of it in later ones; of ``brief`` ones only the names of the objects, or a Table's columns, are compared.
+Bodies of watches are lists of events; watches that follow each other are asked for at the same time.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import Any
 import pytest
 import yaml
 
+from kubernel.config.configuration import DEFAULT_PLUGINS
 from kubernel.testing import Cluster
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -44,7 +45,10 @@ MASKED = {
     "lastUpdateTime",
 }
 MASKED_IF_THERE = ("resourceVersion", "continue")
+_NO_ACCOUNTS = {"admission": [name for name in DEFAULT_PLUGINS["admission"] if name != "serviceaccount"]}
 CLUSTERS: dict[str, dict[str, Any]] = {
+    "kinds": _NO_ACCOUNTS,
+    "writes": _NO_ACCOUNTS,
     "admission": {"controller": ["bootstrap"], "node": None, "scheduler": None},
 }
 """Plugins beside those by default and the controller of definitions, by the name of the sequence."""
@@ -165,6 +169,8 @@ def names(document: Any) -> Any:
             else f"{event['type']} {event['object'].get('metadata', {}).get('name', '')}"
             for event in document
         ]
+    if document["kind"] == "Table":
+        return {"columns": document["columnDefinitions"]}
     if "items" not in document:
         return document
     return {**document, "items": [item["metadata"]["name"] for item in document["items"]]}

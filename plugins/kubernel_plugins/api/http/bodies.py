@@ -40,7 +40,7 @@ def decode_json(data: bytes) -> Body:
 
 
 def decode_yaml(data: bytes) -> Body:
-    """One YAML document, as sigs.k8s.io/yaml reads it: no timestamps, keys are strings."""
+    """The first YAML document, as sigs.k8s.io/yaml reads it: no timestamps, keys are strings."""
     if data[:1] == b"{":
         try:
             return decode_json(data)
@@ -48,7 +48,7 @@ def decode_yaml(data: bytes) -> Body:
             pass  # YAML flow mappings begin so too
     import yaml
 
-    from .yamldoc import load
+    from .yamldoc import load, problem
 
     try:
         value, duplicates = load(data, MAX_DEPTH, _MAX_EXPANDED)
@@ -56,9 +56,9 @@ def decode_yaml(data: bytes) -> Body:
     except RecursionError:
         raise _too_deep() from None
     except yaml.YAMLError as wrong:
-        raise BadRequest(f"error converting YAML to JSON: yaml: {' '.join(str(wrong).split())}") from None
+        raise BadRequest(problem(wrong)) from None
     except (TypeError, ValueError) as wrong:
-        raise BadRequest(f"error converting YAML to JSON: {wrong}") from None
+        raise BadRequest(str(wrong)) from None
     return Body(orjson.loads(raw), raw, duplicates)
 
 

@@ -66,7 +66,7 @@ class Connector:
     ) -> Reply | None:
         if target.resource == "pods" and target.subresource == "log":
             if exchange.method not in ("GET", "HEAD"):
-                raise MethodNotSupported.for_verb(type.plural, type.group, exchange.method)
+                raise MethodNotSupported.for_path()
             return await self._log(exchange, type, target, query, stamp)
         if query.get("dryRun"):
             raise BadRequest("dryRun is not supported")

@@ -18,7 +18,7 @@ from . import query as q
 from .negotiate import first_accepted
 from .protobuf import in_media
 from .remote import RemoteGroups
-from .responses import JSON, not_served
+from .responses import JSON, NoPage, content_head, not_served
 from .transport import Reply, header_block
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ __all__ = ["Documents"]
 
 _ASK_AGAIN = (("Cache-Control", "no-cache, private"),)
 _YEAR = 365 * 24 * 3600
+_NO_CACHE = header_block([("Cache-Control", "no-cache, private")])
 _AGGREGATED = ";g=apidiscovery.k8s.io;v=%s;as=APIGroupDiscoveryList"
 
 
@@ -77,6 +78,8 @@ class Documents:
             found = self._remote.joined(path, form.version if form.shape == "discovery" else "", found)
         if found is None:
             raise not_served(self._registry, path.partition("/apis/")[2].partition("/")[0])
+        if not parameters:
+            return in_media(Reply(200, found.body, content_head(JSON)), form, codec)
         reply = _reply(exchange, found, JSON + parameters)
         return in_media(reply, form, codec) if reply.status == 200 else reply
 
@@ -102,7 +105,7 @@ class Documents:
             return _reply(exchange, self._published.index(openapi.v3_index()), JSON, _ASK_AGAIN)
         if path.startswith("/openapi/v3/"):
             return self._serve_v3(exchange, openapi, path, accept)
-        raise NotFound.for_path()
+        raise NoPage.for_path()
 
     def _serve_v3(self, exchange: Exchange, openapi: OpenAPI, path: str, accept: str) -> Reply:
         name = path.removeprefix("/openapi/v3/")
@@ -112,7 +115,7 @@ class Documents:
         if document is None:
             document = openapi.v3(name)
         if document is None:
-            raise NotFound.for_path()
+            return Reply(404, b"", _NO_CACHE)
         wanted = q.one(q.parse(exchange.query), "hash") if "hash=" in exchange.query else ""
         if wanted and wanted != document.etag:
             where = f"{path}?hash={document.etag}"

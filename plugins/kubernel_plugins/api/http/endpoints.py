@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from typing import TYPE_CHECKING
 
 from kubernel import __version__
@@ -30,6 +31,10 @@ _HEALTH = ("healthz", "livez", "readyz")
 _METRICS_HEAD = header_block([("Content-Type", "text/plain; version=0.0.4; charset=utf-8")])
 _V3_APIS = "/openapi/v3/apis/"
 _DEBUG = "/debug/api_priority_and_fairness/"
+_ROUTED = re.compile(
+    "/version|/api(/[^/]+)?|/apis/[^/]+/[^/]+|/.well-known/openid-configuration|/openid/v1/jwks"
+)
+"""Paths that upstream's router knows: they refuse other methods. Its other documents do not look at the method."""
 _INDEX = (
     "/.well-known/openid-configuration",
     "/healthz",
@@ -44,7 +49,7 @@ _INDEX = (
 
 
 class Endpoints:
-    """Serves GET on paths that are no resources; the caller has authorized them."""
+    """Serves paths that are no resources; the caller has authorized them."""
 
     def __init__(
         self, handle: Handle, metrics: Metrics, negotiator: Negotiator, aggregator: Aggregator
@@ -60,11 +65,15 @@ class Endpoints:
 
     async def serve(self, exchange: Exchange, user: UserInfo, stamp: bytes) -> Reply | None:
         path = exchange.path.rstrip("/") or "/"
-        if exchange.method not in ("GET", "HEAD"):
-            raise MethodNotSupported(f"{exchange.method} is not supported on {path}")
+        reply = await self._read(exchange, user, stamp, path)
+        if exchange.method not in ("GET", "HEAD") and _ROUTED.fullmatch(path):
+            raise MethodNotSupported.for_path()
+        return reply
+
+    async def _read(self, exchange: Exchange, user: UserInfo, stamp: bytes, path: str) -> Reply | None:
         parts = path.split("/")
         first = parts[1]
-        if first in _HEALTH:
+        if first in _HEALTH and not exchange.path.endswith("/"):
             return self._health(first, "/".join(parts[2:]), q.parse(exchange.query))
         if path == "/version":
             return json_reply(200, self._version())
@@ -108,6 +117,10 @@ class Endpoints:
         return {
             "major": major,
             "minor": minor,
+            "emulationMajor": major,
+            "emulationMinor": minor,
+            "minCompatibilityMajor": major,
+            "minCompatibilityMinor": str(int(minor) - 1),
             "gitVersion": f"{version}+kubernel.{__version__}",
             "gitCommit": "",
             "gitTreeState": "clean",

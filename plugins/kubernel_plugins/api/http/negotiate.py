@@ -51,12 +51,13 @@ class Negotiator:
         discovery: bool = False,
         protobuf: bool = False,
         stream: bool = False,
+        listing: bool = False,
     ) -> Form:
         """The first form the client prefers and we have; NotAcceptable otherwise.
 
         ``shapes`` allows Table and PartialObjectMetadata, ``discovery`` the aggregated discovery document.
         ``protobuf`` says that the object itself has a message: its metadata always has one, a Table never.
-        ``stream`` is for watches, which are not written in YAML.
+        ``stream`` is for watches, which are not written in YAML; ``listing`` for the path of lists and watches.
         """
         if not accept or accept in ("*/*", "application/json"):
             return OBJECT
@@ -72,6 +73,8 @@ class Negotiator:
             elif discovery if form.shape == "discovery" else shapes:
                 break
         else:
+            if protobuf and not _routed(accept):
+                raise _not_routed(listing)
             raise _not_acceptable(stream)
         if stream and form.media == "yaml":
             raise _not_acceptable(stream)
@@ -83,6 +86,20 @@ def _not_acceptable(stream: bool) -> NotAcceptable:
     suffix = ";stream=watch" if stream else ""
     listed = ", ".join(media + suffix for media in offers)
     return NotAcceptable(f"only the following media types are accepted: {listed}")
+
+
+def _routed(accept: str) -> bool:
+    """Whether upstream's router, which knows no parameters, lets the request through."""
+    return any(clause.partition(";")[0].strip() in (*_MEDIA, "*/*") for clause in accept.split(","))
+
+
+def _not_routed(listing: bool) -> NotAcceptable:
+    offers = [*_MEDIA]
+    if listing:
+        offers += [f"{media};stream=watch" for media in _MEDIA if not media.endswith("yaml")]
+    error = NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {', '.join(offers)}")
+    error.detailed = True
+    return error
 
 
 def _parse_accept(accept: str) -> tuple[Form, ...]:

@@ -6,6 +6,7 @@ from typing import Any, cast
 from urllib.parse import parse_qs
 
 from kubernel.errors import BadRequest, Cause, Invalid, UnnamedError
+from kubernel.objects.go_json import kind_of
 from kubernel.registry.causes import show
 from kubernel.registry.metadata import SCHEME
 from kubernel.registry.reading import version_problem
@@ -238,7 +239,10 @@ def delete_options(query: Query, body: Any) -> DeleteOptions:
         if not isinstance(preconditions, dict) or not isinstance(dry_run, list):
             raise BadRequest("DeleteOptions: preconditions must be an object and dryRun a list")
         if grace is not None and (isinstance(grace, bool) or not isinstance(grace, int)):
-            raise BadRequest("DeleteOptions: gracePeriodSeconds must be an integer")
+            raise BadRequest(
+                f"json: cannot unmarshal {kind_of(grace)} into Go struct field DeleteOptions.gracePeriodSeconds "
+                "of type int64"
+            )
         uid, version = preconditions.get("uid"), preconditions.get("resourceVersion")
         for value, name in ((uid, "uid"), (version, "resourceVersion")):
             if value is not None and not isinstance(value, str):

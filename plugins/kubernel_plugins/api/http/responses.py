@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 JSON = "application/json"
+_STRING = "tag:yaml.org,2002:str"
 
 
 def content_head(content_type: str) -> bytes:
@@ -127,6 +128,15 @@ def yaml_reply(reply: Reply) -> Reply:
     """``reply`` as YAML, for clients that accept nothing else."""
     import yaml
 
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    text = yaml.dump(orjson.loads(reply.body), Dumper=dumper, sort_keys=True, allow_unicode=True)
+    base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+    class Dumper(base):  # type: ignore[misc]
+        """Strings that would read as something else are quoted twice, as Go does."""
+
+        def represent_str(self, data: str) -> Any:
+            plain = self.resolve(yaml.ScalarNode, data, (True, False))
+            return self.represent_scalar(_STRING, data, None if plain == _STRING else '"')
+
+    Dumper.add_representer(str, Dumper.represent_str)
+    text = yaml.dump(orjson.loads(reply.body), Dumper=Dumper, sort_keys=True, allow_unicode=True)
     return as_media(reply, text.encode(), "application/yaml")

@@ -141,6 +141,9 @@ class Api:
             stamp += full.head
         except ApiError as error:
             reply = self._refusal(exchange, error)
+            served = self._type(target)
+            if served is not None and served.deprecation:
+                reply.head += warning_head((served.deprecation,))
         except asyncio.CancelledError:
             raise
         except ConnectionError:
@@ -166,7 +169,7 @@ class Api:
                 key = (exchange.method, "", "", "")
             else:
                 key = (verb, target.group, target.version, target.resource)
-                if reply is not None and reply.status == 404 and not self._known(target):
+                if reply is not None and reply.status == 404 and self._type(target) is None:
                     key = (verb, "", "", "unknown")
             elapsed = None if lasting else self.clock.monotonic() - started
             self.metrics.count(key, reply.status if reply is not None else 200, elapsed)
@@ -225,8 +228,10 @@ class Api:
             return None
         return self.aggregator.find(target.group, target.version)
 
-    def _known(self, target: Target) -> bool:
-        return self.registry.lookup(target.group, target.version, target.resource) is not None
+    def _type(self, target: Target | None) -> ResourceType | None:
+        if target is None:
+            return None
+        return self.registry.lookup(target.group, target.version, target.resource)
 
     def _compresses(self, exchange: Exchange) -> bool:
         """Compressing for a client on this machine costs both sides time and saves nobody anything."""
@@ -262,7 +267,8 @@ class Api:
         if not verb:
             raise MethodNotSupported.for_path()
         if type.namespaced:
-            if not target.namespace and (target.name or verb not in ("list", "watch", "create")):
+            collection = ("list", "watch", "create") if type.custom else ("list", "watch")
+            if not target.namespace and (target.name or verb not in collection):
                 raise (NotFound.for_path() if target.name else MethodNotSupported.for_path())
         elif target.namespace and target.resource != "namespaces":
             raise NotFound.for_path()
@@ -271,6 +277,7 @@ class Api:
             shapes=type.create is None and (verb == "get" or not target.subresource),
             protobuf=self.messages(type),
             stream=verb == "watch",
+            listing=verb in ("list", "watch"),
         )
         if target.subresource:
             reply = await self._subresource(exchange, user, type, target, verb, query, form, stamp)
@@ -308,7 +315,7 @@ class Api:
             body = shape.one(record)
             head = shape.head + warning_head((type.deprecation,)) if type.deprecation else shape.head
             return Reply(200, body, head)
-        if verb not in type.verbs and verb not in ("create", "update"):
+        if verb not in type.verbs and not (type.custom and verb in ("create", "update")):
             raise MethodNotSupported.for_path()
         extra = warning_head((type.deprecation,)) if type.deprecation else b""
         if verb == "list":

@@ -98,7 +98,9 @@ class Changer:
             body = decode_yaml(data) if kind == "apply" else decode_json(data)
         except BadRequest as wrong:
             if kind == "apply":
-                raise BadRequest(f"error decoding YAML: {wrong.message}") from None
+                raise BadRequest(
+                    f"error decoding YAML: error converting YAML to JSON: {wrong.message}"
+                ) from None
             raise BadRequest("invalid JSON patch") from None
         wanted = list if kind == "json" else dict
         if not isinstance(body.value, wanted):
@@ -181,11 +183,11 @@ class Changer:
             if body.value is None:
                 body = Body({}, b"{}")
             problem = _no_object(body.value)
+            if problem:
+                problem = f"couldn't get version/kind; {problem}"
         except BadRequest as wrong:
-            problem = wrong.message
-        if problem:
-            problem = f"couldn't get version/kind; {problem}"
-        elif type.custom and not body.value.get("kind"):
+            problem = wrong.message if kind != "json" else f"couldn't get version/kind; {wrong.message}"
+        if not problem and type.custom and not body.value.get("kind"):
             # Without a Go type to fall back on an object has to say what it is.
             problem = f"Object 'Kind' is missing in '{body.raw.decode()}'"
         if problem:

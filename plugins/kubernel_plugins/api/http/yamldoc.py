@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-__all__ = ["load"]
+__all__ = ["load", "problem"]
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -31,42 +31,103 @@ class _Loader(_Base):  # type: ignore[misc]
                         f'line {key.start_mark.line + 1}: key "{key.value}" already set in map'
                     )
                 seen.add((key.tag, key.value))
-        return super().construct_mapping(node, deep=deep)  # type: ignore[no-any-return]
+        if not isinstance(node, yaml.MappingNode):
+            return super().construct_mapping(node, deep=deep)  # type: ignore[no-any-return]
+        self.flatten_mapping(node)
+        # Keys become strings one by one: to Python, 1 and true are the same key.
+        return {
+            _key(self.construct_object(key, deep=True)): self.construct_object(value, deep=deep)
+            for key, value in node.value
+        }
 
 
+def _key(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int | float) else value
+
+
+def _integer(loader: Any, node: Any) -> int:
+    text = node.value.replace("_", "").lower()
+    digits = text.lstrip("+-")
+    octal = digits[0] == "0" and digits.isdigit()
+    number = int(digits, 8 if octal else 0)
+    return -number if text[0] == "-" else number
+
+
+def _number(loader: Any, node: Any) -> float | int:
+    """Go prints a float that is whole as an integer."""
+    value: float = loader.construct_yaml_float(node)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"json: unsupported value: {'+' if value > 0 else '-'}Inf")
+    if value != value:
+        raise ValueError("json: unsupported value: NaN")
+    return int(value) if value.is_integer() and abs(value) < _WHOLE else value
+
+
+def _binary(loader: Any, node: Any) -> str:
+    data: bytes = loader.construct_yaml_binary(node)
+    return data.decode(errors="replace")
+
+
+def _unknown(loader: Any, suffix: str, node: Any) -> Any:
+    """Tags of somebody's own mean nothing."""
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    return loader.construct_sequence(node, deep=True) if isinstance(node, yaml.SequenceNode) else node.value
+
+
+_WHOLE = 1e21
 _TAG = "tag:yaml.org,2002:"
-_UNKNOWN = (f"{_TAG}timestamp", f"{_TAG}value")
-_NUMBERS = (f"{_TAG}int", f"{_TAG}float")
+_OTHER = (f"{_TAG}timestamp", f"{_TAG}value", f"{_TAG}int")
+_INTEGER = re.compile("[-+]?(?:0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO]?[0-7_]+|[1-9][0-9_]*|0)$")
+_FLOAT = re.compile(
+    r"[-+]?(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?$|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$"
+)
 
 
 def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
-    """PyYAML's, without what Go's goyaml.v2 does not have (timestamps, ``=``, numbers to the base of 60) and
-    with the booleans of one letter that it has."""
+    """PyYAML's, without what Go's goyaml.v2 does not have (timestamps, ``=``), with its numbers and with the
+    booleans of one letter that it has."""
     found: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
     for first, entries in _Base.yaml_implicit_resolvers.items():
-        found[first] = [
-            (tag, re.compile(f"(?!.*:){pattern.pattern}", pattern.flags) if tag in _NUMBERS else pattern)
-            for tag, pattern in entries
-            if tag not in _UNKNOWN
-        ]
+        found[first] = [entry for entry in entries if entry[0] not in _OTHER and entry[0] != f"{_TAG}float"]
+    for first in "+-.0123456789":
+        found[first] = [*found.get(first, ()), (f"{_TAG}int", _INTEGER), (f"{_TAG}float", _FLOAT)]
     for letter in "yYnN":
         found[letter] = [*found.get(letter, ()), (f"{_TAG}bool", re.compile(f"{letter}$"))]
     return found
 
 
 _Loader.yaml_implicit_resolvers = _resolvers()
+_Loader.add_constructor(f"{_TAG}int", _integer)
+_Loader.add_constructor(f"{_TAG}float", _number)
+_Loader.add_constructor(f"{_TAG}binary", _binary)
+_Loader.add_multi_constructor("!", _unknown)
+
+
+def problem(error: yaml.YAMLError) -> str:
+    """What Go's goyaml.v2 says of it. Its lines begin at 0, but those of its scanner."""
+    wrong, context = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
+    line = 0
+    if wrong is not None and wrong.line:
+        line = wrong.line + isinstance(error, yaml.scanner.ScannerError)
+    elif context is not None:
+        line = context.line
+    told = getattr(error, "problem", None) or " ".join(str(error).split())
+    return f"yaml: line {line}: {told}" if line else f"yaml: {told}"
 
 
 def load(data: bytes, max_depth: int, max_expanded: int) -> tuple[Any, tuple[str, ...]]:
-    """The single document in ``data`` and messages on repeated keys.
+    """The first document in ``data`` and messages on repeated keys.
 
     ValueError when it is nested deeper than ``max_depth``, when its aliases expand to more than
-    ``max_expanded`` values, or when there is a second document. yaml.YAMLError when it is not YAML.
+    ``max_expanded`` values, or when JSON has no such number. yaml.YAMLError when it is not YAML.
     """
     aliases = _survey(data, max_depth)
     loader = _Loader(data)
     try:
-        node = loader.get_single_node()
+        node = loader.get_node() if loader.check_node() else None
         if aliases and node is not None:
             _check_aliases(node, max_expanded)
         value = loader.construct_document(node) if node is not None else None
@@ -92,7 +153,7 @@ def _survey(data: bytes, max_depth: int) -> bool:
             elif isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    raise ValueError("yaml: a request body holds one document")
+                    break
     except yaml.scanner.ScannerError as wrong:
         # The scanner reads ahead of the events, and newer versions of libyaml limit what they have open.
         if "nesting depth" in (wrong.problem or ""):

@@ -69,7 +69,6 @@ BOMB = b"a: &a [x,x,x,x,x,x,x,x,x,x]\n" + b"".join(
         pytest.param(b"a: &a [*a]", "anchor", id="cyclic-alias"),
         pytest.param(b"[" * 100_000, "levels deep", id="deep-flow"),
         pytest.param(b"- " * 100_000 + b"x", "levels deep", id="deep-block"),
-        pytest.param(b"a: 1\n---\nb: 2\n", "one document", id="two-documents"),
         pytest.param(
             b"a: !!python/object/apply:os.system [ls]", "could not determine a constructor", id="python-tag"
         ),

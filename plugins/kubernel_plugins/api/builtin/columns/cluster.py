@@ -9,6 +9,7 @@ from kubernel.registry.types import Column
 from kubernel_plugins.api.builtin.columns.common import (
     AGE,
     NAME,
+    NAME_AGE,
     Obj,
     at,
     count,
@@ -24,6 +25,8 @@ __all__ = [
     "CLUSTER_TRUST_BUNDLE",
     "COMPONENT_STATUS",
     "CONFIG_MAP",
+    "CUSTOM_RESOURCE_DEFINITION",
+    "DEVICE_TAINT_RULE",
     "EVENT",
     "FLOW_SCHEMA",
     "LEASE",
@@ -233,6 +236,28 @@ def _migrated(obj: Obj, now: float) -> str:
     return ".".join(part for part in (resource.get("resource"), resource.get("group")) if part)
 
 
+def _migration_state(obj: Obj, now: float) -> str:
+    """The condition that is true, the last word first."""
+    true = _true_conditions(obj)
+    return next((state for state in ("Succeeded", "Failed", "Running") if state in true), "Pending")
+
+
+def _true_conditions(obj: Obj) -> set[str]:
+    conditions = at(obj, "status", "conditions") or ()
+    return {each["type"] for each in conditions if each.get("status") == "True"}
+
+
+def _established(obj: Obj, now: float) -> bool:
+    return "Established" in _true_conditions(obj)
+
+
+def _versions(obj: Obj, now: float) -> str:
+    return ",".join(
+        version["name"] + ("(storage)" if version.get("storage") else "")
+        for version in at(obj, "spec", "versions") or ()
+    )
+
+
 NODE = (
     NAME,
     Column("Status", _node_status, description="Whether it is ready."),
@@ -257,7 +282,7 @@ SECRET = (
     Column("Data", count("data"), description="How many entries it has."),
     AGE,
 )
-SERVICE_ACCOUNT = (NAME, Column("Secrets", count("secrets"), description="How many secrets it names."), AGE)
+SERVICE_ACCOUNT = NAME_AGE
 EVENT = (
     Column("Last Seen", _event_last, description="When it was last seen."),
     Column("Type", text("type"), description="Normal or Warning."),
@@ -312,7 +337,7 @@ PRIORITY_CLASS = (
     Column("Value", integer("value"), type="integer", description="The priority of pods of this class."),
     Column("Global-Default", _global_default, type="boolean", description="For pods that name no class."),
     AGE,
-    Column("PreemptionPolicy", text("preemptionPolicy"), description="Whether its pods preempt.", priority=1),
+    Column("PreemptionPolicy", text("preemptionPolicy"), description="Whether its pods preempt."),
 )
 RUNTIME_CLASS = (NAME, Column("Handler", text("handler"), description="The runtime's configuration."), AGE)
 FLOW_SCHEMA = (
@@ -351,4 +376,37 @@ RESOURCE_SLICE = (
 STORAGE_VERSION_MIGRATION = (
     Column("Name", NAME.value, description=NAME.description),
     Column("Resource", _migrated, description="What is migrated."),
+    Column("Status", _migration_state, description="How far it is."),
+)
+DEVICE_TAINT_RULE = (
+    NAME,
+    Column("Key", text("spec", "taint", "key"), description="The taint's key."),
+    Column("Value", text("spec", "taint", "value"), description="The taint's value."),
+    Column("Effect", text("spec", "taint", "effect"), description="What the taint does."),
+    Column(
+        "TimeAdded",
+        lambda obj, now: since(at(obj, "spec", "taint", "timeAdded"), now),
+        description="Since when devices are tainted.",
+    ),
+    AGE,
+)
+CUSTOM_RESOURCE_DEFINITION = (
+    NAME,
+    Column("Scope", text("spec", "scope"), description="Whether its objects are in namespaces."),
+    Column("Versions", _versions, description="The versions, and which one is stored."),
+    Column(
+        "Created At",
+        text("metadata", "creationTimestamp"),
+        type="date",
+        description="When it was created.",
+    ),
+    Column("Group", text("spec", "group"), description="The API group.", priority=1),
+    Column("Kind", text("spec", "names", "kind"), description="The kind of its objects.", priority=1),
+    Column(
+        "ShortNames",
+        lambda obj, now: ",".join(at(obj, "spec", "names", "shortNames") or ()),
+        description="Names for the command line.",
+        priority=1,
+    ),
+    Column("Established", _established, type="boolean", description="Whether it is served.", priority=1),
 )

@@ -10,7 +10,6 @@ from kubernel_plugins.api.builtin.columns.common import AGE, NAME, Obj, at, coun
 __all__ = [
     "CSI_DRIVER",
     "CSI_NODE",
-    "CSI_STORAGE_CAPACITY",
     "PERSISTENT_VOLUME",
     "PERSISTENT_VOLUME_CLAIM",
     "STORAGE_CLASS",
@@ -173,9 +172,4 @@ CSI_DRIVER = (
     Column("RequiresRepublish", _flag("spec", "requiresRepublish"), type="boolean"),
     Column("Modes", _lifecycle_modes),
     AGE,
-)
-CSI_STORAGE_CAPACITY = (
-    NAME,
-    Column("StorageClassName", text("storageClassName"), description="The class it is about."),
-    Column("Capacity", text("capacity", absent="<unset>"), description="What is available."),
 )

@@ -73,7 +73,7 @@ class NodeStrategy(Builtin):
 
 class PriorityClassStrategy(Builtin):
     def __init__(self) -> None:
-        super().__init__(generation=True, create_on_update=True, thorough=True)
+        super().__init__(generation=True, thorough=True)
 
     def changed_generation(self, obj: Obj, old: Obj) -> bool:
         return False
@@ -168,7 +168,7 @@ class DisruptionBudgetStrategy(Builtin):
 
 class RuntimeClassStrategy(Builtin):
     def __init__(self) -> None:
-        super().__init__(thorough=True)
+        super().__init__(create_on_update=True, thorough=True)
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return cluster.runtime_class(obj)

@@ -28,6 +28,11 @@ _MAX_INT32 = 2**31 - 1
 
 
 class JobStrategy(Builtin):
+    propagation_warning = (
+        "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them "
+        "or set propagationPolicy=Orphan to suppress this warning"
+    )
+
     def __init__(self) -> None:
         super().__init__(generation=True, propagation="Orphan", thorough=True)
 

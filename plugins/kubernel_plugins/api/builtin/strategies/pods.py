@@ -37,6 +37,8 @@ __all__ = ["PodStrategy"]
 
 
 class PodStrategy(Builtin):
+    graceful = True
+
     def __init__(self, context: Context) -> None:
         super().__init__(generation=True, returns=True, thorough=True)
         self.context = context

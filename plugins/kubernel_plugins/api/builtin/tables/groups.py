@@ -88,6 +88,7 @@ GROUPS: dict[tuple[str, str], tuple[Row, ...]] = {
             categories=_EXTENSIONS,
             namespaced=False,
             subresources=_STATUS,
+            columns="cluster:CUSTOM_RESOURCE_DEFINITION",
             strategy="conditional",
         ),
     ),
@@ -135,7 +136,6 @@ GROUPS: dict[tuple[str, str], tuple[Row, ...]] = {
             subresources=_SCALE,
             columns="workloads:REPLICA_SET",
             strategy="replicaset",
-            fields={"status.replicas": "0"},
         ),
         Row(
             "StatefulSet",
@@ -244,7 +244,6 @@ GROUPS: dict[tuple[str, str], tuple[Row, ...]] = {
             namespaced=False,
             columns="network:IP_ADDRESS",
             strategy="ipaddress",
-            fields={"spec.parentRef.namespace": "", "spec.parentRef.name": ""},
         ),
         Row(
             "NetworkPolicy",
@@ -306,7 +305,7 @@ GROUPS: dict[tuple[str, str], tuple[Row, ...]] = {
             "devicetaintrules",
             namespaced=False,
             subresources=_STATUS,
-            columns="common:NAME_AGE",
+            columns="cluster:DEVICE_TAINT_RULE",
             strategy="devicetaintrule",
         ),
         Row(
@@ -343,11 +342,17 @@ GROUPS: dict[tuple[str, str], tuple[Row, ...]] = {
     ),
     ("storage.k8s.io", "v1"): (
         Row("CSIDriver", "csidrivers", namespaced=False, columns="storage:CSI_DRIVER", strategy="csidriver"),
-        Row("CSINode", "csinodes", namespaced=False, columns="storage:CSI_NODE", strategy="csinode"),
+        Row(
+            "CSINode",
+            "csinodes",
+            namespaced=False,
+            columns="storage:CSI_NODE",
+            strategy="csinode",
+            subresources=_STATUS,
+        ),
         Row(
             "CSIStorageCapacity",
             "csistoragecapacities",
-            columns="storage:CSI_STORAGE_CAPACITY",
             strategy="csistoragecapacity",
         ),
         Row(
