@@ -37,7 +37,7 @@ def test_a_corrected_policy_is_checked_again(cluster: Cluster) -> None:
     expression = "object.metadata.creationTimestamp < timestamp('2030-01-01T00:00:00Z') && variables.small"
     spec = {
         "variables": [{"name": "small", "expression": "object.spec.replicas < 5"}],
-        "validations": [{"expression": expression, "messageExpression": "object.metadata.name"}],
+        "validations": [{"expression": expression, "messageExpression": "string(object.metadata.name)"}],
     }
     cluster.patch(POLICIES, "p", {"spec": spec}, "")
     status = cluster.wait(
@@ -47,7 +47,7 @@ def test_a_corrected_policy_is_checked_again(cluster: Cluster) -> None:
 
 
 def test_wildcards_are_not_checked(cluster: Cluster) -> None:
-    cluster.create(policy("p", "object.nothing", matchConstraints=rules("*")))
+    cluster.create(policy("p", "object.nothing == 1", matchConstraints=rules("*")))
     cluster.create(policy("q", "object.nothing == 1", matchConstraints=rules("deployments")))
     status = cluster.wait(lambda: cluster.get(POLICIES, "q", "").get("status"))
     assert status["typeChecking"] == {}

@@ -73,6 +73,7 @@ def start(cluster_factory: Callable[..., Cluster]) -> Callable[..., Cluster]:
         plugins = {
             "node": [{"simulated": {"nodes": 3, "cpu": cpu}}],
             "controller": ["bootstrap", "namespace", "serviceaccount"],
+            "admission": ["*", "-taint_nodes"],
             "scheduler": [{"default": {"configuration": {**configuration, "extenders": list(extenders)}}}],
         }
         return cluster_factory(config={"plugins": plugins}, real_time=True)

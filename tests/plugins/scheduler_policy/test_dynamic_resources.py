@@ -22,6 +22,7 @@ def cluster(cluster_factory: Callable[..., Cluster]) -> Cluster:
     plugins = {
         "node": [{"simulated": {"nodes": 2, "cpu": "4"}}],
         "controller": ["bootstrap", "namespace", "serviceaccount"],
+        "admission": ["*", "-taint_nodes"],
     }
     made = cluster_factory(config={"plugins": plugins})
     made.create(device_class())

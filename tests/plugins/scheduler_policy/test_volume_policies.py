@@ -344,8 +344,13 @@ def test_a_provider_that_gives_up_sends_the_pod_back(cluster: Cluster) -> None:
 def test_a_provider_that_is_silent_keeps_nobody_else_waiting(
     cluster_factory: Callable[..., Cluster],
 ) -> None:
-    plugins = {"node": [{"simulated": {"nodes": 1}}], "scheduler": [{"default": {"parallelBinds": 2}}]}
-    cluster = cluster_factory(config={"plugins": {**plugins, "controller": ["bootstrap", "serviceaccount"]}})
+    plugins = {
+        "node": [{"simulated": {"nodes": 1}}],
+        "scheduler": [{"default": {"parallelBinds": 2}}],
+        "controller": ["bootstrap", "serviceaccount"],
+        "admission": ["*", "-taint_nodes"],
+    }
+    cluster = cluster_factory(config={"plugins": plugins})
     cluster.create(storage_class("waits"))
     for name in ("a", "b", "c"):
         cluster.create(claim(name))

@@ -19,7 +19,7 @@ def test_a_store_plugin_is_built_without_side_effects_and_its_backend_serves(
     module: Any, tmp_path: Path
 ) -> None:
     async def work() -> None:
-        handle = SimpleNamespace(data_dir=tmp_path)
+        handle = SimpleNamespace(data_dir=tmp_path, spawn=lambda work, name: work.close())
         plugin = module.Plugin(module.Settings(retention=60), handle)
         assert list(tmp_path.iterdir()) == []
         assert plugin.backend.retention == 60

@@ -580,7 +580,7 @@ def test_a_csi_volume_written_into_a_pod_is_not_attached(cluster: Cluster) -> No
 
 
 def test_an_attachment_of_an_inline_volume_is_no_business_of_the_node_status(cluster: Cluster) -> None:
-    source = {"inlineVolumeSpec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"]}}
+    source: dict[str, Any] = {"inlineVolumeSpec": {"accessModes": ["ReadWriteOnce"]}}
     source["inlineVolumeSpec"]["csi"] = {"driver": "acme.dev", "volumeHandle": "moved"}
     spec = {"attacher": "acme.dev", "nodeName": "node-1", "source": source}
     frame = {"apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttachment", "metadata": {"name": "moved"}}
