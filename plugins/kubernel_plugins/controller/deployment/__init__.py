@@ -137,10 +137,11 @@ class Plugin(Reconciler):
         return await self._sync_status(deployment, [*old, new], new)
 
     async def _shrink_old(self, deployment: Obj, new: Obj, old: Sequence[Obj]) -> list[Obj]:
-        """Scale old ReplicaSets down as far as availability allows, the unhealthy pods first."""
+        """Scale old ReplicaSets down as far as availability allows, the unhealthy pods first. Where a status is older
+        than a size, it may count pods that are gone, so nothing is given up before it was written anew."""
         having = sorted(sets.active(old), key=sets.age)
         rest = [rs for rs in old if sets.replicas(rs) == 0]
-        if not having:
+        if not having or not all(map(sets.is_seen, [*having, new])):
             return list(old)
         least = sets.replicas(deployment) - sets.max_unavailable(deployment)
         missing = sets.replicas(new) - sets.available([new])
@@ -357,12 +358,7 @@ class Plugin(Reconciler):
             return
         alive = sorted((rs for rs in old if not meta.is_deleting(rs)), key=sets.revision)
         for rs in alive[: max(len(alive) - limit, 0)]:
-            status = rs.get("status") or {}
-            if (
-                status.get("replicas", 0)
-                or sets.replicas(rs)
-                or rs["metadata"].get("generation", 0) > status.get("observedGeneration", 0)
-            ):
+            if sets.total_status([rs], "replicas") or sets.replicas(rs) or not sets.is_seen(rs):
                 continue
             try:
                 await self.client.delete(_SETS, meta.name(rs), meta.namespace(rs), uid=meta.uid(rs))

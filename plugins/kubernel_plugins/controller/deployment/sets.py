@@ -25,6 +25,7 @@ __all__ = [
     "available",
     "copied_annotations",
     "find_new",
+    "is_seen",
     "max_surge",
     "max_unavailable",
     "new_size",
@@ -75,6 +76,11 @@ def total_status(sets: Iterable[Obj], field: str) -> int:
 def available(sets: Iterable[Obj]) -> int:
     """Available pods that will stay: what was just scaled down may still be counted in the status."""
     return sum(min((rs.get("status") or {}).get("availableReplicas", 0), replicas(rs)) for rs in sets)
+
+
+def is_seen(rs: Obj) -> bool:
+    """Whether the status is of the size that is asked for."""
+    return bool((rs.get("status") or {}).get("observedGeneration", 0) >= rs["metadata"].get("generation", 0))
 
 
 def active(sets: Iterable[Obj]) -> list[Obj]:
