@@ -344,6 +344,7 @@ class ServiceUnavailable(ApiError):
 
 class ServerTimeout(ApiError):
     code, reason = 504, "Timeout"
+    detailed = True
 
 
 class ConfigError(KubernelError):

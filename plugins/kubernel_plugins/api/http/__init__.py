@@ -29,16 +29,18 @@ _FRONT_PROXY = "front-proxy-client"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """With ``priority_and_fairness`` the two limits together are the seats that FlowSchemas and priority levels
-    share out; without it, reading and writing requests in flight beyond their own limit get 429. ``drain_timeout``
-    (seconds) is how long a client may take nothing of a response before it is cut off; ``shutdown_grace`` how long
-    running requests may take at the end. ``audit_policy`` is the path of a Policy of audit.k8s.io/v1; empty is the
-    default."""
+    """With ``priority_and_fairness`` the two limits together are the seats that FlowSchemas and priority levels share
+    out; without it, reading and writing requests in flight beyond their own limit get 429. ``drain_timeout`` (seconds)
+    is how long a client may take nothing of a response before it is cut off; ``shutdown_grace`` how long running
+    requests may take at the end. ``request_timeout`` (seconds) is how long a request may take that is no watch and no
+    stream, and the most that a client may ask for with ``timeout``. ``audit_policy`` is the path of a Policy of
+    audit.k8s.io/v1; empty is the default."""
 
     max_inflight: int = 400
     max_mutating_inflight: int = 200
     priority_and_fairness: bool = True
     drain_timeout: float = 30.0
+    request_timeout: float = 60.0
     shutdown_grace: float = 5.0
     compression: Literal["remote", "all", "none"] = "remote"
     kubeconfig: bool = True

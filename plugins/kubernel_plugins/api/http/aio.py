@@ -204,7 +204,7 @@ class AioExchange:
     """``transport.Exchange`` on aiohttp; it takes the place of aiohttp's request object."""
 
     __slots__ = (
-        "_message", "_payload", "_streaming", "_task", "headers", "memo", "method", "original", "path",
+        "_given_up", "_message", "_payload", "_streaming", "_task", "headers", "memo", "method", "original", "path",
         "protocol", "query", "server", "trail", "writer",
     )  # fmt: skip
 
@@ -218,6 +218,7 @@ class AioExchange:
         self.writer = writer
         self._task = task
         self._streaming: asyncio.Task[Any] | None = None
+        self._given_up = False
         self.original: UserInfo | None = None
         self.trail: Trail | None = None
         self.memo: Any = None
@@ -264,9 +265,7 @@ class AioExchange:
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def send(self, reply: Reply, keep_alive: bool) -> None:
-        transport = self.protocol.transport
-        if transport is None:
-            raise ConnectionResetError("client is gone")
+        transport = self._transport()
         body = reply.body
         head = b"%b%b%bContent-Length: %d\r\n%b\r\n" % (
             _status_line(reply.status),
@@ -283,10 +282,22 @@ class AioExchange:
             transport.write(head)
             transport.write(body)
 
-    async def stream(self, status: int, head: bytes) -> Stream:
+    def _transport(self) -> Any:
         transport = self.protocol.transport
-        if transport is None:
+        if transport is None or self._given_up:
             raise ConnectionResetError("client is gone")
+        return transport
+
+    def give_up(self, reply: Reply) -> None:
+        transport = self.protocol.transport
+        if transport is None or self._streaming is not None:
+            return
+        self.send(reply, False)
+        self._given_up = True
+        transport.close()
+
+    async def stream(self, status: int, head: bytes) -> Stream:
+        transport = self._transport()
         if self.trail is not None:
             await self.trail.tell("ResponseStarted", None, status)
         chunked = self._message.version >= (1, 1)

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import (
     ApiError,
+    BadRequest,
     InternalError,
     MethodNotSupported,
     NotFound,
+    ServerTimeout,
     StoreFull,
     TooManyRequests,
 )
+from kubernel.objects import times
 from kubernel.registry.attributes import Attributes, demanded
 from kubernel.registry.request import UserInfo
 
@@ -36,6 +39,7 @@ from .transport import Reply
 from .writing import Changer
 
 if TYPE_CHECKING:
+    from kubernel.clock import Timer
     from kubernel.plugin import Handle
     from kubernel.registry.types import ResourceType
     from kubernel.store.records import Obj
@@ -103,11 +107,14 @@ class Api:
         user: UserInfo | None = None
         watching: str | None = None
         seat: Seat | None = None
+        timer: Timer | None = None
         if lasting:
             self.metrics.longrunning += 1
         else:
             inflight[kind] += 1
         try:
+            if not lasting:
+                timer = self.clock.call_later(self._allotted(exchange.query), self._late, exchange, stamp)
             if not lasting and self.fairness is None:
                 limit = self.settings.max_inflight if reading else self.settings.max_mutating_inflight
                 if inflight[kind] > limit:
@@ -155,6 +162,8 @@ class Api:
             wrong = InternalError(f"Internal error occurred: {type(error).__name__}")
             reply = self._refusal(exchange, wrong)
         finally:
+            if timer is not None:
+                timer.cancel()
             if seat is not None:
                 seat.leave()
             if watching is not None:
@@ -184,6 +193,26 @@ class Api:
             if len(reply.body) >= GZIP_FROM and self._compresses(exchange):
                 reply = gzip_reply(reply)
         return reply
+
+    def _allotted(self, query: str) -> float:
+        """Seconds that a request may take; BadRequest for a ``timeout`` that is no duration
+        (k8s.io/apiserver/pkg/endpoints/filters/request_deadline.go)."""
+        most: float = self.settings.request_timeout
+        text = q.parse(query).get("timeout", [""])[0] if "timeout=" in query else ""
+        if not text:
+            return most
+        try:
+            asked = times.duration(text)
+        except ValueError as wrong:
+            raise BadRequest(f"invalid timeout specified in the request URL - {wrong}") from None
+        return asked if 0 < asked < most else most
+
+    def _late(self, exchange: Exchange, stamp: bytes) -> None:
+        """The client waits no longer. What is being written goes on, since nobody can tell whether it is stored."""
+        late = ServerTimeout("Timeout: request did not complete within the allotted timeout")
+        reply = self._refusal(exchange, late)
+        reply.head += stamp
+        exchange.give_up(reply)
 
     def _watch(self, user: UserInfo) -> str:
         """Count a watch. TooManyRequests when the user has as many as one may have."""

@@ -153,6 +153,11 @@ class Exchange(Protocol):
 
     async def stream(self, status: int, head: bytes) -> Stream: ...
 
+    def give_up(self, reply: Reply) -> None:
+        """Answer now, whatever the handler is at, and close the connection: what it answers later goes nowhere.
+        Nothing happens once a stream was begun."""
+        ...
+
     def heed_leaving(self, heed: bool) -> None:
         """Whether this task is cancelled when the client leaves. It is not unless it streams: what is being
         written is written."""
