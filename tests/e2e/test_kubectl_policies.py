@@ -77,19 +77,21 @@ DENIAL = (
     "ValidatingAdmissionPolicy 'limit.example.com' with binding 'limit-binding' denied request: "
     "at most 5 replicas, not 6"
 )
+ADVICE = (
+    "Warning: Validation failed for ValidatingAdmissionPolicy 'advice.example.com' with binding "
+    "'advice-binding': say which team it is\n"
+)
 
 
 def test_policies_deny_warn_and_change(kubectl: Any) -> None:
     kubectl("apply", "-f", "-", stdin=POLICIES)
     create = ("create", "deployment", "web", "--image=x", "-n", "policed")
     denied = kubectl.refused(*create, "--replicas=6")
-    assert denied == f'error: failed to create deployment: deployments.apps "web" is forbidden: {DENIAL}\n'
+    refusal = f'error: failed to create deployment: deployments.apps "web" is forbidden: {DENIAL}'
+    assert denied == f"{ADVICE}{refusal}\n"
     done = kubectl.run(*create, "--replicas=1")
     assert done.returncode == 0, done.stderr
-    assert done.stderr == (
-        "Warning: Validation failed for ValidatingAdmissionPolicy 'advice.example.com' with binding "
-        "'advice-binding': say which team it is\n"
-    )
+    assert done.stderr == ADVICE
     assert (
         kubectl.json("get", "deployment", "web", "-n", "policed")["metadata"]["annotations"]["seal"] == "web"
     )

@@ -53,7 +53,8 @@ class ListWriter:
         pack = zlib.compressobj(1, zlib.DEFLATED, 31) if gzip else None
         while piece:
             await stream.write(pack.compress(piece) if pack is not None else piece)
-            piece, more = more, next(pieces, b"")
+            # One piece ahead is enough: a client that takes nothing keeps all of them in memory.
+            piece, more = more or await _substance(pieces), b""
             # A client that takes everything at once must not keep others waiting.
             await asyncio.sleep(0)
         if pack is not None:
