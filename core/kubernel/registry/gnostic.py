@@ -14,6 +14,10 @@ import orjson
 
 from kubernel.registry.documents import Document
 from kubernel.registry.gnostic_fields import (
+    CONTACT,
+    DOCS,
+    LICENSE,
+    TAG,
     Encoder,
     Table,
     any_body,
@@ -23,9 +27,13 @@ from kubernel.registry.gnostic_fields import (
     double,
     flag,
     integer,
+    many,
     mapping,
     message,
     numbered,
+    one,
+    one_or_many,
+    or_flag,
     split,
     text,
     texts,
@@ -59,29 +67,10 @@ def _schema_body(value: Mapping[str, Any]) -> bytes:
     return body(_SCHEMA, value)
 
 
-def _schema(number: int, value: Mapping[str, Any]) -> bytes:
-    return delimited(number, _schema_body(value))
-
-
-def _schemas(number: int, values: Iterable[Mapping[str, Any]]) -> bytes:
-    return b"".join(_schema(number, value) for value in values)
-
-
-def _schema_or_schemas(number: int, value: Mapping[str, Any] | list[Mapping[str, Any]]) -> bytes:
-    return delimited(number, _schemas(1, value if isinstance(value, list) else [value]))
-
-
-def _schema_or_flag(number: int, value: Mapping[str, Any] | bool) -> bytes:
-    # A choice's false is present, so it is written.
-    inner = b"\x10" + bytes((value,)) if isinstance(value, bool) else _schema(1, value)
-    return delimited(number, inner)
-
-
 def _type(number: int, value: str | list[str]) -> bytes:
     return delimited(number, texts(1, value))
 
 
-_DOCS: Table = {"description": (1, text), "url": (2, text), "x-": (3, any_of)}
 _SCHEMA: Table = {
     "$ref": (1, text),
     "format": (2, text),
@@ -103,14 +92,14 @@ _SCHEMA: Table = {
     "minProperties": (18, integer),
     "required": (19, texts),
     "enum": (20, anys),
-    "additionalProperties": (21, _schema_or_flag),
+    "additionalProperties": (21, or_flag(_schema_body)),
     "type": (22, _type),
-    "items": (23, _schema_or_schemas),
-    "allOf": (24, _schemas),
+    "items": (23, one_or_many(_schema_body)),
+    "allOf": (24, many(_schema_body)),
     "properties": (25, mapping(_schema_body)),
     "discriminator": (26, text),
     "readOnly": (27, flag),
-    "externalDocs": (29, message(_DOCS)),
+    "externalDocs": (29, message(DOCS)),
     "example": (30, any_of),
     "x-": (31, any_of),
 }
@@ -167,7 +156,7 @@ _BODY: Table = {
     "name": (2, text),
     "in": (3, text),
     "required": (4, flag),
-    "schema": (5, _schema),
+    "schema": (5, one(_schema_body)),
     "x-": (6, any_of),
 }
 
@@ -199,7 +188,7 @@ def _parameters(number: int, values: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def _answer_schema(number: int, value: Mapping[str, Any]) -> bytes:
-    return delimited(number, _schema(1, value))
+    return delimited(number, delimited(1, _schema_body(value)))
 
 
 _RESPONSE: Table = {
@@ -225,7 +214,7 @@ _OPERATION: Table = {
     "tags": (1, texts),
     "summary": (2, text),
     "description": (3, text),
-    "externalDocs": (4, message(_DOCS)),
+    "externalDocs": (4, message(DOCS)),
     "operationId": (5, text),
     "produces": (6, texts),
     "consumes": (7, texts),
@@ -265,27 +254,15 @@ def _security_body(value: Mapping[str, Any]) -> bytes:
     return delimited(2, body(_API_KEY, value))
 
 
-_CONTACT: Table = {"name": (1, text), "url": (2, text), "email": (3, text), "x-": (4, any_of)}
-_LICENSE: Table = {"name": (1, text), "url": (2, text), "x-": (3, any_of)}
 _INFO: Table = {
     "title": (1, text),
     "version": (2, text),
     "description": (3, text),
     "termsOfService": (4, text),
-    "contact": (5, message(_CONTACT)),
-    "license": (6, message(_LICENSE)),
+    "contact": (5, message(CONTACT)),
+    "license": (6, message(LICENSE)),
     "x-": (7, any_of),
 }
-_TAG: Table = {
-    "name": (1, text),
-    "description": (2, text),
-    "externalDocs": (3, message(_DOCS)),
-    "x-": (4, any_of),
-}
-
-
-def _tags(number: int, values: Iterable[Mapping[str, Any]]) -> bytes:
-    return b"".join(delimited(number, body(_TAG, value)) for value in values)
 
 
 _DOCUMENT: Table = {
@@ -302,7 +279,7 @@ _DOCUMENT: Table = {
     "responses": (11, mapping(lambda value: body(_RESPONSE, value))),
     "security": (12, _requirements),
     "securityDefinitions": (13, mapping(_security_body)),
-    "tags": (14, _tags),
-    "externalDocs": (15, message(_DOCS)),
+    "tags": (14, many(lambda value: body(TAG, value))),
+    "externalDocs": (15, message(DOCS)),
     "x-": (16, any_of),
 }

@@ -1,4 +1,5 @@
-"""Fields of gnostic's messages, whose tables ``gnostic`` (OpenAPI 2) and ``gnostic_v3`` have.
+"""Fields of gnostic's messages, whose tables ``gnostic`` (OpenAPI 2) and ``gnostic_v3`` have, and the messages that
+are alike in both.
 
 There is no ``k8s\\0`` envelope around such a document. What proto3 cannot tell from absence (zero, false, the empty
 string) is left out.
@@ -15,6 +16,10 @@ import orjson
 from kubernel.registry.wire import delimited, varint
 
 __all__ = [
+    "CONTACT",
+    "DOCS",
+    "LICENSE",
+    "TAG",
     "Encoder",
     "Table",
     "any_body",
@@ -24,10 +29,14 @@ __all__ = [
     "double",
     "flag",
     "integer",
+    "many",
     "mapping",
     "message",
     "named",
     "numbered",
+    "one",
+    "one_or_many",
+    "or_flag",
     "split",
     "text",
     "texts",
@@ -75,7 +84,34 @@ def body(table: Table, value: Mapping[str, Any]) -> bytes:
 
 
 def message(table: Table) -> Encoder:
-    return lambda number, value: delimited(number, body(table, value))
+    return one(lambda value: body(table, value))
+
+
+def one(encode: Callable[[Any], bytes]) -> Encoder:
+    """A message."""
+    return lambda number, value: delimited(number, encode(value))
+
+
+def many(encode: Callable[[Any], bytes]) -> Encoder:
+    """A repeated message."""
+    return lambda number, values: b"".join(delimited(number, encode(value)) for value in values)
+
+
+def one_or_many(encode: Callable[[Any], bytes]) -> Encoder:
+    """A message whose only field is repeated, where JSON has one or a list."""
+    inner = many(encode)
+    return lambda number, value: delimited(number, inner(1, value if isinstance(value, list) else [value]))
+
+
+def or_flag(encode: Callable[[Any], bytes]) -> Encoder:
+    """A choice between a message and a bool."""
+
+    def choice(number: int, value: Any) -> bytes:
+        # A choice's false is present, so it is written.
+        inner = b"\x10" + bytes((value,)) if isinstance(value, bool) else delimited(1, encode(value))
+        return delimited(number, inner)
+
+    return choice
 
 
 def named(body: Callable[[Any], bytes]) -> Encoder:
@@ -121,3 +157,14 @@ def split(plain: int, extension: int, body: Callable[[Any], bytes]) -> Encoder:
         return delimited(number, named(body)(plain, entries) + named(any_body)(extension, others))
 
     return encode
+
+
+DOCS: Table = {"description": (1, text), "url": (2, text), "x-": (3, any_of)}
+CONTACT: Table = {"name": (1, text), "url": (2, text), "email": (3, text), "x-": (4, any_of)}
+LICENSE: Table = {"name": (1, text), "url": (2, text), "x-": (3, any_of)}
+TAG: Table = {
+    "name": (1, text),
+    "description": (2, text),
+    "externalDocs": (3, message(DOCS)),
+    "x-": (4, any_of),
+}

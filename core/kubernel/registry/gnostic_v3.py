@@ -13,7 +13,10 @@ import orjson
 
 from kubernel.registry.documents import Document
 from kubernel.registry.gnostic_fields import (
-    Encoder,
+    CONTACT,
+    DOCS,
+    LICENSE,
+    TAG,
     Table,
     any_body,
     any_of,
@@ -22,9 +25,13 @@ from kubernel.registry.gnostic_fields import (
     double,
     flag,
     integer,
+    many,
     mapping,
     message,
     named,
+    one,
+    one_or_many,
+    or_flag,
     split,
     text,
     texts,
@@ -64,27 +71,9 @@ def _or_reference(table: Callable[[], Table]) -> Callable[[Mapping[str, Any]], b
     return encode
 
 
-def _one(encode: Callable[[Any], bytes]) -> Encoder:
-    return lambda number, value: delimited(number, encode(value))
-
-
-def _many(encode: Callable[[Any], bytes]) -> Encoder:
-    return lambda number, values: b"".join(delimited(number, encode(value)) for value in values)
-
-
 # --- schemas
 
 _schema = _or_reference(lambda: _SCHEMA)
-
-
-def _items(number: int, value: Mapping[str, Any] | list[Mapping[str, Any]]) -> bytes:
-    return delimited(number, _many(_schema)(1, value if isinstance(value, list) else [value]))
-
-
-def _schema_or_flag(number: int, value: Mapping[str, Any] | bool) -> bytes:
-    # A choice's false is present, so it is written.
-    inner = b"\x10" + bytes((value,)) if isinstance(value, bool) else delimited(1, _schema(value))
-    return delimited(number, inner)
 
 
 def _default(number: int, value: Any) -> bytes:
@@ -99,7 +88,6 @@ def _default(number: int, value: Any) -> bytes:
     return delimited(number, inner)
 
 
-_DOCS: Table = {"description": (1, text), "url": (2, text), "x-": (3, any_of)}
 _DISCRIMINATOR: Table = {
     "propertyName": (1, text),
     "mapping": (2, mapping(str.encode)),
@@ -110,7 +98,7 @@ _SCHEMA: Table = {
     "discriminator": (2, message(_DISCRIMINATOR)),
     "readOnly": (3, flag),
     "writeOnly": (4, flag),
-    "externalDocs": (6, message(_DOCS)),
+    "externalDocs": (6, message(DOCS)),
     "example": (7, any_of),
     "deprecated": (8, flag),
     "title": (9, text),
@@ -130,13 +118,13 @@ _SCHEMA: Table = {
     "required": (23, texts),
     "enum": (24, anys),
     "type": (25, text),
-    "allOf": (26, _many(_schema)),
-    "oneOf": (27, _many(_schema)),
-    "anyOf": (28, _many(_schema)),
+    "allOf": (26, many(_schema)),
+    "oneOf": (27, many(_schema)),
+    "anyOf": (28, many(_schema)),
     "not": (29, lambda number, value: delimited(number, body(_SCHEMA, value))),
-    "items": (30, _items),
+    "items": (30, one_or_many(_schema)),
     "properties": (31, mapping(_schema)),
-    "additionalProperties": (32, _schema_or_flag),
+    "additionalProperties": (32, or_flag(_schema)),
     "default": (33, _default),
     "description": (34, text),
     "format": (35, text),
@@ -147,7 +135,7 @@ _SCHEMA: Table = {
 # --- parameters, bodies and answers
 
 _MEDIA: Table = {
-    "schema": (1, _one(_schema)),
+    "schema": (1, one(_schema)),
     "example": (2, any_of),
     "x-": (5, any_of),
 }
@@ -160,7 +148,7 @@ _HEADER: Table = {
     "style": (5, text),
     "explode": (6, flag),
     "allowReserved": (7, flag),
-    "schema": (8, _one(_schema)),
+    "schema": (8, one(_schema)),
     "example": (9, any_of),
     "content": (11, _media),
     "x-": (12, any_of),
@@ -176,7 +164,7 @@ _PARAMETER: Table = {
     "style": (7, text),
     "explode": (8, flag),
     "allowReserved": (9, flag),
-    "schema": (10, _one(_schema)),
+    "schema": (10, one(_schema)),
     "example": (11, any_of),
     "content": (13, _media),
     "x-": (14, any_of),
@@ -216,15 +204,15 @@ def _requirements(number: int, values: Iterable[Mapping[str, list[str]]]) -> byt
 
 
 _SERVER: Table = {"url": (1, text), "description": (2, text), "x-": (4, any_of)}
-_servers = _many(lambda value: body(_SERVER, value))
+_servers = many(lambda value: body(_SERVER, value))
 _OPERATION: Table = {
     "tags": (1, texts),
     "summary": (2, text),
     "description": (3, text),
-    "externalDocs": (4, message(_DOCS)),
+    "externalDocs": (4, message(DOCS)),
     "operationId": (5, text),
-    "parameters": (6, _many(_parameter)),
-    "requestBody": (7, _one(_request_body)),
+    "parameters": (6, many(_parameter)),
+    "requestBody": (7, one(_request_body)),
     "responses": (8, _responses),
     "deprecated": (10, flag),
     "security": (11, _requirements),
@@ -238,7 +226,7 @@ _PATH: Table = {
     "description": (3, text),
     **{verb: (number, message(_OPERATION)) for number, verb in enumerate(_VERBS, 4)},
     "servers": (12, _servers),
-    "parameters": (13, _many(_parameter)),
+    "parameters": (13, many(_parameter)),
     "x-": (14, any_of),
 }
 _SECURITY_SCHEME: Table = {
@@ -260,22 +248,14 @@ _COMPONENTS: Table = {
     "securitySchemes": (7, mapping(_or_reference(lambda: _SECURITY_SCHEME))),
     "x-": (10, any_of),
 }
-_CONTACT: Table = {"name": (1, text), "url": (2, text), "email": (3, text), "x-": (4, any_of)}
-_LICENSE: Table = {"name": (1, text), "url": (2, text), "x-": (3, any_of)}
 _INFO: Table = {
     "title": (1, text),
     "description": (2, text),
     "termsOfService": (3, text),
-    "contact": (4, message(_CONTACT)),
-    "license": (5, message(_LICENSE)),
+    "contact": (4, message(CONTACT)),
+    "license": (5, message(LICENSE)),
     "version": (6, text),
     "x-": (7, any_of),
-}
-_TAG: Table = {
-    "name": (1, text),
-    "description": (2, text),
-    "externalDocs": (3, message(_DOCS)),
-    "x-": (4, any_of),
 }
 _DOCUMENT: Table = {
     "openapi": (1, text),
@@ -284,7 +264,7 @@ _DOCUMENT: Table = {
     "paths": (4, split(1, 2, lambda value: body(_PATH, value))),
     "components": (5, message(_COMPONENTS)),
     "security": (6, _requirements),
-    "tags": (7, _many(lambda value: body(_TAG, value))),
-    "externalDocs": (8, message(_DOCS)),
+    "tags": (7, many(lambda value: body(TAG, value))),
+    "externalDocs": (8, message(DOCS)),
     "x-": (9, any_of),
 }
