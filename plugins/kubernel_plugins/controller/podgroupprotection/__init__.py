@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from kubernel.client.reconciler import Reconciler
 from kubernel.objects import meta
+from kubernel_plugins.controller.protection import Protection
 
 if TYPE_CHECKING:
     from kubernel.client.reconciler import ObjectKey
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Plugin"]
 
-_FINALIZER = "scheduling.k8s.io/podgroup-protection"
 _INDEX = "active pods of a group"
 
 
@@ -42,10 +41,12 @@ def _left(self: Plugin, type: EventType, pod: Obj, old: Obj | None) -> Iterable[
     return [(meta.namespace(pod), name)] if name else ()
 
 
-class Plugin(Reconciler):
+class Plugin(Protection):
     """The ``podgroupprotection`` controller."""
 
     resource = "podgroups.v1beta1.scheduling.k8s.io"
+    finalizer = "scheduling.k8s.io/podgroup-protection"
+    adds = False
     watches = {"pods": _left}  # noqa: RUF012 - typed in the base
     user = "system:serviceaccount:kube-system:podgroup-protection-controller"
 
@@ -54,12 +55,5 @@ class Plugin(Reconciler):
         self._pods = self.informer("pods")
         self._pods.add_index(_INDEX, _active)
 
-    async def reconcile(self, namespace: str, name: str) -> None:
-        group = self.primary.get(name, namespace)
-        if group is None or not meta.is_deleting(group):
-            return
-        finalizers = group["metadata"].get("finalizers") or []
-        if _FINALIZER not in finalizers or self._pods.by(_INDEX, f"{namespace}/{name}"):
-            return
-        left = [one for one in finalizers if one != _FINALIZER]
-        await self.client.update(self.resource, meta.replace(group, ("metadata", "finalizers"), left))
+    def in_use(self, obj: Obj) -> bool:
+        return bool(self._pods.by(_INDEX, "/".join(meta.key(obj))))

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from kubernel.client.reconciler import Reconciler
 from kubernel.objects import meta
 from kubernel_plugins import volumes as v
+from kubernel_plugins.controller.protection import Protection
 
 if TYPE_CHECKING:
     from kubernel.client.reconciler import ObjectKey
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Plugin"]
 
-_FINALIZER = "kubernetes.io/pvc-protection"
 _CLAIM = "claims"
 
 
@@ -33,10 +32,11 @@ def _claims_of_gone(self: Plugin, type: EventType, pod: Obj, old: Obj | None) ->
     return [(meta.namespace(pod), name) for name in v.claim_names(pod)]
 
 
-class Plugin(Reconciler):
+class Plugin(Protection):
     """The ``pvcprotection`` controller."""
 
     resource = v.CLAIMS
+    finalizer = "kubernetes.io/pvc-protection"
     watches = {"pods": _claims_of_gone}  # noqa: RUF012 - typed in the base
     user = "system:serviceaccount:kube-system:pvc-protection-controller"
 
@@ -45,21 +45,6 @@ class Plugin(Reconciler):
         self._pods = self.informer("pods")
         self._pods.add_index(_CLAIM, _claims_of)
 
-    async def reconcile(self, namespace: str, name: str) -> None:
-        claim = self.primary.get(name, namespace)
-        if claim is None:
-            return
-        finalizers = claim["metadata"].get("finalizers") or []
-        if meta.is_deleting(claim):
-            if _FINALIZER in finalizers and not self._in_use(claim):
-                left = [one for one in finalizers if one != _FINALIZER]
-                await self._write(claim, left)
-        elif _FINALIZER not in finalizers:
-            await self._write(claim, [*finalizers, _FINALIZER])
-
-    def _in_use(self, claim: Obj) -> bool:
+    def in_use(self, obj: Obj) -> bool:
         """A pod without a node does not count: no kubelet lets it start with a claim that goes."""
-        return any(pod["spec"].get("nodeName") for pod in self._pods.by(_CLAIM, "/".join(meta.key(claim))))
-
-    async def _write(self, claim: Obj, finalizers: list[str]) -> None:
-        await self.client.update(self.resource, meta.replace(claim, ("metadata", "finalizers"), finalizers))
+        return any(pod["spec"].get("nodeName") for pod in self._pods.by(_CLAIM, "/".join(meta.key(obj))))

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from kubernel.client.reconciler import Reconciler
 from kubernel.objects import meta
 from kubernel_plugins import volumes as v
+from kubernel_plugins.controller.protection import Protection
 
 if TYPE_CHECKING:
     from kubernel.client.reconciler import ObjectKey
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Plugin"]
 
-_FINALIZER = "kubernetes.io/vac-protection"
 _INDEX = "volumeattributesclass"
 
 
@@ -37,10 +36,11 @@ def _no_longer_named(self: Plugin, type: EventType, obj: Obj, old: Obj | None) -
     return [("", name) for name in (before if type == "DELETED" else before - _named(obj))]
 
 
-class Plugin(Reconciler):
+class Plugin(Protection):
     """The ``vacprotection`` controller."""
 
     resource = "volumeattributesclasses.v1.storage.k8s.io"
+    finalizer = "kubernetes.io/vac-protection"
     watches = {v.CLAIMS: _no_longer_named, v.VOLUMES: _no_longer_named}  # noqa: RUF012 - typed in the base
     user = "system:serviceaccount:kube-system:volumeattributesclass-protection-controller"
     workers = 1
@@ -51,17 +51,5 @@ class Plugin(Reconciler):
         for informer in self._users:
             informer.add_index(_INDEX, _named)
 
-    async def reconcile(self, namespace: str, name: str) -> None:
-        found = self.primary.get(name)
-        if found is None:
-            return
-        finalizers = found["metadata"].get("finalizers") or []
-        if meta.is_deleting(found):
-            if _FINALIZER not in finalizers or any(each.count(_INDEX, name) for each in self._users):
-                return
-            wanted = [one for one in finalizers if one != _FINALIZER]
-        elif _FINALIZER in finalizers:
-            return
-        else:
-            wanted = [*finalizers, _FINALIZER]
-        await self.client.update(self.resource, meta.replace(found, ("metadata", "finalizers"), wanted))
+    def in_use(self, obj: Obj) -> bool:
+        return any(each.count(_INDEX, meta.name(obj)) for each in self._users)
