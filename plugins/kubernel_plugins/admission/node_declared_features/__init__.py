@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kubernel.errors import Forbidden, NotFound
 from kubernel.objects import quantity
 from kubernel.plugin import Plugin as Base
 from kubernel.plugin import hookimpl
+from kubernel_plugins.admission.bound_pods import changed_spec, node_of, refused
 
 if TYPE_CHECKING:
     from kubernel.registry.request import Request
@@ -25,28 +25,20 @@ class Plugin(Base):
 
     @hookimpl
     def kubernel_validate(self, request: Request) -> None:
-        obj, old = request.obj, request.old
-        if request.type.plural != "pods" or request.type.group or request.subresource not in ("", "resize"):
+        change = changed_spec(request, ("", "resize"))
+        if change is None:
             return
-        if request.operation != "UPDATE" or obj is None or old is None:
-            return
-        name = obj["spec"].get("nodeName")
-        if not name or obj["spec"] == old["spec"]:
-            return
+        obj, old = change
         needed = _needed(obj["spec"], old["spec"])
         if not needed:
             return
-        type = self.handle.registry.lookup("", "v1", "nodes")
-        try:
-            node = self.handle.registry.get(type, "", name).obj if type is not None else {}
-        except NotFound:
-            raise _refused(request, f'node "{name}" not found') from None
+        name, node = obj["spec"]["nodeName"], node_of(self.handle.registry, request, obj)
         declared = (node.get("status") or {}).get("declaredFeatures") or ()
         if missing := [feature for feature in needed if feature not in declared]:
             why = (
                 f'pod update requires features {", ".join(missing)} which are not available on node "{name}"'
             )
-            raise _refused(request, why)
+            raise refused(request, why)
 
 
 def _needed(spec: Obj, old: Obj) -> list[str]:
@@ -72,7 +64,3 @@ def _resized(volume: Obj, old: Obj) -> bool:
         return False
     size, before = new.get("sizeLimit"), was.get("sizeLimit")
     return size is not None and before is not None and quantity.parse(size) != quantity.parse(before)
-
-
-def _refused(request: Request, why: str) -> Forbidden:
-    return Forbidden.for_object("pods", "", request.name, why)

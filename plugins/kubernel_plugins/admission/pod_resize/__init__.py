@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kubernel.errors import Cause, Forbidden, NotFound
 from kubernel.objects import meta, quantity
 from kubernel.plugin import Plugin as Base
 from kubernel.plugin import hookimpl
+from kubernel_plugins.admission.bound_pods import changed_spec, node_of, refused
 from kubernel_plugins.usage import pod_totals
 
 if TYPE_CHECKING:
@@ -25,26 +25,18 @@ class Plugin(Base):
 
     @hookimpl
     def kubernel_validate(self, request: Request) -> None:
-        obj, old = request.obj, request.old
-        if request.subresource != "resize" or request.type.plural != "pods" or request.type.group:
+        change = changed_spec(request, ("resize",))
+        if change is None:
             return
-        if request.operation != "UPDATE" or obj is None or old is None:
-            return
-        name = obj["spec"].get("nodeName")
-        if not name or obj["spec"] == old["spec"]:
-            return
-        type = self.handle.registry.lookup("", "v1", "nodes")
-        try:
-            node = self.handle.registry.get(type, "", name).obj if type is not None else {}
-        except NotFound:
-            raise _refused(request, f'node "{name}" not found') from None
+        obj, _ = change
+        name, node = obj["spec"]["nodeName"], node_of(self.handle.registry, request, obj)
         system = meta.labels(node).get("kubernetes.io/os", "linux")
         if system != "linux":
             why = f'pod resize is only supported on linux nodes, node "{name}" is "{system}"'
-            raise _refused(request, why, "UnsupportedPlatform")
+            raise refused(request, why, "UnsupportedPlatform")
         if missing := _missing(obj, node):
             why = f"node didn't have enough allocatable resources: {'; '.join(missing)}"
-            raise _refused(request, why, "NodeCapacity")
+            raise refused(request, why, "NodeCapacity")
 
 
 def _missing(pod: Obj, node: Obj) -> list[str]:
@@ -57,8 +49,3 @@ def _missing(pod: Obj, node: Obj) -> list[str]:
         if quantity.parse(asked) > quantity.parse(there):
             found.append(f"{name}, requested: {whole(asked)}, allocatable: {whole(there)}")
     return found
-
-
-def _refused(request: Request, why: str, cause: str = "") -> Forbidden:
-    causes = (Cause(cause, ""),) if cause else ()
-    return Forbidden.for_object("pods", "", request.name, why, causes)
