@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tls_kit import server_context
+
 from kubernel.testing import Cluster
-from kubernel_plugins.auth.x509.authority import Authority
 
 GROUP = "admissionregistration.k8s.io"
 Obj = dict[str, Any]
@@ -43,12 +43,7 @@ class WebhookServer:
         self.asked: list[tuple[str, Obj]] = []
         self.connections = 0
         self.held = threading.Event()
-        authority = Authority.open(directory)
-        self.ca = base64.b64encode(authority.ca_certificate).decode()
-        pair = authority.issue("webhook", names=names or ("127.0.0.1",), usage="server")
-        (directory / "server.pem").write_bytes(pair.certificate + pair.key)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(directory / "server.pem")
+        context, self.ca = server_context(directory, "webhook", *(names or ("127.0.0.1",)))
         kit = self
 
         class Handler(BaseHTTPRequestHandler):

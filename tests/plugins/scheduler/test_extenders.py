@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import ssl
 import threading
@@ -12,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tls_kit import server_context
 from workload_kit import events, pod
 
 from kubernel.objects import conditions
 from kubernel.testing import Cluster
-from kubernel_plugins.auth.x509.authority import Authority
 
 Obj = dict[str, Any]
 GPU = "example.com/gpu"
@@ -253,17 +252,12 @@ def test_an_extender_has_a_word_in_preemption(
 def test_an_extender_over_tls(
     cluster_factory: Callable[..., Cluster], start: Callable[..., Cluster], tmp_path: Path, trusted: bool
 ) -> None:
-    authority = Authority.open(tmp_path)
-    pair = authority.issue("extender", names=("extender.example.com",), usage="server")
-    (tmp_path / "server.pem").write_bytes(pair.certificate + pair.key)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "server.pem")
+    context, ca = server_context(tmp_path, "extender", "extender.example.com")
     server = Server(context)
     try:
         server.verbs["filter"] = only("node-2")
         tls: Obj = {"insecure": True}
         if trusted:
-            ca = base64.b64encode(authority.ca_certificate).decode()
             tls = {"caData": ca, "serverName": "extender.example.com"}
         extender = {"urlPrefix": server.url, "filterVerb": "filter", "enableHTTPS": True, "tlsConfig": tls}
         cluster = start(extender)

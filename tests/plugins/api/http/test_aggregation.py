@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import queue
 import socket
@@ -17,10 +16,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from tls_kit import server_context
 
 from kubernel.client.kubeconfig import load_kubeconfig
 from kubernel.testing import Cluster
-from kubernel_plugins.auth.x509.authority import Authority
 
 SERVICES = "apiservices.v1.apiregistration.k8s.io"
 LISTED = {
@@ -44,15 +43,8 @@ AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryLi
 class Remote:
     """An extension server that wants the front proxy's certificate, and repeats what it was sent."""
 
-    def __init__(self, directory: Path, trusted: bytes) -> None:
-        authority = Authority.open(directory)
-        self.ca = base64.b64encode(authority.ca_certificate).decode()
-        pair = authority.issue("remote", names=("remote.default.svc",), usage="server")
-        (directory / "server.pem").write_bytes(pair.certificate + pair.key)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(directory / "server.pem")
-        context.load_verify_locations(cadata=trusted.decode())
-        context.verify_mode = ssl.CERT_REQUIRED
+    def __init__(self, directory: Path, trusted: str) -> None:
+        context, self.ca = server_context(directory, "remote", "remote.default.svc", trusted=trusted)
         self.healthy = True
         self.published: dict[str, Any] = {}
         self.asked: Counter[str] = Counter()
@@ -144,7 +136,7 @@ def remote(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     cluster.wait(lambda: cluster.find("configmaps", "extension-apiserver-authentication", "kube-system"))
     trust = cluster.get("configmaps", "extension-apiserver-authentication", "kube-system")["data"]
     assert json.loads(trust["requestheader-allowed-names"]) == ["front-proxy-client"]
-    remote = Remote(tmp_path_factory.mktemp("remote"), trust["requestheader-client-ca-file"].encode())
+    remote = Remote(tmp_path_factory.mktemp("remote"), trust["requestheader-client-ca-file"])
     yield remote
     remote.stop()
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import ssl
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,11 +11,11 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from tls_kit import server_context
 from workload_kit import DEPLOYMENTS, deployment, events, rolled_out
 
 from kubernel.objects import conditions, meta
 from kubernel.testing import Cluster
-from kubernel_plugins.auth.x509.authority import Authority
 
 HPAS = "horizontalpodautoscalers.v2.autoscaling"
 SERVICES = "apiservices.v1.apiregistration.k8s.io"
@@ -29,14 +27,7 @@ class Adapter:
     """Serves both groups to the front proxy; ``series`` are the values by path below the version."""
 
     def __init__(self, directory: Path, trusted: str) -> None:
-        authority = Authority.open(directory)
-        self.ca = base64.b64encode(authority.ca_certificate).decode()
-        pair = authority.issue("adapter", names=("adapter.monitoring.svc",), usage="server")
-        (directory / "server.pem").write_bytes(pair.certificate + pair.key)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(directory / "server.pem")
-        context.load_verify_locations(cadata=trusted)
-        context.verify_mode = ssl.CERT_REQUIRED
+        context, self.ca = server_context(directory, "adapter", "adapter.monitoring.svc", trusted=trusted)
         self.series: dict[str, list[dict[str, Any]]] = {}
         self.asked: list[tuple[str, dict[str, list[str]], str]] = []
         kit = self
