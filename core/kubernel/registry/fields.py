@@ -28,6 +28,7 @@ __all__ = [
     "Tree",
     "compare",
     "created",
+    "decoded",
     "difference",
     "drop",
     "element",
@@ -41,7 +42,8 @@ __all__ = [
 ]
 
 Tree = dict[str, Any]
-_Walk = Callable[[Any], Tree]
+_Walk = Callable[[Any], "Tree | None"]
+"""None: of what is there nothing belongs to the set."""
 
 UNTRACKED = frozenset(["apiVersion", "kind"])
 UNTRACKED_METADATA = frozenset(
@@ -152,7 +154,7 @@ def _object(
         if key == "metadata" and isinstance(value, dict):
             skipped = _skipped(ignored)
             fields = {name: each for name, each in value.items() if name not in skipped}
-            below = _extract(child, fields, True, _APPLIED if mode == _APPLIED else _SKELETON)
+            below = _extract(child, fields, True, _APPLIED if mode == _APPLIED else _SKELETON) or {}
             if "." in below:
                 below = {name: each for name, each in below.items() if name != "."}
             if not fields or not below:
@@ -160,8 +162,8 @@ def _object(
             tree["f:metadata"] = below
         elif key in known:
             tree[f"f:{key}"] = known[key]
-        else:
-            tree[f"f:{key}"] = _extract(child, value, child is not None, mode)
+        elif (each := _extract(child, value, child is not None, mode)) is not None:
+            tree[f"f:{key}"] = each
     return tree
 
 
@@ -171,9 +173,9 @@ def _skipped(ignored: Collection[str]) -> Collection[str]:
     return UNTRACKED_METADATA | more if more else UNTRACKED_METADATA
 
 
-def _extract(node: Node | None, value: Any, named: bool, mode: int) -> Tree:
-    """The fields of a present value. ``named``: it is a struct's field, which is no member by itself in
-    ``_APPLIED`` mode; in ``_SKELETON`` mode structs within structs are none."""
+def _extract(node: Node | None, value: Any, named: bool, mode: int) -> Tree | None:
+    """The fields of a present value, None if there are none. ``named``: it is a struct's field, which is no member by
+    itself in ``_APPLIED`` mode; in ``_SKELETON`` mode structs within structs are none."""
     return _walker(node, named, mode)(value) if isinstance(value, _CONTAINERS) else {}
 
 
@@ -213,6 +215,8 @@ def _made(node: Node, named: bool, mode: int) -> _Walk:
     below = mode if mode != _SKELETON or (named and properties is not None) else _WHOLE
     # Of a new custom resource nothing is there before it is written.
     implied = named and (mode == _APPLIED or (mode == _SKELETON and properties is not None and node.native))
+    # Nothing of a keyed list without elements is applied.
+    nothing = named and keyed and mode == _APPLIED
     shapes: dict[Any, tuple[Tree, list[tuple[str, str, _Walk]]]] = {}
 
     def shaped(value: Obj, shape: Any) -> tuple[Tree, list[tuple[str, str, _Walk]]]:
@@ -231,9 +235,9 @@ def _made(node: Node, named: bool, mode: int) -> _Walk:
         found = shapes[shape] = tree, containers
         return found
 
-    def walk(value: Any) -> Tree:
+    def walk(value: Any) -> Tree | None:
         if not value:
-            return {}
+            return None if nothing and value == [] else {}
         if isinstance(value, list):
             return elements(value) if keyed else {}
         if not granular:
@@ -243,7 +247,13 @@ def _made(node: Node, named: bool, mode: int) -> _Walk:
         if containers:
             tree = tree.copy()
             for key, name, step in containers:
-                tree[name] = step(value[key])
+                below = step(value[key])
+                if below is None:
+                    del tree[name]
+                else:
+                    tree[name] = below
+            if not tree:
+                return None
         return tree
 
     def elements(value: list[Any]) -> Tree:
@@ -293,6 +303,9 @@ def _compare_place(
     if before is _ABSENT:
         changed[key] = _extract(node, after, named, _WHOLE)
         return
+    if after is None and before and isinstance(before, _CONTAINERS):
+        # What is in a container goes, one by one.
+        after = type(before)() if (is_granular if isinstance(before, dict) else is_keyed)(node) else None
     if isinstance(before, dict) and isinstance(after, dict) and is_granular(node):
         more, less = _compare_maps(node, before, after)
     elif isinstance(before, list) and isinstance(after, list) and is_keyed(node):
@@ -472,16 +485,40 @@ def intersection(a: Tree, b: Tree) -> Tree:
 
 
 def paths(tree: Tree) -> Iterator[str]:
-    """The members as messages write them: ``.spec.containers[name="web"].image``."""
-    for key in sorted(tree):
-        if key == ".":
-            continue
-        below = tree[key]
-        step = _step(key)
+    """The members as messages write them: ``.spec.containers[name="web"].image``; those of a place before what is
+    below any of them."""
+    places = [(_step(key), tree[key]) for key in sorted(tree) if key != "."]
+    for step, below in places:
         if not below or "." in below:
             yield step
+    for step, below in places:
         for rest in paths(below):
             yield step + rest
+
+
+def decoded(tree: Any) -> Tree:
+    """A set as a client sends it, without the kinds of path elements that nobody knows. Raises ValueError.
+
+    Source: sigs.k8s.io/structured-merge-diff/v6/fieldpath/serialize.go.
+    """
+    if not isinstance(tree, dict):
+        raise ValueError("a set of fields is an object")
+    result: Tree = {}
+    for key, below in tree.items():
+        if key == ".":
+            result[key] = {}
+            continue
+        if len(key) < len("f:") or key[1] != ":":
+            raise ValueError(f"no path element: {key!r}")
+        kind, text = key[0], key[2:]
+        if kind not in "fkvi":
+            continue
+        if kind == "i":
+            int(text)
+        elif kind != "f" and not isinstance(orjson.loads(text), dict if kind == "k" else object):
+            raise ValueError(f"no keys: {text!r}")
+        result[key] = decoded(below)
+    return _normal(result) or {}
 
 
 def _step(key: str) -> str:

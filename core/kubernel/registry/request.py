@@ -128,7 +128,7 @@ class Request:
     def resets(self) -> tuple[str, ...]:
         """The fields that the request's endpoint resets: nobody gets to own them through it."""
         if self.subresource == "status":
-            return ("spec",)
+            return ("spec", *(f"metadata.{key}" for key in self.type.strategy.status_keeps))
         return ("status",) if not self.subresource and "status" in self.type.subresources else ()
 
     def warn(self, text: str) -> None:

@@ -149,7 +149,7 @@ class Api:
         except ApiError as error:
             reply = self._refusal(exchange, error)
             served = self._type(target)
-            if served is not None and served.deprecation:
+            if served is not None and served.deprecation and served.subresources.keys() >= _named(target):
                 reply.head += warning_head((served.deprecation,))
         except asyncio.CancelledError:
             raise
@@ -366,9 +366,10 @@ class Api:
             return await self.changer.update(exchange, user, type, target, query, shape)
         if verb == "patch":
             return await self.changer.patch(exchange, user, type, target, query, shape)
-        if verb == "delete":
-            return await self.changer.delete(exchange, user, type, target, query, shape)
-        return await self.changer.delete_collection(exchange, user, type, target, query, shape)
+        delete = self.changer.delete if verb == "delete" else self.changer.delete_collection
+        reply = await delete(exchange, user, type, target, query, shape)
+        reply.head += extra
+        return reply
 
     async def _subresource(
         self,
@@ -496,3 +497,7 @@ def _verb(exchange: Exchange, target: Target) -> str:
 
 def _plain(path: str) -> str:
     return path.rstrip("/") or "/" if path.count("/") > 1 else path
+
+
+def _named(target: Target) -> set[str]:
+    return {target.subresource} if target.subresource else set()

@@ -98,9 +98,10 @@ class Changer:
             body = decode_yaml(data) if kind == "apply" else decode_json(data)
         except BadRequest as wrong:
             if kind == "apply":
-                raise BadRequest(
-                    f"error decoding YAML: error converting YAML to JSON: {wrong.message}"
-                ) from None
+                told = (
+                    "decoding patch: error converting YAML to JSON" if data[:1] == b"{" else "encoding patch"
+                )
+                raise BadRequest(f"error {told}: {wrong.message}") from None
             raise BadRequest("invalid JSON patch") from None
         wanted = list if kind == "json" else dict
         if not isinstance(body.value, wanted):

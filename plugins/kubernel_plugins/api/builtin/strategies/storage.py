@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
+from kubernel.registry.types import FIELDS_OF_CLIENTS
 from kubernel_plugins.api.builtin.strategies.base import Builtin
 from kubernel_plugins.api.builtin.validation import storage
 from kubernel_plugins.api.builtin.validation.claims import (
@@ -116,7 +117,7 @@ class PersistentVolumeClaimStrategy(_Bindable):
 
 class StorageClassStrategy(Builtin):
     def __init__(self) -> None:
-        super().__init__(thorough=True)
+        super().__init__(returns=True, thorough=True)
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return storage.storage_class(obj)
@@ -127,7 +128,7 @@ class StorageClassStrategy(Builtin):
 
 class VolumeAttributesClassStrategy(Builtin):
     def __init__(self) -> None:
-        super().__init__(thorough=True)
+        super().__init__(returns=True, thorough=True)
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return storage.attributes_class(obj)
@@ -138,7 +139,7 @@ class VolumeAttributesClassStrategy(Builtin):
 
 class CSIDriverStrategy(Builtin):
     def __init__(self) -> None:
-        super().__init__(generation=True, thorough=True)
+        super().__init__(generation=True, unconditional_update=False, returns=True, thorough=True)
 
     def default(self, obj: Obj) -> None:
         if isinstance(obj.get("spec"), dict):
@@ -155,8 +156,10 @@ class CSIDriverStrategy(Builtin):
 
 
 class CSINodeStrategy(Builtin):
+    status_keeps = FIELDS_OF_CLIENTS
+
     def __init__(self) -> None:
-        super().__init__(thorough=True)
+        super().__init__(unconditional_update=False, returns=True, thorough=True)
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return storage.csi_node(obj)
@@ -166,8 +169,10 @@ class CSINodeStrategy(Builtin):
 
 
 class VolumeAttachmentStrategy(Builtin):
+    status_keeps = FIELDS_OF_CLIENTS
+
     def __init__(self) -> None:
-        super().__init__(thorough=True)
+        super().__init__(unconditional_update=False, returns=True, thorough=True)
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return storage.attachment(obj)
@@ -178,7 +183,7 @@ class VolumeAttachmentStrategy(Builtin):
 
 class CSIStorageCapacityStrategy(Builtin):
     def __init__(self) -> None:
-        super().__init__(thorough=True)
+        super().__init__(unconditional_update=False, thorough=True)
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return storage.capacity(obj)
@@ -188,6 +193,8 @@ class CSIStorageCapacityStrategy(Builtin):
 
 
 class StorageVersionMigrationStrategy(Builtin):
+    status_keeps = FIELDS_OF_CLIENTS
+
     def __init__(self) -> None:
         super().__init__(unconditional_update=False, thorough=True)
 

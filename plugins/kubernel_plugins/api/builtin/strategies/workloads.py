@@ -43,6 +43,8 @@ class _Templated(Builtin):
 
 
 class DeploymentStrategy(_Templated):
+    status_keeps = ("labels",)
+
     def default_spec(self, spec: Obj) -> None:
         super().default_spec(spec)
         strategy = spec.setdefault("strategy", {})
