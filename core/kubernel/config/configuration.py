@@ -85,6 +85,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "endpointslicemirroring",
         "garbage",
         "nodelifecycle",
+        "tainteviction",
         "podgc",
         "persistentvolume",
         "local_provisioner",

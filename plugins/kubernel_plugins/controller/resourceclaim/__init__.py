@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from kubernel.client.reconciler import Reconciler
-from kubernel.client.recorder import EventRecorder
 from kubernel.errors import KubernelError, NotFound
 from kubernel.objects import meta
 from kubernel_plugins.controller import pods
@@ -87,11 +86,11 @@ class Plugin(Reconciler):
     watches = {_CLAIMS: _of_claim}  # noqa: RUF012 - typed in the base
     reads = (_TEMPLATES,)
     user = "system:serviceaccount:kube-system:resource-claim-controller"
+    component = "resource_claim"
 
     async def start(self) -> None:
         self.ready = False
         await super().start()
-        self.recorder = EventRecorder(self.client, self.clock, "resource_claim", log=self.log)
         self._claims = self.informer(_CLAIMS)
         self._claims.add_index(_BY_OWNER, lambda claim: ((_owner(claim) or {}).get("uid", ""),))
         self.primary.add_index(
