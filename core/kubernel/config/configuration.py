@@ -86,6 +86,7 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "garbage",
         "nodelifecycle",
         "tainteviction",
+        "devicetainteviction",
         "podgc",
         "persistentvolume",
         "local_provisioner",
