@@ -54,8 +54,8 @@ class JobStrategy(Builtin):
         )
         for rule in field(spec, "podFailurePolicy", "rules") or ():
             for pattern in (rule.get("onPodConditions") or ()) if isinstance(rule, dict) else ():
-                if isinstance(pattern, dict):
-                    pattern.setdefault("status", "True")
+                if isinstance(pattern, dict) and not pattern.get("status"):
+                    pattern["status"] = "True"
 
     def prepare_for_create(self, request: Request, obj: Obj) -> None:
         super().prepare_for_create(request, obj)

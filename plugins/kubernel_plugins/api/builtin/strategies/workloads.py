@@ -85,9 +85,6 @@ class DeploymentStrategy(_Templated):
 
 
 class ReplicaSetStrategy(_Templated):
-    def initial_status(self, request: Request, obj: Obj) -> Obj:
-        return {"replicas": 0}
-
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return rules.replica_set(obj)
 
@@ -123,9 +120,6 @@ class StatefulSetStrategy(_Templated):
                 if isinstance(claim.get("spec"), dict):
                     claim["spec"].setdefault("volumeMode", "Filesystem")
                 claim.setdefault("status", {}).setdefault("phase", "Pending")
-
-    def initial_status(self, request: Request, obj: Obj) -> Obj:
-        return {"replicas": 0, "availableReplicas": 0}
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return rules.stateful_set(obj)
@@ -164,11 +158,6 @@ class DaemonSetStrategy(_Templated):
     def default_spec(self, spec: Obj) -> None:
         super().default_spec(spec)
         _default_update_strategy(spec, {"maxUnavailable": 1, "maxSurge": 0})
-
-    def initial_status(self, request: Request, obj: Obj) -> Obj:
-        return dict.fromkeys(
-            ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"), 0
-        )
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return rules.daemon_set(obj)
@@ -220,9 +209,6 @@ class ReplicationControllerStrategy(Builtin):
                 spec["selector"] = dict(labels)
             if not obj["metadata"].get("labels"):
                 obj["metadata"]["labels"] = dict(labels)
-
-    def initial_status(self, request: Request, obj: Obj) -> Obj:
-        return {"replicas": 0}
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return rules.replication_controller(obj)
