@@ -70,8 +70,11 @@ _SHAPES = 64
 
 
 def is_granular(node: Node | None) -> bool:
-    """Whether a map at this place is owned key by key. Without a schema every map is."""
-    return node is None or (node.map_type != "atomic" and node.type in ("object", "any"))
+    """Whether a map at this place is owned key by key. Without a schema every map is; another object in a built-in
+    type's field is not."""
+    if node is None:
+        return True
+    return node.map_type != "atomic" and node.type in ("object", "any") and not (node.native and node.embedded)
 
 
 def is_keyed(node: Node | None) -> bool:

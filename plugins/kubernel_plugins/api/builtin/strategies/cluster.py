@@ -34,7 +34,7 @@ class NodeStrategy(Builtin):
             status["allocatable"] = dict(status["capacity"])
         if isinstance(spec, dict):
             # An older client knows the first range alone.
-            if spec.get("podCIDR") and not spec.get("podCIDRs"):
+            if spec.get("podCIDR") and spec["podCIDR"] not in (spec.get("podCIDRs") or ())[:1]:
                 spec["podCIDRs"] = [spec["podCIDR"]]
             elif spec.get("podCIDRs"):
                 spec["podCIDR"] = spec["podCIDRs"][0]
