@@ -74,7 +74,9 @@ def is_granular(node: Node | None) -> bool:
     type's field is not."""
     if node is None:
         return True
-    return node.map_type != "atomic" and node.type in ("object", "any") and not (node.native and node.embedded)
+    return (
+        node.map_type != "atomic" and node.type in ("object", "any") and not (node.native and node.embedded)
+    )
 
 
 def is_keyed(node: Node | None) -> bool:
