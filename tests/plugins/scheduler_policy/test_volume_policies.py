@@ -311,9 +311,8 @@ def test_pools_without_room_are_refused_and_those_with_most_room_preferred(clust
     cluster.create(storage_class("waits"))
     driver = {"metadata": {"name": "csi.example.com"}, "spec": {"storageCapacity": True}}
     cluster.create({"apiVersion": "storage.k8s.io/v1", "kind": "CSIDriver", **driver})
-    cluster.create(claim("data", "10Gi"))
-    cluster.create(claiming("a", "data"))
-    assert said(cluster, "a") == "0/3 nodes are available: 3 node(s) did not have enough free storage."
+    cluster.create(claim("large", "1Ti"))
+    cluster.create(claiming("a", "large"))
     for name, capacity, node in (("little", "12Gi", "node-1"), ("much", "100Gi", "node-3")):
         pool = {
             "metadata": {"name": name, "namespace": "default"},
@@ -323,6 +322,10 @@ def test_pools_without_room_are_refused_and_those_with_most_room_preferred(clust
         }
         cluster.create({"apiVersion": "storage.k8s.io/v1", "kind": "CSIStorageCapacity", **pool})
     retried(cluster)
+    assert said(cluster, "a") == "0/3 nodes are available: 3 node(s) did not have enough free storage."
+    cluster.create(claim("data", "10Gi"))
+    cluster.create(claiming("b", "data"))
+    cluster.settle()
     asked = cluster.get("pvc", "data")["metadata"]["annotations"]
     assert asked == {"volume.kubernetes.io/selected-node": "node-3"}
 

@@ -314,7 +314,7 @@ class VolumeBinding(Policy):
         nodes = self.context.nodes
         row = nodes.row(node)
         if row is None:
-            return f'node "{node}" not found'
+            raise PolicyError(f'node "{node}" not found')
         plan = self._plan(state, nodes, slice(row, row + 1))
         work = Work(
             node,
