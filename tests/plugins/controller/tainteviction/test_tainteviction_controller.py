@@ -185,6 +185,7 @@ def test_a_pod_is_told_that_it_goes_and_why(bare: Cluster) -> None:
         "message": "Taint manager: deleting due to NoExecute taint",
         "observedGeneration": 1,
         "lastTransitionTime": "",
+        "lastProbeTime": None,
     }
     (event,) = events(bare, "TaintManagerEviction")
     assert (event["message"], event["type"]) == (MARKED, "Normal")
