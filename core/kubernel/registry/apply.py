@@ -63,7 +63,7 @@ def track_update(
     subresource: str,
     now: str,
     reset: Collection[str] = (),
-    known: Mapping[str, Tree] = NOTHING,
+    known: Mapping[str, Tree | None] = NOTHING,
     versions: Collection[str] = (),
 ) -> list[Entry]:
     """The managedFields of ``new`` after an ordinary write: create, update or patch.

@@ -149,7 +149,7 @@ class Api:
         except ApiError as error:
             reply = self._refusal(exchange, error)
             served = self._type(target)
-            if served is not None and served.deprecation and served.subresources.keys() >= _named(target):
+            if served is not None and served.deprecation and _is_served(served, target):
                 reply.head += warning_head((served.deprecation,))
         except asyncio.CancelledError:
             raise
@@ -499,5 +499,5 @@ def _plain(path: str) -> str:
     return path.rstrip("/") or "/" if path.count("/") > 1 else path
 
 
-def _named(target: Target) -> set[str]:
-    return {target.subresource} if target.subresource else set()
+def _is_served(type: ResourceType, target: Target | None) -> bool:
+    return target is not None and (not target.subresource or target.subresource in type.subresources)
