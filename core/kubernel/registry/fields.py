@@ -187,7 +187,8 @@ def _skipped(ignored: Collection[str]) -> Collection[str]:
 
 def _extract(node: Node | None, value: Any, named: bool, mode: int) -> Tree | None:
     """The fields of a present value, None if there are none. ``named``: it is a struct's field, which is no member by
-    itself in ``_APPLIED`` mode; in ``_SKELETON`` mode the value was there before anybody wrote it, with its ``zeros``."""
+    itself in ``_APPLIED`` mode; in ``_SKELETON`` mode the value was there before anybody wrote it, with its
+    ``zeros``."""
     return _walker(node, named, mode)(value) if isinstance(value, _CONTAINERS) else {}
 
 
