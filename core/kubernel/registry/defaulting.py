@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["any_default_below", "apply_defaults", "complete_object"]
 
 _Step = Callable[[Any], None]
+_BUT_SPEC = "default, but spec"
 
 
 def apply_defaults(node: Node, obj: Any, *, but: str = "") -> None:
@@ -143,7 +144,11 @@ def complete_object(type: ResourceType, node: Node, obj: Obj, *, but_spec: bool 
     """Fill in what is absent. A built-in type's ``spec`` is a struct in Go: it is always there. ``but_spec``: it is
     complete already."""
     if but_spec:
-        apply_defaults(node, obj, but="spec")
+        plans = node.plans
+        if plans is None or _BUT_SPEC not in plans:
+            apply_defaults(node, obj, but="spec")
+        elif (step := plans[_BUT_SPEC]) is not None:
+            step(obj)
         type.strategy.default(obj)
         return
     properties = node.properties

@@ -7,6 +7,7 @@ and malformed chunks. What its high-level responses cost is saved: a reply is on
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import time
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from aiohttp.web_server import Server
 from kubernel.errors import BadRequest, Forbidden, InternalError, RequestEntityTooLarge
 
 from .aio_streams import COPIED, ChunkStream, MaskedFrames, RawTunnel, WebSocket
+from .heads import Heads
 from .responses import error_reply
 from .transport import AtOnce, Handler, Reply, Stream
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from kubernel.registry.request import UserInfo
 
     from .audit import Trail
+    from .heads import Heard
     from .transport import Exchange, Headers, SocketChannel, Tunnel
 
 __all__ = ["HttpServer", "Limits"]
@@ -58,7 +61,7 @@ class Limits:
 class _Request(RequestHandler):
     """A connection: aiohttp's protocol plus what the API server remembers about the client."""
 
-    __slots__ = ("_between", "_certificate", "opened", "server", "user")
+    __slots__ = ("_between", "_certificate", "_running", "opened", "server", "user")
 
     def __init__(self, manager: Any, server: HttpServer, opened: float, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
@@ -68,6 +71,8 @@ class _Request(RequestHandler):
         self._certificate: bytes | None = None
         self._between = True
         """The parser stands between two messages; False when that is not known."""
+        self._running: asyncio.Task[None] | None = None
+        """Answers a request that the parser has not seen."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -91,13 +96,18 @@ class _Request(RequestHandler):
             self._feed(data)
             return
         server = self.server
-        if (
-            self._between
-            and (heard := server.heard.get(data)) is not None
-            and server.answer_again(self, heard)
-        ):
-            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-            return
+        if self._between:
+            if (known := server.heard.get(data)) is not None:
+                if server.answer_again(self, known):
+                    self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+                    return
+            elif (
+                not self.writing_paused
+                and not server.draining
+                and (heard := server.heads.hear(data)) is not None
+            ):
+                self._begin(heard, waiter)
+                return
         self._waiter = None
         try:
             self._feed(data)
@@ -115,6 +125,52 @@ class _Request(RequestHandler):
         elif not waiter.done():
             waiter.set_result(None)
 
+    def _begin(self, heard: Heard, waiter: asyncio.Future[None]) -> None:
+        """Answer a request in a task of its own, beside the one of aiohttp, which waits as if nothing had come. What
+        the client sends meanwhile is parsed and left to that one."""
+        exchange = AioExchange(self.server, heard.manner, EMPTY_PAYLOAD, self, None, None, heard)
+        self._waiter = None
+        self._request_count += 1
+        self._current_request = cast("Any", exchange)
+        self._request_in_progress = True
+        self._running = self._loop.create_task(self._run(exchange, waiter))
+
+    async def _run(self, exchange: AioExchange, waiter: asyncio.Future[None]) -> None:
+        keep = False
+        try:
+            response = await self.server.respond(exchange)
+            await response.prepare(exchange)
+            keep = response.keep_alive
+        except ConnectionError:
+            pass  # the client has gone
+        except Exception as error:
+            with contextlib.suppress(ConnectionError):
+                await self.handle_error(exchange, 500, error).prepare(exchange)
+        finally:
+            self._running = None
+            self._request_in_progress = False
+            self._current_request = None
+            if self._handler_waiter is not None and not self._handler_waiter.done():
+                self._handler_waiter.set_result(None)
+            self._waiter = waiter
+            if keep and not self._close and not self._force_close:
+                self._go_on(waiter)
+            else:
+                self.force_close()
+
+    def _go_on(self, waiter: asyncio.Future[None]) -> None:
+        """Wait for the next request, which may be there."""
+        at = self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(at, self._process_keepalive)
+        if self._messages and not waiter.done():
+            waiter.set_result(None)
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:
+        await super().shutdown(timeout)
+        if self._running is not None:
+            self._running.cancel()
+
     def set_parser(self, parser: Any, data_received_cb: Any = None) -> None:
         if not isinstance(parser, RawTunnel):
             parser = cast("Any", MaskedFrames(parser, self))
@@ -130,6 +186,8 @@ class _Request(RequestHandler):
         super().data_received(data)
         if self._between and data:
             self._between = len(self._messages) == before + 1 and _is_whole(data, self._messages[-1][1])
+            if self._between:
+                self.server.heads.learn(data, self._messages[-1][0])
         # What follows a whole request for another protocol is kept until that is granted or refused. aiohttp does
         # so for WebSocket alone, and would read the rest as requests.
         if len(self._messages) > before and not self._upgraded:
@@ -204,12 +262,19 @@ class AioExchange:
     """``transport.Exchange`` on aiohttp; it takes the place of aiohttp's request object."""
 
     __slots__ = (
-        "_given_up", "_message", "_payload", "_streaming", "_task", "headers", "memo", "method", "original", "path",
-        "protocol", "query", "server", "trail", "writer",
+        "_given_up", "_message", "_payload", "_streaming", "_task", "_whole", "headers", "manner", "memo", "method",
+        "original", "path", "protocol", "query", "server", "trail", "writer",
     )  # fmt: skip
 
     def __init__(
-        self, server: HttpServer, message: Any, payload: Any, protocol: _Request, writer: Any, task: Any
+        self,
+        server: HttpServer,
+        message: Any,
+        payload: Any,
+        protocol: _Request,
+        writer: Any,
+        task: Any,
+        heard: Heard | None = None,
     ) -> None:
         self.server = server
         self._message = message
@@ -222,9 +287,16 @@ class AioExchange:
         self.original: UserInfo | None = None
         self.trail: Trail | None = None
         self.memo: Any = None
-        self.method: str = message.method
-        self.path, _, self.query = message.path.partition("?")
         self.headers: Headers = message.headers
+        self.manner: dict[Any, Any] | None = None
+        self._whole: bytes | None = None
+        self.method: str
+        if heard is None:
+            self.method, path = message.method, message.path
+        else:
+            self.method, path, self._whole, manner = heard
+            self.manner = manner.memo
+        self.path, _, self.query = path.partition("?")
 
     @property
     def connection(self) -> _Request:
@@ -239,6 +311,10 @@ class AioExchange:
         return self.protocol.remote
 
     async def body(self, limit: int) -> bytes:
+        if self._whole is not None:
+            if len(self._whole) > limit:
+                raise _too_large(limit)
+            return self._whole
         payload = self._payload
         length = self.headers.get("Content-Length")
         if length and int(length) > limit:
@@ -418,6 +494,7 @@ class HttpServer:
         self.streams: dict[Any, asyncio.Task[Any] | None] = {}
         self.draining = False
         self.heard: dict[bytes, _Heard] = {}
+        self.heads = Heads()
         self._manager: _Server | None = None
         self._listeners: list[asyncio.Server] = []
         self._date = b""
@@ -428,7 +505,7 @@ class HttpServer:
         loop = asyncio.get_running_loop()
         self._manager = _Server(
             self,
-            self._handle,
+            self.respond,
             access_log=None,
             keepalive_timeout=Limits.IDLE,
             max_line_size=Limits.HEADER_LINE,
@@ -495,7 +572,7 @@ class HttpServer:
             return None
         return exchange.memo
 
-    async def _handle(self, exchange: Any) -> Any:
+    async def respond(self, exchange: Any) -> _Response:
         try:
             reply = await self.handler(exchange)
         finally:
