@@ -34,7 +34,7 @@ LARGEST = 16 * 1024
 
 class Spec:
     """``given`` is its JSON in a body, ``completed`` what decoding and defaulting make of it, ``fields`` the tree of
-    that: shared, never to be changed."""
+    that (None: they are nobody's): shared, never to be changed."""
 
     __slots__ = ("completed", "entries", "fields", "given")
 
@@ -42,7 +42,7 @@ class Spec:
         self.given = given
         self.completed = b""
         """Empty while it is not known."""
-        self.fields: Tree = {}
+        self.fields: Tree | None = None
         self.entries: dict[Any, Entry] = {}
         """managedFields of new objects with it, by all else that they depend on; the time is another one's."""
 
@@ -79,7 +79,7 @@ class Table:
         """``obj`` has what became of ``spec``, which had nothing but known fields."""
         value = obj["spec"]
         spec.completed = orjson.dumps(value)
-        spec.fields = created(self._node, {"spec": value})["f:spec"]
+        spec.fields = created(self._node, {"spec": value}).get("f:spec")
         _keep(self._bodies, spec.given, spec)
 
     def complete(self, request: Request, obj: Obj) -> bytes | None:

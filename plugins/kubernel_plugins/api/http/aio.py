@@ -21,7 +21,7 @@ from aiohttp.web_server import Server
 from kubernel.errors import BadRequest, Forbidden, InternalError, RequestEntityTooLarge
 
 from .aio_streams import COPIED, ChunkStream, MaskedFrames, RawTunnel, WebSocket
-from .heads import Heads
+from .heads import Again, Heads, is_whole
 from .responses import error_reply
 from .transport import AtOnce, Handler, Reply, Stream
 
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpServer", "Limits"]
 
-_HEARD, _HEARD_BYTES = 512, 2048
-"""Requests that are kept to be heard again, and how large they may be."""
 _STATUS_LINES: dict[int, bytes] = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
 
@@ -185,7 +183,7 @@ class _Request(RequestHandler):
         before = len(self._messages)
         super().data_received(data)
         if self._between and data:
-            self._between = len(self._messages) == before + 1 and _is_whole(data, self._messages[-1][1])
+            self._between = len(self._messages) == before + 1 and is_whole(data, self._messages[-1][1])
             if self._between:
                 self.server.heads.learn(data, self._messages[-1][0])
         # What follows a whole request for another protocol is kept until that is granted or refused. aiohttp does
@@ -217,25 +215,6 @@ class _Request(RequestHandler):
         reply = error_reply(BadRequest(what) if status < 500 else InternalError("Internal error occurred"))
         reply.close = True
         return _Response(reply)
-
-
-def _is_whole(data: bytes, payload: Any) -> bool:
-    """Whether ``data``, of which the parser made one message, ends where that does."""
-    body = len(data) - data.find(b"\r\n\r\n") - 4
-    if payload is EMPTY_PAYLOAD:
-        return not body
-    return bool(payload.is_eof() and payload.total_bytes == body)
-
-
-class _Heard:
-    """A request that was answered at once, as the parser told it. It is kept by its bytes: parsing them again gives
-    the same. Those that show credentials are never answered at once, so none are kept here."""
-
-    __slots__ = ("memo", "message")
-
-    def __init__(self, message: Any, memo: Any) -> None:
-        self.message = message
-        self.memo = memo
 
 
 class _Response:
@@ -493,7 +472,7 @@ class HttpServer:
         self.drain_time = drain_time
         self.streams: dict[Any, asyncio.Task[Any] | None] = {}
         self.draining = False
-        self.heard: dict[bytes, _Heard] = {}
+        self.heard: dict[bytes, Again] = {}
         self.heads = Heads()
         self._manager: _Server | None = None
         self._listeners: list[asyncio.Server] = []
@@ -542,13 +521,13 @@ class HttpServer:
         memo = self._answer(connection, message, None)
         if memo is None:
             return False
-        if data is not None and len(data) <= _HEARD_BYTES:
-            if len(self.heard) >= _HEARD:
+        if data is not None and len(data) <= Again.LARGEST:
+            if len(self.heard) >= Again.MOST:
                 self.heard.clear()
-            self.heard[data] = _Heard(message, memo)
+            self.heard[data] = Again(message, memo)
         return True
 
-    def answer_again(self, connection: _Request, heard: _Heard) -> bool:
+    def answer_again(self, connection: _Request, heard: Again) -> bool:
         """``answer_at_once`` for what was heard before."""
         if self.draining or connection.writing_paused:
             return False

@@ -1,4 +1,5 @@
-"""Header lines that came before: a client says the same of itself in each request but for Content-Length.
+"""What came before: whole requests, and header lines. A client says the same of itself in each request but for
+Content-Length.
 
 The HTTP library's parser reads them once. After that a request that comes in one piece is known by its request line
 and by the bytes of its other header lines: parsing them again would give the same.
@@ -10,18 +11,33 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from aiohttp.http_writer import HttpVersion11
+from aiohttp.streams import EMPTY_PAYLOAD
 from multidict import CIMultiDict
 
 if TYPE_CHECKING:
     from .transport import Headers
 
-__all__ = ["Heads", "Heard", "Manner"]
+__all__ = ["Again", "Heads", "Heard", "Manner", "is_whole"]
 
 _MOST, _LARGEST = 512, 8192
 """Blocks of header lines that are kept, and the bytes that one of them may have."""
 _LINE = re.compile(rb"(POST|PUT|PATCH|DELETE) (/[A-Za-z0-9/._~:@!$&'()*+,;=%?-]*) HTTP/1\.1\r\n")
 """No more than what every parser reads the same way."""
 _LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,9})(?=\r\n)")
+
+
+class Again:
+    """A request that was answered at once, as the parser told it. It is kept by its bytes: parsing them again gives
+    the same. Those that show credentials are never answered at once, so none are kept here."""
+
+    __slots__ = ("memo", "message")
+
+    MOST, LARGEST = 512, 2048
+    """How many are kept, and the bytes that one of them may have."""
+
+    def __init__(self, message: Any, memo: Any) -> None:
+        self.message = message
+        self.memo = memo
 
 
 class Manner:
@@ -97,3 +113,11 @@ def _block(data: bytes, start: int, end: int) -> bytes:
     if end < 0 or int(length[1]) != len(data) - end - 4:
         return b""
     return data[start : length.start()] + data[length.end() : end]
+
+
+def is_whole(data: bytes, payload: Any) -> bool:
+    """Whether ``data``, of which the parser made one message, ends where that does."""
+    body = len(data) - data.find(b"\r\n\r\n") - 4
+    if payload is EMPTY_PAYLOAD:
+        return not body
+    return bool(payload.is_eof() and payload.total_bytes == body)
