@@ -136,7 +136,7 @@ class Creator:
         known = spec is not None and bool(spec.completed)
         complete_object(type, node, obj, but_spec=known)
         if spec is not None and table is not None and not known:
-            table.learn(spec, obj)
+            table.learn(request, spec, obj)
         if not tracked:
             # What admission and the strategy add is nobody's.
             self._track_new(request, obj, spec)

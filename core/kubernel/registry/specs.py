@@ -75,11 +75,11 @@ class Table:
         found = self._bodies.get(given)
         return Spec(given) if found is None and self._again("body", given) else found
 
-    def learn(self, spec: Spec, obj: Obj) -> None:
+    def learn(self, request: Request, spec: Spec, obj: Obj) -> None:
         """``obj`` has what became of ``spec``, which had nothing but known fields."""
         value = obj["spec"]
         spec.completed = orjson.dumps(value)
-        spec.fields = created(self._node, {"spec": value}).get("f:spec")
+        spec.fields = created(self._node, {"spec": value}, request.resets).get("f:spec")
         _keep(self._bodies, spec.given, spec)
 
     def complete(self, request: Request, obj: Obj) -> bytes | None:
