@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-__all__ = ["duration", "human_duration", "parse"]
+__all__ = ["duration", "go_duration", "human_duration", "parse"]
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
@@ -47,6 +47,18 @@ def duration(text: str) -> float:
         seconds += float(found[1]) * _UNITS[found[2]]
         position = found.end()
     return sign * seconds
+
+
+def go_duration(seconds: float) -> str:
+    """As Go's ``Duration.String`` writes it, from a second on: ``1h0m0s``, ``-1m30.5s``."""
+    sign, total = ("-" if seconds < 0 else ""), abs(seconds)
+    whole = int(total)
+    fraction = f"{total - whole:.9f}"[1:].rstrip("0").rstrip(".")
+    hours, minutes = whole // 3600, whole // 60 % 60
+    text = f"{whole % 60}{fraction}s"
+    if whole >= 60:
+        text = f"{minutes}m{text}"
+    return f"{sign}{hours}h{text}" if hours else f"{sign}{text}"
 
 
 def human_duration(duration: float) -> str:

@@ -17,7 +17,7 @@ CONNECTION = 0.1
 WATCH = 2.5
 LIST = 5.0
 BODY = 3.0
-YAML = 300.0
+YAML = 400.0
 """Mebibytes that the page on operations tells of a connection, of a watch and a list that nobody reads, of a body that
 is being read, of the one of those that is read as YAML."""
 ROUND = 48
