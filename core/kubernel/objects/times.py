@@ -50,15 +50,17 @@ def duration(text: str) -> float:
 
 
 def go_duration(seconds: float) -> str:
-    """As Go's ``Duration.String`` writes it, from a second on: ``1h0m0s``, ``-1m30.5s``."""
-    sign, total = ("-" if seconds < 0 else ""), abs(seconds)
-    whole = int(total)
-    fraction = f"{total - whole:.9f}"[1:].rstrip("0").rstrip(".")
-    hours, minutes = whole // 3600, whole // 60 % 60
-    text = f"{whole % 60}{fraction}s"
-    if whole >= 60:
-        text = f"{minutes}m{text}"
-    return f"{sign}{hours}h{text}" if hours else f"{sign}{text}"
+    """As Go prints a duration: ``1m30s``, ``1.5s``, ``200ms``; microseconds are the least."""
+    micros = round(seconds * 1_000_000)
+    if micros < 1_000_000:
+        if not micros:
+            return "0s"
+        return f"{micros}µs" if micros < 1000 else f"{micros / 1000:g}ms"
+    whole, rest = divmod(micros, 1_000_000)
+    minutes, last = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{last}.{rest:06}".rstrip("0") if rest else str(last)
+    return f"{f'{hours}h' if hours else ''}{f'{minutes}m' if hours or minutes else ''}{text}s"
 
 
 def human_duration(duration: float) -> str:

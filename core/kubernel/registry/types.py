@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from kubernel.errors import MethodNotSupported, NotFound
@@ -119,8 +118,6 @@ class Strategy:
     """Told to who deletes without saying what becomes of the dependents."""
     graceful: bool = False
     """What is removed at once has the marks of a deletion, too."""
-    zero: Mapping[str, Any] = MappingProxyType({"spec": {}})
-    """Fields that upstream's Go struct has from the beginning: nobody owns them until they are more than that."""
     thorough: bool = False
     """``validate_create`` and ``validate_update`` say all there is to say: the schema is not asked."""
 

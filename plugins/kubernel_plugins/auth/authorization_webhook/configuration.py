@@ -254,7 +254,8 @@ class _Webhook:
         if value == 0:
             self._wrong(f"{self._place}.{key}: Required value")
         elif value < 0 or (most is not None and value > most):
-            self._wrong(f'{self._place}.{key}: Invalid value: "{times.go_duration(value)}": {bounds}')
+            shown = ("-" if value < 0 else "") + times.go_duration(abs(value))
+            self._wrong(f'{self._place}.{key}: Invalid value: "{shown}": {bounds}')
         return value
 
     def _one_of(self, key: str, known: tuple[str, ...], *, optional: bool = False) -> str:

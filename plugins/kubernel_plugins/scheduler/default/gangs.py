@@ -31,7 +31,7 @@ class GangCycle:
         self._scheduler = scheduler
         self._profile = profile
         self._policy = policy
-        self._gang = gang
+        self.gang = gang
         self._placed: list[tuple[PodState, str]] = []
         self._failed: dict[str, str] = {}
         self._refused_by: dict[str, Policy] = {}
@@ -39,14 +39,14 @@ class GangCycle:
     async def schedule(self, first: PodState, group: asyncio.TaskGroup, binds: asyncio.Semaphore) -> None:
         """``first`` is out of the queue; the others of its gang that wait are taken out here."""
         scheduler, queue = self._scheduler, self._scheduler.queue
-        others = [uid for uid in self._gang.members if uid != first.uid]
+        others = [uid for uid in self.gang.members if uid != first.uid]
         members = [first, *queue.take(others)]
         if wrong := self._mixed(members):
             for pod in members:
                 queue.fail(pod, retry=True)
             for pod in members:
                 await scheduler.tell(pod, self._profile, wrong, "", reason="SchedulerError")
-            await self._policy.decided(self._gang, wrong, error=True)
+            await self._policy.decided(self.gang, wrong, error=True)
             return
         refusal = first_refusal = self._place(members)
         promised: Mapping[str, str] = {}
@@ -58,7 +58,6 @@ class GangCycle:
         placed = {} if refusal else {pod.uid: node for pod, node in self._placed}
         for pod in members:
             if pod.uid in placed:
-                queue.placed(pod.uid)
                 continue
             if pod.uid in promised and pod.uid in queue:
                 scheduler.nominations.add(pod, promised[pod.uid])
@@ -71,7 +70,7 @@ class GangCycle:
                 if pod.uid in fitted:
                     text = refusal if promised else f"{_UNSCHEDULABLE}{refusal}"
                 await scheduler.tell(pod, self._profile, text, promised.get(pod.uid, ""))
-        await self._policy.decided(self._gang, refusal)
+        await self._policy.decided(self.gang, refusal)
 
     def undo(self) -> None:
         """The members have no nodes after all."""
@@ -91,10 +90,10 @@ class GangCycle:
                     "all pods in a single pod group should have the same .spec.schedulerName set, got: "
                     f'"{other}" and "{name}"'
                 )
-            if pod.priority != self._gang.priority:
+            if pod.priority != self.gang.priority:
                 return (
                     "all pods in a single pod group should have the same priority as the pod group's priority, got "
-                    f"{pod.priority} and {self._gang.priority}"
+                    f"{pod.priority} and {self.gang.priority}"
                 )
             if _preemption(pod) != policy:
                 return (
@@ -126,8 +125,8 @@ class GangCycle:
 
     def _place(self, members: list[PodState]) -> str:
         """Assume one after the other; why the gang as a whole is refused."""
-        scheduler, before = self._scheduler, self._gang.scheduled
-        refusal = self._policy.too_few(self._gang, before, len(members))
+        scheduler, before = self._scheduler, len(self.gang.placed)
+        refusal = self._policy.too_few(self.gang, before, len(members))
         if refusal:
             return f"{_UNSCHEDULABLE}{refusal}"
         for position, pod in enumerate(members):
@@ -137,18 +136,19 @@ class GangCycle:
             row = scheduler.choose(pod, evaluation)
             if row is None:
                 found = evaluation.diagnose(pod)
-                self._failed[pod.uid] = unschedulable(found, (), nominated=True)
+                self._failed[pod.uid] = unschedulable(found)
                 self._refused_by.update((name, self._profile.policies[name]) for name in found.policies)
             else:
                 node = scheduler.table.name(row)
-                if why := scheduler.assume(pod, node, self._profile):
-                    self._failed[pod.uid] = why
+                if (why := scheduler.assume(pod, node, self._profile)) is not None:
+                    self._failed[pod.uid] = f"0/1 nodes are available: 1 {why.text}."
+                    self._refused_by[why.policy] = self._profile.policies[why.policy]
                     scheduler.give_back(pod, self._profile)
                     scheduler.table.take_off(pod.uid)
                 else:
                     self._placed.append((pod, node))
             left = len(members) - position - 1
-            refusal = self._policy.too_few(self._gang, before + len(self._placed), left)
+            refusal = self._policy.too_few(self.gang, before + len(self._placed), left)
         return refusal
 
 
@@ -164,6 +164,10 @@ class _Trial:
         self._table = scheduler.table
         self._off: dict[str, tuple[PodState, str]] = {}
         self._placed: list[tuple[PodState, str]] = []
+
+    @property
+    def gang(self) -> Gang:
+        return self._cycle.gang
 
     @property
     def members(self) -> Sequence[PodState]:

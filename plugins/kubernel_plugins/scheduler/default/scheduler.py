@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -25,7 +25,7 @@ from kubernel_plugins.scheduler.default.pods import pod_state, refreshed, resizi
 from kubernel_plugins.scheduler.default.profile import Profile
 from kubernel_plugins.scheduler.default.queue import Attempt, SchedulingQueue
 from kubernel_plugins.scheduler.default.table import NodeTable
-from kubernel_plugins.scheduler.default.waiting import WaitingPods
+from kubernel_plugins.scheduler.default.waiting import Decision, WaitingPods
 from kubernel_plugins.webhooks import Caller
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Scheduler:
             each.scheduler_name: SchedulerContext(self, handle, client, recorders(each.scheduler_name))
             for each in settings.profiles
         }
-        self._profiles = {
+        self.profiles = {
             each.scheduler_name: Profile(each, factories, self._contexts[each.scheduler_name], self.table)
             for each in settings.profiles
         }
@@ -87,6 +87,8 @@ class Scheduler:
         )
         self._attempts: dict[str, Attempt] = {}
         """Of pods that are being bound."""
+        self._assumed: dict[str, str] = {}
+        """The nodes of pods for which something is kept there until they are bound."""
         self._unlisten: list[Callable[[], None]] = []
         self._starting = asyncio.Lock()
         self._following = False
@@ -94,7 +96,7 @@ class Scheduler:
         self._pods = client.informer("pods")
 
     def profile(self, pod: PodState) -> Profile:
-        return self._profiles[pod.pod["spec"].get("schedulerName") or "default-scheduler"]
+        return self.profiles[pod.pod["spec"].get("schedulerName") or "default-scheduler"]
 
     def evaluation(self, pod: PodState) -> Evaluation:
         """What the pod's profile says about it, now."""
@@ -110,10 +112,10 @@ class Scheduler:
         if obj is None:
             raise NotFound.for_object("pods", "", name)
         wanted = obj["spec"].get("schedulerName") or "default-scheduler"
-        if wanted not in self._profiles:
+        if wanted not in self.profiles:
             raise KubernelError(f'pod "{name}" is for the scheduler "{wanted}", which has no profile here')
         free = {key: value for key, value in obj["spec"].items() if key != "nodeName"}
-        pod, profile = pod_state({**obj, "spec": free}), self._profiles[wanted]
+        pod, profile = pod_state({**obj, "spec": free}), self.profiles[wanted]
         there = self.table.pod(pod.uid)
         self.table.take_off(pod.uid)
         try:
@@ -137,7 +139,7 @@ class Scheduler:
                 self._following = True
 
     async def _follow(self) -> None:
-        for profile in self._profiles.values():
+        for profile in self.profiles.values():
             for policy in profile.policies.values():
                 await policy.start()
         nodes = self._client.informer("nodes")
@@ -167,7 +169,7 @@ class Scheduler:
         self.queue.close()
         self.held.close()
         await self.extenders.close()
-        for profile in self._profiles.values():
+        for profile in self.profiles.values():
             for policy in profile.policies.values():
                 await policy.stop()
 
@@ -202,7 +204,7 @@ class Scheduler:
         if type == "DELETED" or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
             self.queue.remove(uid)
             self.nominations.remove(uid)
-            self.held.reject(uid, "pod deleted")
+            self.held.reject(uid, "", "removed")
             if self.table.take_off(uid):
                 self.queue.changed(Change("pods", "DELETED", pod, old))
         elif node := pod["spec"].get("nodeName"):
@@ -229,7 +231,7 @@ class Scheduler:
 
     def _is_ours(self, pod: Obj) -> bool:
         name = pod["spec"].get("schedulerName") or "default-scheduler"
-        return name in self._profiles and not meta.is_deleting(pod)
+        return name in self.profiles and not meta.is_deleting(pod)
 
     # --- one pod
 
@@ -255,9 +257,13 @@ class Scheduler:
             await self.tell(pod, profile, str(error), "", reason="SchedulerError")
             return
         node = self.table.name(row)
-        self.queue.placed(pod.uid)
-        if refusal := self.assume(pod, node, profile):
-            await self._give_up(pod, profile, refusal)
+        try:
+            refusal = self.assume(pod, node, profile)
+        except PolicyError as error:
+            await self._give_up(pod, profile, str(error), bound=False)
+            return
+        if refusal is not None:
+            await self._give_up(pod, profile, refusal.text, refusal.policy, bound=False)
             return
         await self.begin_binding(pod, node, profile, group, binds)
 
@@ -289,10 +295,11 @@ class Scheduler:
                 return row
         return evaluation.choose(pod, self.rng, self.nominations)
 
-    def assume(self, pod: PodState, node: str, profile: Profile) -> str:
-        """The pod counts on the node from now on. Why it may not have it after all; empty when it may."""
+    def assume(self, pod: PodState, node: str, profile: Profile) -> Decision | None:
+        """The pod counts on the node from now on. Why it may not have it after all; None when it may. PolicyError."""
         self.nominations.remove(pod.uid)
         self.table.place(pod, node)
+        self._assumed[pod.uid] = node
         return self._reserve(pod, node, profile)
 
     async def begin_binding(
@@ -304,35 +311,51 @@ class Scheduler:
         binds: asyncio.Semaphore,
     ) -> None:
         self._attempts[pod.uid] = self.queue.attempt(pod.uid)
+        if pod.uid not in self.held:
+            self.queue.placed(pod.uid)
         await binds.acquire()
         group.create_task(self._bind(pod, node, profile, binds), name=f"bind {pod.namespace}/{pod.name}")
 
-    def _reserve(self, pod: PodState, node: str, profile: Profile) -> str:
-        """Why the pod may not have the node after all; empty when everything it needs there is kept for it."""
+    def _reserve(self, pod: PodState, node: str, profile: Profile) -> Decision | None:
+        """Why the pod may not have the node after all; None when everything it needs there is kept for it."""
         for policy in profile.at("reserve"):
-            if refusal := policy.reserve(pod, node):
-                return refusal
-        waits = []
+            try:
+                refusal = policy.reserve(pod, node)
+            except PolicyError as error:
+                raise PolicyError(f'running Reserve plugin "{policy.name}": {error}') from error
+            if refusal:
+                return Decision(policy.name, refusal)
+        waits = {}
         for policy in profile.at("permit"):
             answer = policy.permit(pod, node)
             if isinstance(answer, Wait):
-                waits.append(answer.seconds)
+                waits[policy.name] = answer.seconds
             elif answer:
-                return answer
+                return Decision(policy.name, answer)
         if waits:
-            self.held.hold(pod, min(waits))
-        return ""
+            self.held.hold(pod, waits)
+        return None
 
     async def _bind(self, pod: PodState, node: str, profile: Profile, binds: asyncio.Semaphore) -> None:
         doing, attempt = "", self._attempts.pop(pod.uid)
+        promised = False
         try:
-            if pod.uid in self.held and (refusal := await _aside(binds, self.held.wait(pod.uid))):
-                await self._give_up(pod, profile, refusal)
-                return
+            if pod.uid in self.held:
+                promised = True
+                await self.patch_status(pod, {"nominatedNodeName": node})
+                refusal = await _aside(binds, self.held.wait(pod.uid))
+                if refusal is not None and refusal.taken_back:
+                    await self._give_up(pod, profile, f"waiting on permit for pod: {refusal.text}")
+                    return
+                if refusal is not None:
+                    await self._give_up(pod, profile, refusal.text, refusal.policy)
+                    return
+            self.queue.placed(pod.uid)
             for policy in profile.at("pre_bind"):
                 doing = f'running PreBind plugin "{policy.name}"'
-                if (done := policy.pre_bind(pod, node)) is not None:
-                    await _aside(binds, done)
+                if (work := policy.pre_bind(pod, node)) is not None:
+                    await _aside(binds, self._prepare(pod, work, "" if promised else node))
+                    promised = True
             doing = ""
             if (binder := self.extenders.binder(pod)) is not None:
                 await binder.bind(pod, node)
@@ -342,11 +365,11 @@ class Scheduler:
                 if inspect.isawaitable(answer) and await answer:
                     break
         except KubernelError as error:
-            why = f"{doing}: {error}" if doing else str(error)
-            await self._give_up(pod, profile, why, "SchedulerError")
+            await self._give_up(pod, profile, f"{doing}: {error}" if doing else str(error))
             return
         finally:
             binds.release()
+        self._assumed.pop(pod.uid, None)
         now = self._clock.monotonic()
         self.metrics.attempt(profile.scheduler_name, "scheduled", now - attempt.begun)
         self.metrics.scheduled(attempt.number, now - attempt.entered)
@@ -355,37 +378,52 @@ class Scheduler:
         message = f"Successfully assigned {pod.namespace}/{pod.name} to {node}"
         self._contexts[profile.scheduler_name].event(pod.pod, "Normal", "Scheduled", "Binding", message)
 
-    async def _give_up(
-        self,
-        pod: PodState,
-        profile: Profile,
-        why: str,
-        reason: Literal["Unschedulable", "SchedulerError"] = "Unschedulable",
-    ) -> None:
-        if self._unassume(pod, profile):
-            await self.tell(pod, profile, why, "", reason=reason)
+    async def _prepare(self, pod: PodState, work: Awaitable[None], promised: str) -> None:
+        """What has to be done before the pod is bound. ``promised``: the node others are to be told of meanwhile."""
+        with self.held.preparing(pod.uid):
+            if promised:
+                await self.patch_status(pod, {"nominatedNodeName": promised})
+            await work
 
-    def _unassume(self, pod: PodState, profile: Profile) -> bool:
-        """The pod was not bound as intended; whether it still waits for a node."""
+    async def _give_up(
+        self, pod: PodState, profile: Profile, why: str, policy: str | None = None, *, bound: bool = True
+    ) -> None:
+        """The pod does not get its node: ``policy`` refused it there (an empty name for nobody's), or something went
+        wrong. ``bound``: others may have seen it there."""
+        if self._unassume(pod, profile, None if policy is None else (policy,), bound=bound):
+            if policy is None:
+                await self.tell(pod, profile, why, "", reason="SchedulerError")
+            else:
+                await self.tell(pod, profile, f"0/1 nodes are available: 1 {why}.", "")
+
+    def _unassume(
+        self, pod: PodState, profile: Profile, refused_by: Iterable[str] | None = None, *, bound: bool = True
+    ) -> bool:
+        """The pod was not bound as intended, None: for no policy's refusal; whether it still waits for a node."""
         self.give_back(pod, profile)
         current = self._pods.get(pod.name, pod.namespace)
         if current is not None and meta.uid(current) == pod.uid and current["spec"].get("nodeName"):
             return False
-        if self.table.take_off(pod.uid):
-            self.queue.changed(Change("pods", "DELETED", pod.pod))
-        if current is None or meta.uid(current) != pod.uid or not self._is_ours(current):
+        there = self.table.take_off(pod.uid)
+        waits = current is not None and meta.uid(current) == pod.uid and self._is_ours(current)
+        if not waits:
             self.queue.remove(pod.uid)
-            return False
-        self.queue.fail(pod, retry=True)
-        return True
+        elif refused_by is None:
+            self.queue.fail(pod, retry=True)
+        else:
+            known = [profile.policies[name] for name in refused_by if name in profile.policies]
+            self.queue.fail(pod, known)
+        if there and bound:
+            self.queue.changed(Change("pods", "DELETED", pod.pod), but=pod.uid)
+        return waits
 
     def give_back(self, pod: PodState, profile: Profile) -> None:
         """What was reserved for an assumed pod."""
         self.held.forget(pod.uid)
-        assumed = self.table.pod(pod.uid)
-        if assumed is not None:
+        node = self._assumed.pop(pod.uid, None)
+        if node is not None:
             for policy in reversed(profile.at("reserve")):
-                policy.unreserve(pod, assumed[1])
+                policy.unreserve(pod, node)
 
     def _failed(self, pod: PodState, profile: Profile, result: str) -> None:
         begun = self.queue.attempt(pod.uid).begun
@@ -422,7 +460,7 @@ class Scheduler:
                     self.nominations.remove(pod.uid)
                     said.append(answer.text)
                 elif isinstance(answer, Nomination):
-                    nominated = answer.node
+                    nominated, said = answer.node, [answer.text] if answer.text else []
                     self.metrics.victims.observe(answer.victims)
                     break
                 elif answer:
@@ -430,7 +468,7 @@ class Scheduler:
         if pod.uid in self.queue and nominated:
             self.nominations.add(pod, nominated)
         self.queue.fail(pod, refused_by)
-        await self.tell(pod, profile, unschedulable(found, said, nominated=bool(nominated)), nominated)
+        await self.tell(pod, profile, unschedulable(found, said), nominated)
 
     async def tell(
         self,
@@ -447,7 +485,9 @@ class Scheduler:
         context = self._contexts[profile.scheduler_name]
         context.event(pod.pod, "Warning", "FailedScheduling", "Scheduling", message)
         now = rfc3339(self._clock.time())
-        status = pod.pod.get("status") or {}
+        current = self._pods.get(pod.name, pod.namespace)
+        obj = pod.pod if current is None or meta.uid(current) != pod.uid else current
+        status = obj.get("status") or {}
         wanted, changed = conditions.set(
             status.get("conditions"),
             "PodScheduled",
@@ -455,7 +495,7 @@ class Scheduler:
             reason,
             message,
             now,
-            observedGeneration=pod.pod["metadata"].get("generation", 0),
+            observedGeneration=obj["metadata"].get("generation", 0),
         )
         change: dict[str, Any] = {"conditions": wanted}
         if nominated is not None and (status.get("nominatedNodeName") or "") != nominated:

@@ -90,9 +90,6 @@ class IngressStrategy(Builtin):
     def __init__(self) -> None:
         super().__init__(generation=True, thorough=True)
 
-    def initial_status(self, request: Request, obj: Obj) -> Obj:
-        return {"loadBalancer": {}}
-
     def warnings(self, request: Request, obj: Obj) -> list[str]:
         annotated = networking.CLASS_ANNOTATION in (obj["metadata"].get("annotations") or {})
         if request.operation != "CREATE" or not annotated or "ingressClassName" in (obj.get("spec") or {}):

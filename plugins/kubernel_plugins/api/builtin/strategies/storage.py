@@ -54,6 +54,12 @@ class PersistentVolumeStrategy(_Bindable):
     def _now(self) -> str:
         return rfc3339(self.context.clock.time())
 
+    def default_spec(self, spec: Obj) -> None:
+        # Not of the inline specs of attachments.
+        if not spec.get("persistentVolumeReclaimPolicy"):
+            spec["persistentVolumeReclaimPolicy"] = "Retain"
+        spec.setdefault("volumeMode", "Filesystem")
+
     def initial_status(self, request: Request, obj: Obj) -> Obj:
         return {"phase": "Pending", "lastPhaseTransitionTime": self._now()}
 

@@ -85,9 +85,6 @@ class DeploymentStrategy(_Templated):
 
 
 class ReplicaSetStrategy(_Templated):
-    def initial_status(self, request: Request, obj: Obj) -> Obj:
-        return {"replicas": 0}
-
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return rules.replica_set(obj)
 
@@ -99,14 +96,16 @@ class ReplicaSetStrategy(_Templated):
         return found
 
 
-def _default_update_strategy(spec: Obj, rolling: dict[str, int]) -> None:
+def _default_update_strategy(spec: Obj, rolling: dict[str, int], *, told: bool) -> None:
+    """``told``: who names the strategy has to say how it rolls, too."""
     update = spec.setdefault("updateStrategy", {})
     if not isinstance(update, dict):
         return
-    if not update.get("type"):
+    silent = not update.get("type")
+    if silent:
         update["type"] = "RollingUpdate"
     if update["type"] == "RollingUpdate":
-        given = update.setdefault("rollingUpdate", {})
+        given = update.get("rollingUpdate") if told and not silent else update.setdefault("rollingUpdate", {})
         if isinstance(given, dict):
             for name, value in rolling.items():
                 given.setdefault(name, value)
@@ -115,7 +114,7 @@ def _default_update_strategy(spec: Obj, rolling: dict[str, int]) -> None:
 class StatefulSetStrategy(_Templated):
     def default_spec(self, spec: Obj) -> None:
         super().default_spec(spec)
-        _default_update_strategy(spec, {"partition": 0, "maxUnavailable": 1})
+        _default_update_strategy(spec, {"partition": 0, "maxUnavailable": 1}, told=True)
         for claim in spec.get("volumeClaimTemplates") or ():
             if isinstance(claim, dict):
                 claim.setdefault("kind", "PersistentVolumeClaim")
@@ -123,9 +122,6 @@ class StatefulSetStrategy(_Templated):
                 if isinstance(claim.get("spec"), dict):
                     claim["spec"].setdefault("volumeMode", "Filesystem")
                 claim.setdefault("status", {}).setdefault("phase", "Pending")
-
-    def initial_status(self, request: Request, obj: Obj) -> Obj:
-        return {"replicas": 0, "availableReplicas": 0}
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return rules.stateful_set(obj)
@@ -163,12 +159,7 @@ class DaemonSetStrategy(_Templated):
 
     def default_spec(self, spec: Obj) -> None:
         super().default_spec(spec)
-        _default_update_strategy(spec, {"maxUnavailable": 1, "maxSurge": 0})
-
-    def initial_status(self, request: Request, obj: Obj) -> Obj:
-        return dict.fromkeys(
-            ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"), 0
-        )
+        _default_update_strategy(spec, {"maxUnavailable": 1, "maxSurge": 0}, told=False)
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return rules.daemon_set(obj)
@@ -220,9 +211,6 @@ class ReplicationControllerStrategy(Builtin):
                 spec["selector"] = dict(labels)
             if not obj["metadata"].get("labels"):
                 obj["metadata"]["labels"] = dict(labels)
-
-    def initial_status(self, request: Request, obj: Obj) -> Obj:
-        return {"replicas": 0}
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return rules.replication_controller(obj)
