@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from kubernel.errors import MethodNotSupported, NotFound
@@ -118,6 +119,9 @@ class Strategy:
     """Told to who deletes without saying what becomes of the dependents."""
     graceful: bool = False
     """What is removed at once has the marks of a deletion, too."""
+    resets: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    """Subresource (empty: the object itself) -> fields (``spec``, ``metadata.labels``) that no write through it makes
+    anybody own, where that is not the status through the object and the spec through the status."""
     thorough: bool = False
     """``validate_create`` and ``validate_update`` say all there is to say: the schema is not asked."""
 

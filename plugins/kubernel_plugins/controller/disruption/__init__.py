@@ -57,6 +57,7 @@ class Plugin(Reconciler):
     watches = {"pods": _keys_of_pod}  # noqa: RUF012 - typed in the base
     reads = tuple(_OWNERS.values())
     user = "system:serviceaccount:kube-system:disruption-controller"
+    component = "controllermanager"
 
     async def start(self) -> None:
         await super().start()
