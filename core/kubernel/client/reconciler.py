@@ -66,6 +66,8 @@ class Reconciler(Plugin):
     reads: ClassVar[Sequence[str]] = ()
     """Resources that ``reconcile`` reads but that queue nothing: synced before it first runs."""
     user: ClassVar[str] = "system:kube-controller-manager"
+    component: ClassVar[str] = ""
+    """What events name as their source; by default it is taken from ``user``."""
     workers: ClassVar[int] = 4
     resync: ClassVar[float] = 0.0
     """Seconds after which every key is looked at again; 0 is never."""
@@ -113,7 +115,8 @@ class Reconciler(Plugin):
         # A plugin that was stopped may be started again.
         self.queue = self._new_queue()
         self.client = self.handle.client(self.user, groups_of(self.user))
-        self.recorder = EventRecorder(self.client, self.clock, component_name(self.user), log=self.log)
+        component = self.component or component_name(self.user)
+        self.recorder = EventRecorder(self.client, self.clock, component, log=self.log)
         self.primary = self.informer(self.resource)
         informers = [self.primary]
         self._listen(self.primary, self.primary_changed)

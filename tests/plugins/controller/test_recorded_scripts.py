@@ -17,7 +17,7 @@ from kubernel.testing import Cluster
 
 RECORDED = Path(__file__).parent / "recorded"
 RESOURCES = {"events": "events.v1"}
-WITHOUT = {"nodelifecycle", "podgc"}
+WITHOUT = {"local_provisioner", "nodelifecycle", "podgc"}
 PLUGINS = {
     "node": None,
     "scheduler": None,
@@ -75,7 +75,7 @@ class Here:
         except ApiError as error:
             causes = (error.to_status().get("details") or {}).get("causes")
             text = json.dumps(causes) if causes else ""
-            return f"{error.status_code} {error.status_reason}: {error.message} {text}".strip()
+            return f"{error.status_code} {error.status_reason or None}: {error.message} {text}".strip()
         return ""
 
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from kubernel.client.reconciler import Reconciler
 from kubernel.clock import rfc3339
@@ -34,7 +34,7 @@ class _Status:
         self.active: list[dict[str, Any]] = list(self.before.get("active") or ())
         self.scheduled: str | None = self.before.get("lastScheduleTime")
         self.successful: str | None = self.before.get("lastSuccessfulTime")
-        self.news: list[tuple[str, str, str]] = []
+        self.news: list[tuple[Literal["Normal", "Warning"], str, str]] = []
         """Events, (type, reason, message), for when the status says it too: a refused write is tried again."""
 
     def is_active(self, uid: str) -> bool:

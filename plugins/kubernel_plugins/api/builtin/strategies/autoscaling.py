@@ -112,6 +112,8 @@ def to_v2(hpa: Obj) -> Obj:
         )
     if current:
         status["currentMetrics"] = current
+    if not status.get("currentReplicas"):
+        status.pop("currentReplicas", None)
     conditions = _load(annotations, _CONDITIONS)
     if conditions:
         status["conditions"] = conditions
@@ -161,7 +163,9 @@ class HorizontalPodAutoscalerStrategy(Builtin):
             _default_rules(behavior, "scaleDown", _SCALE_DOWN)
 
     def initial_status(self, request: Request, obj: Obj) -> Obj:
-        return {"currentReplicas": 0, "desiredReplicas": 0}
+        if obj.get("apiVersion") == "autoscaling/v1":
+            return {"currentReplicas": 0, "desiredReplicas": 0}
+        return {"desiredReplicas": 0}
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return autoscaler(_as_v2(obj))
