@@ -12,7 +12,8 @@ One line a message: its definition's name, then its fields as ``NAME=NUMBER`` an
 
     s string   b bool   i integer   d double   y bytes   >MESSAGE (>.MESSAGE: of the same package)
     prefixed by * (repeated), % (map), ^ (its fields are the parent's in JSON); before all ? for a pointer
-    (absent when nil, and its zero is a value) or ! for another field whose zero JSON does not leave out.
+    (absent when nil, and its zero is a value), & for one that JSON has as null, ! for another field whose zero JSON
+    does not leave out, or - for a struct whose zero it does (another one is always there).
     ``~strings`` instead of fields: in JSON the message is a list of strings.
 """
 
@@ -100,7 +101,7 @@ def _definition_package(package: str) -> str:
 
 
 def _struct_tags(folder: Path) -> dict[str, dict[int, tuple[str, bool, str]]]:
-    """Struct -> field number -> (JSON name, inlined, ``?`` or ``!`` or neither)."""
+    """Struct -> field number -> (JSON name, inlined, mark)."""
     structs: dict[str, dict[int, tuple[str, bool, str]]] = {}
     for source in sorted(folder.glob("*.go")):
         if source.name.startswith(("generated", "zz_", "types_swagger")):
@@ -115,9 +116,15 @@ def _struct_tags(folder: Path) -> dict[str, dict[int, tuple[str, bool, str]]]:
                 name, _, options = (tag[1] if tag else "").partition(",")
                 inlined = name in ("", "-")
                 omitted = "omitempty" in options or "omitzero" in options
-                mark = "?" if field[2].startswith("*") else "" if omitted else "!"
+                mark = _mark(field[2].startswith("*"), omitted, "omitzero" in options)
                 fields[int(number[1])] = (name, inlined, mark)
     return structs
+
+
+def _mark(pointer: bool, omitted: bool, when_zero: bool) -> str:
+    if pointer:
+        return "?" if omitted else "&"
+    return "-" if when_zero else "" if omitted else "!"
 
 
 def _field(field: re.Match[str], package: str, tags: dict[int, tuple[str, bool, str]]) -> str:

@@ -67,7 +67,7 @@ class Reconciler(Plugin):
     """Resources that ``reconcile`` reads but that queue nothing: synced before it first runs."""
     user: ClassVar[str] = "system:kube-controller-manager"
     component: ClassVar[str] = ""
-    """What events name as their source; by default it is taken from ``user``."""
+    """Whom events name as their source; empty is the last part of ``user``."""
     workers: ClassVar[int] = 4
     resync: ClassVar[float] = 0.0
     """Seconds after which every key is looked at again; 0 is never."""

@@ -85,6 +85,8 @@ DEFAULT_PLUGINS: Mapping[str, tuple[str, ...]] = {
         "endpointslicemirroring",
         "garbage",
         "nodelifecycle",
+        "tainteviction",
+        "devicetainteviction",
         "podgc",
         "persistentvolume",
         "local_provisioner",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-__all__ = ["duration", "human_duration", "parse"]
+__all__ = ["duration", "go_duration", "human_duration", "parse"]
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
@@ -47,6 +47,20 @@ def duration(text: str) -> float:
         seconds += float(found[1]) * _UNITS[found[2]]
         position = found.end()
     return sign * seconds
+
+
+def go_duration(seconds: float) -> str:
+    """As Go prints a duration: ``1m30s``, ``1.5s``, ``200ms``; microseconds are the least."""
+    micros = round(seconds * 1_000_000)
+    if micros < 1_000_000:
+        if not micros:
+            return "0s"
+        return f"{micros}µs" if micros < 1000 else f"{micros / 1000:g}ms"
+    whole, rest = divmod(micros, 1_000_000)
+    minutes, last = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{last}.{rest:06}".rstrip("0") if rest else str(last)
+    return f"{f'{hours}h' if hours else ''}{f'{minutes}m' if hours or minutes else ''}{text}s"
 
 
 def human_duration(duration: float) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from kubernel.plugin.scheduling import PodState
+    from kubernel.store.records import Obj
 
 __all__ = ["Gang", "GangNomination", "GangTrial"]
 
@@ -16,14 +17,17 @@ __all__ = ["Gang", "GangNomination", "GangTrial"]
 class Gang:
     """Pods that are looked at together: enough of them get a node, or none does.
 
-    ``scheduled``: how many have one already; ``members``: uids of those that have none, this pod among them.
+    ``placed``: uids of those that have a node; ``members``: of those that have none.
     """
 
     key: tuple[str, str]
-    scheduled: int
+    group: Obj
+    placed: Sequence[str]
     members: Sequence[str]
     priority: int = 0
-    """What all of its pods must have."""
+    """What all of its pods must have, and are worth."""
+    whole: bool = False
+    """Whether none of its pods may be disrupted without the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class GangTrial(Protocol):
     """A gang that cannot be placed, and the cluster as it might be. What is supposed here has to be undone
     (``restore``) before anything is awaited."""
 
+    @property
+    def gang(self) -> Gang: ...
     @property
     def members(self) -> Sequence[PodState]: ...
 

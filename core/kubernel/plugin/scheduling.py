@@ -22,7 +22,7 @@ Source of the framework: k8s.io/kube-scheduler/framework (v1.37).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -117,7 +117,7 @@ class Narrowed:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Answer of ``permit``: hold the pod until ``Context.allow`` is called for it, at most ``seconds``."""
+    """Answer of ``permit``: hold the pod until the policy calls ``Context.allow`` for it, at most ``seconds``."""
 
     seconds: float
 
@@ -275,8 +275,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Nomination:
-    """Answer of ``post_filter``: the pod will fit on ``node`` once what the policy set going is done. An empty
-    ``node`` takes back what was promised to the pod before, ``text`` says why it cannot be helped."""
+    """Answer of ``post_filter``: the pod will fit on ``node`` once what the policy set going is done, as ``text`` says.
+    An empty ``node`` takes back what was promised to the pod before, ``text`` says why it cannot be helped."""
 
     node: str
     text: str = ""
@@ -293,9 +293,11 @@ class Proposal:
 
 
 class Supposition(Protocol):
-    """One node as it would be without some of its pods."""
+    """One node as it would be without some pods."""
 
-    def take_off(self, pod: PodState) -> None: ...
+    def take_off(self, pod: PodState) -> None:
+        """One of this node or, when it goes together with one of this node, of another."""
+        ...
 
     def put_back(self, pod: PodState) -> None:
         """One that was taken off."""
@@ -367,21 +369,42 @@ class Context(Protocol):
         """Take a promise back and clear ``status.nominatedNodeName``."""
         ...
 
+    def gang(self, pod: PodState) -> Gang | None:
+        """With whom a pod belongs together, as a policy of the profile says; of any pod, also one with a node."""
+        ...
+
     def waiting(self) -> Collection[PodState]:
         """Pods held by ``permit``."""
         ...
 
-    def allow(self, uid: str) -> None:
-        """Let a pod go on that ``permit`` holds."""
+    def allow(self, uid: str, policy: str) -> None:
+        """``policy`` lets a pod go on that it holds; it goes on when nobody holds it any more."""
         ...
 
-    def reject(self, uid: str, text: str) -> None:
-        """Refuse a pod that ``permit`` holds."""
+    def reject(self, uid: str, policy: str, text: str) -> None:
+        """``policy`` refuses a pod that ``permit`` holds."""
+        ...
+
+    def preempt(self, uid: str, policy: str) -> bool:
+        """Send a pod back to the queue that is held, or for which things are prepared, before it is bound. False for
+        any other."""
+        ...
+
+    def activate(self, uid: str) -> None:
+        """Look at a waiting pod at once, whatever keeps it."""
+        ...
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Do something that the next pod does not have to wait for; ends with the scheduler."""
         ...
 
     async def follow(self, resource: str) -> Informer:
         """A synced view of a resource beside pods and nodes; its changes reach ``helps`` as ``Change``, each once
         however many policies follow it. To be called from ``start``."""
+        ...
+
+    def forget_answers(self) -> None:
+        """Something that no ``scope`` tells of changed: what policies said about nodes is computed anew."""
         ...
 
     def changed(self, change: Change) -> None:
@@ -495,7 +518,8 @@ class Policy:
         """A gang was placed (its pods are being bound), or refused; ``error``: it cannot be looked at."""
 
     def reserve(self, pod: PodState, node: str) -> str:
-        """A node was chosen: keep what the pod needs there. A text is a refusal: all is given back."""
+        """A node was chosen: keep what the pod needs there. A text is a refusal: all is given back, as after a
+        PolicyError, which has the pod tried again."""
         return ""
 
     def unreserve(self, pod: PodState, node: str) -> None:

@@ -54,7 +54,7 @@ def track_update(
     subresource: str,
     now: str,
     reset: Collection[str] = (),
-    known: Mapping[str, Tree] = NOTHING,
+    known: Mapping[str, Tree | None] = NOTHING,
 ) -> list[Entry]:
     """The managedFields of ``new`` after an ordinary write: create, update or patch.
 

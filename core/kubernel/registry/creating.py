@@ -24,7 +24,7 @@ from kubernel.registry import metadata
 from kubernel.registry.apply import track_update
 from kubernel.registry.conversion import read_record, store_form
 from kubernel.registry.decoding import decode
-from kubernel.registry.defaulting import complete_object
+from kubernel.registry.defaulting import complete_object, settle
 from kubernel.registry.fields import NOTHING
 from kubernel.registry.operations import Result
 from kubernel.registry.request import Request, UserInfo, WriteOptions
@@ -162,6 +162,8 @@ class Creator:
                 table.validated(judged)
             await self.admission.validate(request)
             self._warn(request, obj)
+            if not type.custom:
+                settle(node, obj)
             for attempt in range(GENERATE_NAME_TRIES):
                 await self._reserve(request, obj)
                 try:
@@ -241,17 +243,12 @@ class Creator:
         return obj
 
     def _track(
-        self, request: Request, old: Obj | None, obj: Obj, known: Mapping[str, Tree] = NOTHING
+        self, request: Request, old: Obj | None, obj: Obj, known: Mapping[str, Tree | None] = NOTHING
     ) -> None:
-        new = obj
-        if old is None:
-            # Structs that are empty are there before anybody writes them.
-            zero = request.type.strategy.zero
-            new = {key: value for key, value in obj.items() if key not in zero or value != zero[key]}
         managed = track_update(
             request.type.schema(),
             old,
-            new,
+            obj,
             manager=request.options.field_manager,
             api_version=request.type.api_version,
             subresource=request.subresource,

@@ -1,4 +1,4 @@
-"""Constant defaults: what the schema says about absent fields."""
+"""What the schema says about absent fields: constant defaults, and the zeros of native structs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from kubernel.registry.types import ResourceType
     from kubernel.store.records import Obj
 
-__all__ = ["any_default_below", "apply_defaults", "complete_object"]
+__all__ = ["any_default_below", "apply_defaults", "complete_object", "settle"]
 
 _Step = Callable[[Any], None]
 
@@ -46,18 +46,18 @@ def _step(node: Node, but: str = "") -> _Step | None:
 
 
 def any_default_below(node: Node) -> bool:
-    """Whether ``apply_defaults`` could ever add something."""
+    """Whether ``apply_defaults`` could ever add something; the metadata of custom resources is not looked at."""
     seen = {id(node)}
     waiting = [node]
     while waiting:
         one = waiting.pop()
         children = list((one.properties or {}).values())
         children += [child for child in (one.additional, one.items) if child is not None]
-        if any(child.default is not Node.UNSET for child in children):
+        if one.zeros or any(child.default is not Node.UNSET for child in children):
             return True
         for child in children:
             child = child.shared or child
-            if child.type in ("object", "array") and id(child) not in seen:
+            if child.type in ("object", "array") and id(child) not in seen and child.native is node.native:
                 seen.add(id(child))
                 waiting.append(child)
     return False
@@ -70,9 +70,11 @@ def _object(node: Node, but: str) -> _Step:
     replaced = additional is not None and _takes_null(additional)
     plain: list[tuple[str, Any]] = []
     fresh: list[tuple[str, Any]] = []
+    zeros = node.zeros
     for name, field in properties.items():
-        if field.default is not Node.UNSET:
-            (fresh if isinstance(field.default, dict | list) else plain).append((name, field.default))
+        default = field.default if field.default is not Node.UNSET else zeros.get(name, Node.UNSET)
+        if default is not Node.UNSET:
+            (fresh if isinstance(default, dict | list) else plain).append((name, default))
     below: list[tuple[str, _Step]] | None = None
 
     def step(value: Any) -> None:
@@ -140,19 +142,104 @@ def _copy(value: Any) -> Any:
 
 
 def complete_object(type: ResourceType, node: Node, obj: Obj, *, but_spec: bool = False) -> None:
-    """Fill in what is absent. A built-in type's ``spec`` is a struct in Go: it is always there. ``but_spec``: it is
-    complete already."""
+    """Fill in what is absent. ``but_spec``: it is complete already."""
     if but_spec:
         apply_defaults(node, obj, but="spec")
-        type.strategy.default(obj)
-        return
-    properties = node.properties
-    if not type.custom and properties and "spec" in properties:
-        if obj.get("spec") is None:
-            obj["spec"] = {}
-        apply_defaults(node, obj)
-        if isinstance(obj["spec"], dict):
-            type.strategy.default_spec(obj["spec"])
     else:
         apply_defaults(node, obj)
+        if not type.custom and isinstance(obj.get("spec"), dict):
+            type.strategy.default_spec(obj["spec"])
     type.strategy.default(obj)
+
+
+def settle(node: Node, obj: Obj) -> None:
+    """Make lists and maps that are always there null when they are empty, in place: so they come out of upstream's
+    store, whose protobuf does not tell the two."""
+    step = _settling(node)
+    if step is not None:
+        step(obj)
+
+
+def _settling(node: Node) -> _Step | None:
+    """The walker; None for a node below which there is no such field."""
+    owner = node.shared or node
+    plans = owner.plans
+    if plans is None:
+        plans = owner.plans = {}
+    if "settle" in plans:
+        made: _Step | None = plans["settle"]
+        return made
+    step: _Step | None = None
+    if _settles_below(owner):
+        step = _settle_object(owner) if owner.items is None else _settle_list(owner.items)
+    plans["settle"] = step
+    return step
+
+
+def _emptied(node: Node) -> list[str]:
+    return [
+        name
+        for name, zero in node.zeros.items()
+        if zero is None
+        and node.properties is not None
+        and name in node.properties
+        and (node.properties[name].items is not None or node.properties[name].additional is not None)
+    ]
+
+
+def _settles_below(node: Node) -> bool:
+    seen = {id(node)}
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        if _emptied(one):
+            return True
+        for child in (*(one.properties or {}).values(), one.additional, one.items):
+            if child is None:
+                continue
+            child = child.shared or child
+            if child.native and child.type in ("object", "array") and id(child) not in seen:
+                seen.add(id(child))
+                waiting.append(child)
+    return False
+
+
+def _settle_object(node: Node) -> _Step:
+    emptied = _emptied(node)
+    additional = node.additional
+    below: list[tuple[str, _Step]] | None = None
+
+    def step(value: Any) -> None:
+        nonlocal below
+        if type(value) is not dict:
+            return
+        for name in emptied:
+            if value.get(name) in ([], {}):
+                value[name] = None
+        if below is None:  # not before the first use: trees may be recursive
+            found = ((name, _settling(field)) for name, field in (node.properties or {}).items())
+            below = [(name, child) for name, child in found if child is not None]
+        for name, child in below:
+            item = value.get(name)
+            if item:
+                child(item)
+        rest = _settling(additional) if additional is not None else None
+        if rest is not None:
+            for item in value.values():
+                rest(item)
+
+    return step
+
+
+def _settle_list(items: Node) -> _Step:
+    child: _Step | None = None
+
+    def step(value: Any) -> None:
+        nonlocal child
+        if child is None:
+            child = _settling(items)
+        if child is not None and type(value) is list:
+            for item in value:
+                child(item)
+
+    return step

@@ -50,14 +50,18 @@ class _Free:
 
 
 class _Base64:
-    """Bytes in canonical form."""
+    """Bytes in canonical form, at least one."""
+
+
+class _True:
+    """A boolean that is not there when it is false."""
 
 
 class _Closer:
     """Whatever msgspec cannot tell."""
 
 
-_FREE, _BASE64 = _Free(), _Base64()
+_FREE, _BASE64, _TRUE = _Free(), _Base64(), _True()
 
 
 def _decoding(type: type, value: Any) -> Any:
@@ -79,8 +83,10 @@ def _decoding(type: type, value: Any) -> Any:
 
 
 def _decoded(type: type, value: Any) -> Any:
-    if type is _Base64 and isinstance(value, str) and canonical_bytes(value) == value:
+    if type is _Base64 and value and isinstance(value, str) and canonical_bytes(value) == value:
         return _BASE64
+    if type is _True and value is True:
+        return _TRUE
     if type is _Free and isinstance(value, dict):
         return _FREE
     raise ValueError
@@ -122,7 +128,10 @@ def _struct(node: Node, *, lenient: bool, top: bool = False) -> Any:
     must = () if lenient else must_have(owner)
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
     for index, (name, field) in enumerate((owner.properties or {}).items()):
-        type_ = _type(field, lenient=lenient or (top and name == "status"), filled=name in must)
+        filled = name in must or name in owner.omits
+        type_ = _type(field, lenient=lenient or (top and name == "status"), filled=filled)
+        if name not in must and type_ is not _Closer and name in owner.zeros and owner.zeros[name] is None:
+            type_ = type_ | None
         fields.append((f"f{index}", type_) if name in must else (f"f{index}", type_, msgspec.UNSET))
     made = plans[key] = msgspec.defstruct(
         "Fields",
@@ -147,7 +156,8 @@ def _type(node: Node, *, lenient: bool, filled: bool = False) -> Any:
         if node.properties is not None:
             return _struct(node, lenient=lenient)
         if node.additional is not None:
-            return dict[str, _type(node.additional, lenient=lenient)]  # type: ignore[misc]
+            members: Any = dict[str, _type(node.additional, lenient=lenient)]  # type: ignore[misc]
+            return Annotated[members, msgspec.Meta(min_length=1)] if filled else members
         return _Free
     if type_ == "array":
         if node.items is None:
@@ -157,7 +167,8 @@ def _type(node: Node, *, lenient: bool, filled: bool = False) -> Any:
         if node.format == "byte":
             return _Base64
         if node.enum:
-            return Literal[node.enum] if all(isinstance(one, str) for one in node.enum) else _Closer
+            enum = tuple(one for one in node.enum if one) if filled else node.enum
+            return Literal[enum] if all(isinstance(one, str) for one in enum) else _Closer
         return _limited(str, extra, _LENGTHS, filled)
     if type_ == "integer":
         if node.enum:
@@ -166,9 +177,11 @@ def _type(node: Node, *, lenient: bool, filled: bool = False) -> Any:
         least, most = extra.get("minimum", -half), extra.get("maximum", half - 1)
         if not isinstance(least, int) or not isinstance(most, int):
             return _Closer
-        return Annotated[int, msgspec.Meta(ge=max(least, -half), le=min(most, half - 1))]
-    if node.enum or extra.keys() & _RULES:
+        return Annotated[int, msgspec.Meta(ge=max(least, 1 if filled else -half), le=min(most, half - 1))]
+    if node.enum or extra.keys() & _RULES or (filled and type_ == "number"):
         return _Closer
+    if filled and type_ == "boolean":
+        return _True
     return _CANONICAL.get(type_, _Closer)
 
 

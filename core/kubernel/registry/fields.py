@@ -70,8 +70,13 @@ _SHAPES = 64
 
 
 def is_granular(node: Node | None) -> bool:
-    """Whether a map at this place is owned key by key. Without a schema every map is."""
-    return node is None or (node.map_type != "atomic" and node.type in ("object", "any"))
+    """Whether a map at this place is owned key by key. Without a schema every map is; another object in a built-in
+    type's field is not."""
+    if node is None:
+        return True
+    return (
+        node.map_type != "atomic" and node.type in ("object", "any") and not (node.native and node.embedded)
+    )
 
 
 def is_keyed(node: Node | None) -> bool:
@@ -133,36 +138,53 @@ def owned(node: Node | None, obj: Obj, ignored: Collection[str] = ()) -> Tree:
 
 
 def created(
-    node: Node | None, obj: Obj, ignored: Collection[str] = (), known: Mapping[str, Tree] = NOTHING
+    node: Node | None, obj: Obj, ignored: Collection[str] = (), known: Mapping[str, Tree | None] = NOTHING
 ) -> Tree:
-    """All fields of a new object, containers included except for the structs every such object has. ``known`` are
-    the trees of some of its fields."""
+    """All fields of a new object but for what every new object of its type has (``Node.zeros``), containers included.
+    ``known`` are the trees of some of its fields, None for one that is nobody's."""
     return _object(node, obj, _SKELETON, ignored, known)
 
 
 def _object(
-    node: Node | None, obj: Obj, mode: int, ignored: Collection[str], known: Mapping[str, Tree] = NOTHING
+    node: Node | None,
+    obj: Obj,
+    mode: int,
+    ignored: Collection[str],
+    known: Mapping[str, Tree | None] = NOTHING,
 ) -> Tree:
     properties = (node.properties if node is not None else None) or {}
+    zeros = node.zeros if node is not None and mode == _SKELETON else NOTHING
     tree: Tree = {}
-    for key, value in obj.items():
+    for key, value in _written(obj, ignored).items():
         if key in UNTRACKED or key in ignored:
             continue
         child = properties.get(key)
         if key == "metadata" and isinstance(value, dict):
             skipped = _skipped(ignored)
             fields = {name: each for name, each in value.items() if name not in skipped}
-            below = _extract(child, fields, True, _APPLIED if mode == _APPLIED else _SKELETON)
-            if "." in below:
+            below: Tree | None = _extract(child, fields, True, mode)
+            if below and "." in below:
                 below = {name: each for name, each in below.items() if name != "."}
-            if not fields or not below:
-                continue
-            tree["f:metadata"] = below
+            below = below if fields and below else None
         elif key in known:
-            tree[f"f:{key}"] = known[key]
+            below = known[key]
+        elif child is not None and key in zeros:
+            below = _beyond(child, zeros[key])(value)
         else:
-            tree[f"f:{key}"] = _extract(child, value, child is not None, mode)
+            below = _extract(child, value, child is not None, _APPLIED if mode == _APPLIED else _WHOLE)
+        if below is not None:
+            tree[f"f:{key}"] = below
     return tree
+
+
+def _written(obj: Obj, ignored: Collection[str]) -> Obj:
+    """``obj`` without what stands in the ignored fields of its fields; metadata has more of these (``_skipped``)."""
+    result = obj
+    for name in ignored:
+        key, _, below = name.partition(".")
+        if below and key != "metadata" and isinstance(result.get(key), dict):
+            result = {**result, key: {each: value for each, value in result[key].items() if each != below}}
+    return result
 
 
 def _skipped(ignored: Collection[str]) -> Collection[str]:
@@ -173,7 +195,7 @@ def _skipped(ignored: Collection[str]) -> Collection[str]:
 
 def _extract(node: Node | None, value: Any, named: bool, mode: int) -> Tree:
     """The fields of a present value. ``named``: it is a struct's field, which is no member by itself in
-    ``_APPLIED`` mode; in ``_SKELETON`` mode structs within structs are none."""
+    ``_APPLIED`` mode; in ``_SKELETON`` mode the value was there before anybody wrote it, with its ``zeros``."""
     return _walker(node, named, mode)(value) if isinstance(value, _CONTAINERS) else {}
 
 
@@ -207,19 +229,53 @@ def _free_field(value: Any) -> Tree:
     return {key: below for key, below in tree.items() if key != "."}
 
 
+def _beyond(node: Node, zero: Any) -> Callable[[Any], Tree | None]:
+    """The fields of a value where ``zero`` (see ``Node.zeros``) was before; None when it is that and no more."""
+    if zero is None:
+        whole = _walker(node, True, _WHOLE)
+
+        def filled(value: Any) -> Tree | None:
+            if value is None:
+                return None
+            tree = whole(value) if isinstance(value, _CONTAINERS) else {}
+            return {key: below for key, below in tree.items() if key != "."} if "." in tree else tree
+
+        return filled
+    if zero == {} and is_granular(node):
+        walk = _walker(node, True, _SKELETON)
+        return lambda value: walk(value) or None
+    known: Any = _zero_of(node) if zero == {} else zero
+    return lambda value: None if value == known else {}
+
+
+def _zero_of(node: Node) -> Obj:
+    properties = node.properties or {}
+    return {
+        name: _zero_of(properties[name]) if zero == {} and name in properties else zero
+        for name, zero in node.zeros.items()
+    }
+
+
 def _made(node: Node, named: bool, mode: int) -> _Walk:
     properties, additional = node.properties, node.additional
     granular, keyed = is_granular(node), is_keyed(node)
-    below = mode if mode != _SKELETON or (named and properties is not None) else _WHOLE
-    # Of a new custom resource nothing is there before it is written.
-    implied = named and (mode == _APPLIED or (mode == _SKELETON and properties is not None and node.native))
-    shapes: dict[Any, tuple[Tree, list[tuple[str, str, _Walk]]]] = {}
+    below = _APPLIED if mode == _APPLIED else _WHOLE
+    zeros = node.zeros if mode == _SKELETON else NOTHING
+    implied = mode == _SKELETON or (mode == _APPLIED and named)
+    beyond: dict[str, Callable[[Any], Tree | None]] = {}
+    shapes: dict[Any, tuple[Tree, list[tuple[str, str, _Walk]], list[tuple[str, str]]]] = {}
 
-    def shaped(value: Obj, shape: Any) -> tuple[Tree, list[tuple[str, str, _Walk]]]:
+    def shaped(value: Obj, shape: Any) -> tuple[Tree, list[tuple[str, str, _Walk]], list[tuple[str, str]]]:
         tree: Tree = {} if implied else {".": {}}
         containers = []
+        there = []
         for key, each in value.items():
             name = f"f:{key}"
+            if key in zeros and properties is not None and key in properties:
+                if key not in beyond:
+                    beyond[key] = _beyond(properties[key], zeros[key])
+                there.append((key, name))
+                continue
             tree[name] = {}
             if isinstance(each, _CONTAINERS):
                 if properties is not None and key in properties:
@@ -228,7 +284,7 @@ def _made(node: Node, named: bool, mode: int) -> _Walk:
                     containers.append((key, name, _walker(additional, False, below)))
         if len(shapes) >= _SHAPES:
             shapes.clear()
-        found = shapes[shape] = tree, containers
+        found = shapes[shape] = tree, containers, there
         return found
 
     def walk(value: Any) -> Tree:
@@ -239,11 +295,15 @@ def _made(node: Node, named: bool, mode: int) -> _Walk:
         if not granular:
             return {}
         shape = (*value, *map(type, value.values()))
-        tree, containers = shapes.get(shape) or shaped(value, shape)
-        if containers:
+        tree, containers, there = shapes.get(shape) or shaped(value, shape)
+        if containers or there:
             tree = tree.copy()
             for key, name, step in containers:
                 tree[name] = step(value[key])
+            for key, name in there:
+                more = beyond[key](value[key])
+                if more is not None:
+                    tree[name] = more
         return tree
 
     def elements(value: list[Any]) -> Tree:
@@ -268,6 +328,7 @@ def compare(node: Node | None, old: Obj, new: Obj, ignored: Collection[str] = ()
     changed: Tree = {}
     removed: Tree = {}
     properties = (node.properties if node is not None else None) or {}
+    old, new = _written(old, ignored), _written(new, ignored)
     for key in {**old, **new}:
         before, after = old.get(key, _ABSENT), new.get(key, _ABSENT)
         if before is after or key in UNTRACKED or key in ignored or before == after:
@@ -293,6 +354,10 @@ def _compare_place(
     if before is _ABSENT:
         changed[key] = _extract(node, after, named, _WHOLE)
         return
+    if (before or after) and node is not None and node.type in ("array", "object"):
+        # A field that is always there is null when it is empty.
+        empty: Any = [] if node.type == "array" else {}
+        before, after = empty if before is None else before, empty if after is None else after
     if isinstance(before, dict) and isinstance(after, dict) and is_granular(node):
         more, less = _compare_maps(node, before, after)
     elif isinstance(before, list) and isinstance(after, list) and is_keyed(node):

@@ -156,7 +156,7 @@ class MessageDecoder:
         return read
 
     def _taker(self, field: Field) -> _Take:
-        name, read, keeps = field.name, self._reader(field.kind), bool(field.mark)
+        name, read, keeps = field.name, self._reader(field.kind), field.mark in ("?", "&", "!")
 
         def repeated(result: Obj, value: Any, depth: int) -> None:
             item = read(value, depth)

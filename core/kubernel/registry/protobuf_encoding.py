@@ -132,7 +132,7 @@ class _Plan:
         kind = field.kind
         if (
             field.shape in ("*", "%")
-            or field.mark == "?"
+            or field.mark in ("?", "&")
             or kind == "y"
             or self._encoder.table.is_strings(kind)
         ):

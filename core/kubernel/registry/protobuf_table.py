@@ -32,7 +32,8 @@ class Field(NamedTuple):
     shape: str
     """Empty, ``*`` repeated, ``%`` map, ``^`` inlined."""
     mark: str
-    """``?`` a pointer, ``!`` no pointer but JSON keeps its zero, empty when JSON leaves its zero out."""
+    """``?`` a pointer, ``&`` a pointer that JSON has as null, ``!`` no pointer but JSON keeps its zero, ``-`` a struct
+    whose zero JSON leaves out; empty for a struct that is always there and for what JSON leaves out when zero."""
 
 
 class FieldTable:
@@ -64,7 +65,7 @@ def _field(text: str, package: str) -> tuple[int, Field]:
     name, _, rest = text.partition("=")
     digits = len(rest) - len(rest.lstrip("0123456789"))
     number, kind = int(rest[:digits]), rest[digits:]
-    mark = kind[0] if kind[0] in "?!" else ""
+    mark = kind[0] if kind[0] in "?&!-" else ""
     kind = kind.removeprefix(mark)
     shape = kind[0] if kind[0] in "*%^" else ""
     kind = kind.removeprefix(shape)

@@ -47,8 +47,8 @@ _EMBEDDED = ("apiVersion", "kind", "metadata")
 def decode_check(node: Node, obj: Any, *, kind: str = "", version: str = "") -> list[str]:
     """Bring ``obj`` into canonical form in place; gives ``unknown field "spec.foo"`` for each field dropped.
 
-    Quantities, times and bytes are rewritten canonically, nulls of native nodes removed. ``obj`` must be the
-    caller's own down to its leaves. Raises Undecodable, naming ``kind`` and ``version``, for what cannot be
+    Quantities, times and bytes are rewritten canonically, nulls of native nodes and what they omit removed. ``obj``
+    must be the caller's own down to its leaves. Raises Undecodable, naming ``kind`` and ``version``, for what cannot be
     decoded at all: wrong types and malformed scalars under native nodes, nesting beyond MAX_DEPTH.
     """
     unknown: list[str] = []
@@ -110,7 +110,7 @@ def _native(node: Node) -> Step:
     type_ = node.type
     if type_ == "object":
         if node.properties is not None:
-            return _native_struct(node.properties)
+            return _native_struct(node.properties, node.omits)
         if node.additional is not None:
             return _native_map(node.additional)
         return _free
@@ -149,7 +149,7 @@ class _Fields(dict[str, type | None]):
         return plain
 
 
-def _native_struct(properties: dict[str, Node]) -> Step:
+def _native_struct(properties: dict[str, Node], omits: frozenset[str]) -> Step:
     fields = _Fields(properties)
     steps = fields.steps
 
@@ -162,14 +162,17 @@ def _native_struct(properties: dict[str, Node]) -> Step:
         for key, item in value.items():
             kind = type(item)
             if fields[key] is kind and (kind is not int or -0x80000000 <= item <= 0x7FFFFFFF):
-                continue  # integers of both sizes take what fits in 32 bits
-            child = steps.get(key)
-            if child is None:
+                if item or key not in omits:
+                    continue  # integers of both sizes take what fits in 32 bits
+                new = _ABSENT
+            elif (child := steps.get(key)) is None:
                 _note(unknown, (path, key))
                 new = _ABSENT
             else:
                 new = child(item, (path, key), unknown)
-                if new is item:
+                if not new and key in omits:
+                    new = _ABSENT
+                elif new is item:
                     continue
             if changes is None:
                 changes = []

@@ -127,6 +127,9 @@ class Request:
     @property
     def resets(self) -> tuple[str, ...]:
         """The fields that the request's endpoint resets: nobody gets to own them through it."""
+        told = self.type.strategy.resets.get(self.subresource)
+        if told is not None:
+            return told
         if self.subresource == "status":
             return ("spec",)
         return ("status",) if not self.subresource and "status" in self.type.subresources else ()

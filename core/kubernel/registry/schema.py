@@ -7,6 +7,7 @@ structural schema. Trees share nodes and may be recursive (JSONSchemaProps): a r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 __all__ = ["MAX_DEPTH", "DefinitionSource", "LazyNode", "Node", "must_have"]
@@ -14,6 +15,10 @@ __all__ = ["MAX_DEPTH", "DefinitionSource", "LazyNode", "Node", "must_have"]
 MAX_DEPTH = 200
 """How deep objects and arrays may nest in an object. orjson writes no more than 254 levels, and an object
 stands a few levels deep in lists, tables and watch events."""
+
+
+_NO_ZEROS: Mapping[str, Any] = MappingProxyType({})
+_NONE: frozenset[str] = frozenset()
 
 
 class DefinitionSource(Protocol):
@@ -62,6 +67,10 @@ class Node:
     reported and dropped, a wrong type is a 400. Others follow the rules of structural schemas (CRDs).
     ``preserve_unknown`` keeps fields that are not in ``properties``.
 
+    ``zeros`` has, for the fields of a native struct that are always there, what an absent one is (``{}`` for a struct
+    of such fields in its turn, None for a list, a map or a pointer); ``omits`` the fields that are not there when they
+    are empty.
+
     ``shared`` is the node that stands for the same struct wherever it is used, when this one only adds a
     field's own attributes (``patch_strategy``, ``default``) to it; compiled walkers are kept there, in
     ``plans``. A tree must not change once a walker has used it.
@@ -84,6 +93,7 @@ class Node:
         "merge_key",
         "native",
         "nullable",
+        "omits",
         "patch_strategy",
         "plans",
         "preserve_unknown",
@@ -94,6 +104,7 @@ class Node:
         "source",
         "type",
         "union_discriminator",
+        "zeros",
     )
 
     def __init__(self, type: str = "any") -> None:
@@ -118,6 +129,8 @@ class Node:
         self.ref = ""
         self.extra: dict[str, Any] | None = None
         self.native = False
+        self.zeros: Mapping[str, Any] = _NO_ZEROS
+        self.omits: frozenset[str] = _NONE
         self.source: DefinitionSource | None = None
         self.shared: Node | None = None
         self.plans: dict[str, Any] | None = None

@@ -29,7 +29,7 @@ LARGEST = 16 * 1024
 
 class Spec:
     """``given`` is its JSON in a body, ``completed`` what decoding and defaulting make of it, ``fields`` the tree of
-    that: shared, never to be changed."""
+    that (None: they are nobody's): shared, never to be changed."""
 
     __slots__ = ("completed", "fields", "given")
 
@@ -37,7 +37,7 @@ class Spec:
         self.given = given
         self.completed = b""
         """Empty while it is not known."""
-        self.fields: Tree = {}
+        self.fields: Tree | None = None
 
 
 class Table:
@@ -65,7 +65,7 @@ class Table:
         """``obj`` has what became of ``spec``, which had nothing but known fields."""
         value = obj["spec"]
         spec.completed = orjson.dumps(value)
-        spec.fields = created(self._node, {"spec": value})["f:spec"]
+        spec.fields = created(self._node, {"spec": value}).get("f:spec")
         _keep(self._bodies, spec.given, spec)
 
     def complete(self, obj: Obj) -> bytes | None:

@@ -119,8 +119,9 @@ class Strategy:
     """Told to who deletes without saying what becomes of the dependents."""
     graceful: bool = False
     """What is removed at once has the marks of a deletion, too."""
-    zero: Mapping[str, Any] = MappingProxyType({"spec": {}})
-    """Fields that upstream's Go struct has from the beginning: nobody owns them until they are more than that."""
+    resets: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    """Subresource (empty: the object itself) -> fields (``spec``, ``metadata.labels``) that no write through it makes
+    anybody own, where that is not the status through the object and the spec through the status."""
     thorough: bool = False
     """``validate_create`` and ``validate_update`` say all there is to say: the schema is not asked."""
 

@@ -34,7 +34,7 @@ from kubernel.registry.causes import show
 from kubernel.registry.conversion import from_storage, is_stored, read_record, store_form
 from kubernel.registry.creating import Creator, own
 from kubernel.registry.decoding import decode
-from kubernel.registry.defaulting import complete_object
+from kubernel.registry.defaulting import complete_object, settle
 from kubernel.registry.operations import PatchType, Result
 from kubernel.registry.patching import (
     check_configuration,
@@ -168,6 +168,8 @@ class Writer(Creator):
                 raise Invalid.for_object(type.kind, type.group, request.name, causes)
             await self.admission.validate(request)
             self._warn(request, obj)
+            if not type.custom:
+                settle(node, obj)
             if obj == old and await is_stored(type, obj, current):
                 return Result(before, warnings=tuple(request.warnings))
             await self._reserve(request, obj)

@@ -53,7 +53,11 @@ def test_the_least_important_pods_make_room(cluster_factory: Any) -> None:
     told = conditions.find(victim, "DisruptionTarget") or {}
     assert (told.get("status"), told.get("reason")) == ("True", "PreemptionByScheduler")
     assert "deletionTimestamp" in victim["metadata"]
-    assert cluster.get("pods", "high")["status"]["nominatedNodeName"] == "node-1"
+    listed = cluster.list("events.v1.events.k8s.io")
+    assert next(each["note"] for each in listed if each["regarding"]["name"] == "high") == (
+        "0/1 nodes are available: 1 Insufficient cpu. preemption: found a potential placement for pod on node node-1, "
+        "preempting 1 victims"
+    )
     (event,) = events(cluster, "Preempted")
     assert (
         event["message"]

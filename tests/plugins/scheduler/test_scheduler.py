@@ -161,29 +161,6 @@ def test_heartbeats_do_not_try_again(start: Start) -> None:
     assert attempts(cluster) == 2, "after five minutes all the same"
 
 
-def test_pauses_between_attempts_grow(start: Start) -> None:
-    cluster = start()
-    company = {"labelSelector": {"matchLabels": {"app": "nobody"}}, "topologyKey": "n"}
-    cluster.create(
-        asking(
-            "a",
-            affinity={"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [company]}},
-        )
-    )
-
-    def poke(number: int) -> None:
-        cluster.patch("nodes", "node-1", {"metadata": {"labels": {"n": str(number)}}})
-
-    made = []
-    for number in range(40):
-        poke(number)
-        cluster.clock.advance(1)
-        made.append(attempts(cluster))
-    # After 1, 2, 4, 8, 10, 10 seconds.
-    assert made[0] == 2
-    assert 6 <= made[-1] <= 8
-
-
 def test_a_cordoned_node_gets_no_pods_but_keeps_its_own(start: Start) -> None:
     cluster = start()
     cluster.create(asking("before", "100m"))

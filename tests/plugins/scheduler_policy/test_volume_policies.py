@@ -6,110 +6,29 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from volume_kit import (
+    ZONE,
+    bind,
+    claim,
+    claiming,
+    csi_node,
+    node_of,
+    offer,
+    said,
+    storage_class,
+    volume,
+)
 from workload_kit import events, pod
 
 from kubernel.objects import conditions
 from kubernel.testing import Cluster
 
 Obj = dict[str, Any]
-ZONE = "topology.kubernetes.io/zone"
-WAITS = "WaitForFirstConsumer"
 
 
 @pytest.fixture
-def cluster(cluster_factory: Callable[..., Cluster]) -> Cluster:
-    plugins = {
-        "node": [{"simulated": {"nodes": 3, "cpu": "4"}}],
-        "controller": ["bootstrap", "namespace", "serviceaccount"],
-        "admission": ["*", "-taint_nodes"],
-        "scheduler_policy": ["*"],
-    }
-    made = cluster_factory(config={"plugins": plugins})
-    for name, zone in (("node-1", "a"), ("node-2", "b"), ("node-3", "b")):
-        made.patch("nodes", name, {"metadata": {"labels": {ZONE: zone}}})
-    return made
-
-
-def claiming(name: str, *claims: str, **spec: Any) -> Obj:
-    found = [{"name": f"v{n}", "persistentVolumeClaim": {"claimName": c}} for n, c in enumerate(claims)]
-    return pod(name, volumes=found, **spec)
-
-
-def storage_class(name: str, mode: str = WAITS, provisioner: str = "csi.example.com", **more: Any) -> Obj:
-    return {
-        "apiVersion": "storage.k8s.io/v1",
-        "kind": "StorageClass",
-        "metadata": {"name": name},
-        "provisioner": provisioner,
-        "volumeBindingMode": mode,
-        **more,
-    }
-
-
-def claim(name: str, size: str = "1Gi", cls: str = "waits", mode: str = "ReadWriteOnce", **spec: Any) -> Obj:
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": {
-            "accessModes": [mode],
-            "storageClassName": cls,
-            "resources": {"requests": {"storage": size}},
-            **spec,
-        },
-    }
-
-
-def volume(name: str, size: str = "1Gi", cls: str = "waits", on: Any = (), **more: Any) -> Obj:
-    """``on``: the nodes from which it can be reached; none: all."""
-    spec: Obj = {
-        "capacity": {"storage": size},
-        "accessModes": ["ReadWriteOnce"],
-        "storageClassName": cls,
-        "csi": {"driver": "csi.example.com", "volumeHandle": name},
-        **more.pop("spec", {}),
-    }
-    if on:
-        here = {"key": "kubernetes.io/hostname", "operator": "In", "values": list(on)}
-        spec["nodeAffinity"] = {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}}
-    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name, **more}, "spec": spec}
-
-
-def offer(cluster: Cluster, *volumes: Obj) -> None:
-    for each in volumes:
-        cluster.create(each)
-        name = each["metadata"]["name"]
-        cluster.patch("pv", name, {"status": {"phase": "Available"}}, subresource="status")
-
-
-def bind(cluster: Cluster, name: str, to: str) -> None:
-    """As the controller that binds."""
-    uid = cluster.get("pvc", name)["metadata"]["uid"]
-    reference = {
-        "name": name,
-        "namespace": "default",
-        "uid": uid,
-        "kind": "PersistentVolumeClaim",
-        "apiVersion": "v1",
-    }
-    cluster.patch("pv", to, {"spec": {"claimRef": reference}})
-    done = {
-        "metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
-        "spec": {"volumeName": to},
-    }
-    cluster.patch("pvc", name, done)
-    cluster.patch("pvc", name, {"status": {"phase": "Bound"}}, subresource="status")
-
-
-def node_of(cluster: Cluster, name: str) -> str:
-    cluster.settle()
-    return str(cluster.get("pods", name)["spec"].get("nodeName", ""))
-
-
-def said(cluster: Cluster, name: str) -> str:
-    cluster.settle()
-    found = conditions.find(cluster.get("pods", name), "PodScheduled") or {}
-    return str(found.get("message", "")).partition(" preemption:")[0].removesuffix(" not found")
+def cluster(volume_cluster: Callable[[], Cluster]) -> Cluster:
+    return volume_cluster()
 
 
 def retried(cluster: Cluster) -> None:
@@ -392,9 +311,8 @@ def test_pools_without_room_are_refused_and_those_with_most_room_preferred(clust
     cluster.create(storage_class("waits"))
     driver = {"metadata": {"name": "csi.example.com"}, "spec": {"storageCapacity": True}}
     cluster.create({"apiVersion": "storage.k8s.io/v1", "kind": "CSIDriver", **driver})
-    cluster.create(claim("data", "10Gi"))
-    cluster.create(claiming("a", "data"))
-    assert said(cluster, "a") == "0/3 nodes are available: 3 node(s) did not have enough free storage."
+    cluster.create(claim("large", "1Ti"))
+    cluster.create(claiming("a", "large"))
     for name, capacity, node in (("little", "12Gi", "node-1"), ("much", "100Gi", "node-3")):
         pool = {
             "metadata": {"name": name, "namespace": "default"},
@@ -404,6 +322,10 @@ def test_pools_without_room_are_refused_and_those_with_most_room_preferred(clust
         }
         cluster.create({"apiVersion": "storage.k8s.io/v1", "kind": "CSIStorageCapacity", **pool})
     retried(cluster)
+    assert said(cluster, "a") == "0/3 nodes are available: 3 node(s) did not have enough free storage."
+    cluster.create(claim("data", "10Gi"))
+    cluster.create(claiming("b", "data"))
+    cluster.settle()
     asked = cluster.get("pvc", "data")["metadata"]["annotations"]
     assert asked == {"volume.kubernetes.io/selected-node": "node-3"}
 
@@ -542,19 +464,6 @@ def test_disks_that_stand_in_pods_are_shared_for_reading_at_most(
 
 
 # --- NodeVolumeLimits
-
-
-def csi_node(name: str, count: int | None, driver: str = "csi.example.com") -> Obj:
-    found: Obj = {"name": driver, "nodeID": name}
-    if count is not None:
-        found["allocatable"] = {"count": count}
-    metadata = {"name": name}
-    return {
-        "apiVersion": "storage.k8s.io/v1",
-        "kind": "CSINode",
-        "metadata": metadata,
-        "spec": {"drivers": [found]},
-    }
 
 
 def attached(cluster: Cluster, *names: str) -> None:

@@ -82,10 +82,11 @@ def _unpublished(group: str, version: str, kind: str) -> str | None:
 @cache
 def _schemas() -> Schemas:
     """Read-only from here on, so that all clusters of a process share it and what it has loaded."""
-    schemas = Schemas()
+    schemas = Schemas(table=_field_table)
     schemas.overlay(overlay())
     return schemas
 
 
+@cache
 def _field_table() -> FieldTable:
     return FieldTable(resources.files(__package__).joinpath("protobuf_fields.txt").read_text("utf-8"))

@@ -7,15 +7,19 @@ nodes are made when they are first looked at, descriptions are loaded when someb
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from kubernel.errors import PluginError
 from kubernel.registry.schema import LazyNode, Node
+from kubernel_plugins.api.builtin.zeros import zeros
+
+if TYPE_CHECKING:
+    from kubernel.registry.protobuf_table import FieldTable
 
 __all__ = ["DEFAULT_VERSION", "VERSIONS", "Overlay", "Schemas"]
 
@@ -45,19 +49,27 @@ class Schemas:
     """The definitions of one Kubernetes version.
 
     Implements ``kubernel.registry.schema.DefinitionSource``. Raises ``PluginError`` when the version is
-    unknown or its data is missing.
+    unknown or its data is missing. ``table`` tells what Go's structs do with empty fields; without it nothing is known
+    of that.
     """
 
-    def __init__(self, version: str = DEFAULT_VERSION, *, data: Path = _DATA) -> None:
+    def __init__(
+        self,
+        version: str = DEFAULT_VERSION,
+        *,
+        data: Path = _DATA,
+        table: Callable[[], FieldTable] | None = None,
+    ) -> None:
         if version not in VERSIONS:
             raise PluginError(
                 f"no schemas of Kubernetes {version}: there are {VERSIONS[0]} to {VERSIONS[-1]}"
             )
         self.version = version
         self._data = data
-        table, self._checksum = _read(data / f"v{version}.structure")
-        self._types: list[dict[str, Any]] = table["types"]
-        self._definitions: dict[str, dict[str, Any]] = table["definitions"]
+        self._table = table
+        structure, self._checksum = _read(data / f"v{version}.structure")
+        self._types: list[dict[str, Any]] = structure["types"]
+        self._definitions: dict[str, dict[str, Any]] = structure["definitions"]
         self._nodes: dict[str, LazyNode] = {}
         self._overlay: dict[str, dict[str, dict[str, Any]]] = {}
         self._kinds: dict[tuple[str, str, str], str] = {}
@@ -177,6 +189,10 @@ class Schemas:
             "union_discriminator": "",
             "extra": None,
         }
+        if self._table is not None:
+            attributes["zeros"], attributes["omits"] = zeros(self._table(), name)
+        else:
+            attributes["zeros"], attributes["omits"] = {}, frozenset()
         unions = definition.get("u")
         if unions:
             attributes["extra"] = {"x-kubernetes-unions": unions}
@@ -225,7 +241,7 @@ class Schemas:
 
 _SHARED = (
     "type", "properties", "additional", "items", "required", "enforced", "map_type", "enum", "format",
-    "preserve_unknown", "embedded", "union_discriminator", "extra",
+    "preserve_unknown", "embedded", "union_discriminator", "extra", "zeros", "omits",
 )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ _UNCHECKED = (
 class CustomStrategy(Strategy):
     """Of one version of a definition. ``names`` is what its schema says about metadata."""
 
-    zero = MappingProxyType({})
+    resets = MappingProxyType({"status": ("metadata", "spec")})
     unconditional_update = False
 
     def __init__(self, node: Node, *, scale: Scale | None, names: Node | None, terminating: bool) -> None:

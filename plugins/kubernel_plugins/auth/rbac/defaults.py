@@ -52,7 +52,7 @@ _OWN_CONTROLLERS: dict[str, tuple[str, ...]] = {
 
 _OWN_ROLES: dict[str, tuple[str, ...]] = {"system:metrics-server": (f"{_R} | : nodes pods",)}
 
-_ABSENT = frozenset(("device-taint-eviction-controller", "route-controller", "selinux-warning-controller"))
+_ABSENT = frozenset(("route-controller", "selinux-warning-controller"))
 """Upstream has roles for these, and kubernel nobody who has them."""
 
 _INFORMERS = "kubernel:controller-informers"

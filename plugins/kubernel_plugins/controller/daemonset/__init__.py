@@ -55,6 +55,7 @@ class Plugin(Reconciler):
     owns = ("pods", revisions.RESOURCE)
     watches = {"pods": _sets_of_orphan, "nodes": _sets_of_node}  # noqa: RUF012 - typed in the base
     user = "system:serviceaccount:kube-system:daemon-set-controller"
+    component = "daemonset-controller"
 
     def __init__(self, settings: Any, handle: Any) -> None:
         super().__init__(settings, handle)

@@ -153,11 +153,12 @@ def find_new(deployment: Obj, sets: Sequence[Obj]) -> Obj | None:
 
 
 def new_size(deployment: Obj, sets: Sequence[Obj], rs: Obj) -> int:
-    """How large the new ReplicaSet may be now."""
+    """How large the new ReplicaSet may be now. Pods that a set is to give up count for as long as it has them."""
     wanted, size = replicas(deployment), replicas(rs)
     if not rolling(deployment):
         return wanted
-    room = wanted + max_surge(deployment) - total(sets)
+    having = sum(max(replicas(each), total_status([each], "replicas")) for each in sets)
+    room = wanted + max_surge(deployment) - having
     if room <= 0:
         return size
     return size + min(room, wanted - size)

@@ -54,6 +54,7 @@ class Plugin(Reconciler):
     watches = {"pods": _services_of_pod}  # noqa: RUF012 - typed in the base
     reads = ("nodes",)
     user = "system:serviceaccount:kube-system:endpointslice-controller"
+    component = "endpoint-slice-controller"
 
     async def start(self) -> None:
         await super().start()

@@ -49,6 +49,7 @@ class Plugin(Reconciler):
     owns = (_SLICES,)
     watches = {"services": _namesake}  # noqa: RUF012 - typed in the base
     user = "system:serviceaccount:kube-system:endpointslicemirroring-controller"
+    component = "endpoint-slice-mirroring-controller"
 
     async def start(self) -> None:
         await super().start()

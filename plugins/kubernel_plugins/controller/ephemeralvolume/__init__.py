@@ -38,6 +38,7 @@ class Plugin(Reconciler):
     resource = "pods"
     watches = {v.CLAIMS: _pods_of_gone}  # noqa: RUF012 - typed in the base
     user = "system:serviceaccount:kube-system:ephemeral-volume-controller"
+    component = "ephemeral_volume"
 
     async def start(self) -> None:
         await super().start()

@@ -56,6 +56,7 @@ class Plugin(Reconciler):
     watches = {v.VOLUMES: _of_volume, v.CLASSES: _of_class}  # noqa: RUF012 - typed in the base
     reads = ("pods",)
     user = "system:serviceaccount:kube-system:persistent-volume-binder"
+    component = "persistentvolume-controller"
     # Two claims must not take the same volume.
     workers = 1
 

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from kubernel.client.reconciler import Reconciler
-from kubernel.client.recorder import EventRecorder
 from kubernel.errors import KubernelError, NotFound
 from kubernel.objects import meta
 from kubernel_plugins.controller import pods
+from kubernel_plugins.podclaims import claim_name, claim_names, entries
 
 if TYPE_CHECKING:
     from kubernel.client.reconciler import ObjectKey
@@ -30,26 +30,6 @@ _LONGEST_BASE = 57
 _BY_CLAIM, _BY_OWNER = "claim", "owner"
 _CLAIM_KEY = "claim:"
 """Before the name in keys of claims; names have no colon."""
-
-
-def _claim_name(pod: Obj, entry: dict[str, Any]) -> str | None:
-    """The claim of an entry of ``spec.resourceClaims``; empty while it is not made, None when there is to be none."""
-    if entry.get("resourceClaimName"):
-        return str(entry["resourceClaimName"])
-    for status in meta.get(pod, "status", "resourceClaimStatuses", default=()):
-        if status.get("name") == entry["name"]:
-            name: str | None = status.get("resourceClaimName")
-            return name
-    return ""
-
-
-def _entries(pod: Obj) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pod["spec"].get("resourceClaims") or []
-    return found
-
-
-def _names(pod: Obj) -> list[str]:
-    return [name for entry in _entries(pod) if (name := _claim_name(pod, entry))]
 
 
 def _is_done(pod: Obj) -> bool:
@@ -87,24 +67,24 @@ class Plugin(Reconciler):
     watches = {_CLAIMS: _of_claim}  # noqa: RUF012 - typed in the base
     reads = (_TEMPLATES,)
     user = "system:serviceaccount:kube-system:resource-claim-controller"
+    component = "resource_claim"
 
     async def start(self) -> None:
         self.ready = False
         await super().start()
-        self.recorder = EventRecorder(self.client, self.clock, "resource_claim", log=self.log)
         self._claims = self.informer(_CLAIMS)
         self._claims.add_index(_BY_OWNER, lambda claim: ((_owner(claim) or {}).get("uid", ""),))
         self.primary.add_index(
-            _BY_CLAIM, lambda pod: [f"{meta.namespace(pod)}/{name}" for name in _names(pod)]
+            _BY_CLAIM, lambda pod: [f"{meta.namespace(pod)}/{name}" for name in claim_names(pod)]
         )
         self.ready = True
 
     def primary_changed(self, type: EventType, obj: Obj, old: Obj | None) -> None:
-        if not _entries(obj) or (type == "MODIFIED" and old is not None and _facts(obj) == _facts(old)):
+        if not entries(obj) or (type == "MODIFIED" and old is not None and _facts(obj) == _facts(old)):
             return
         if type == "DELETED" or _is_done(obj):
             mine = [meta.name(one) for one in self._claims.by(_BY_OWNER, meta.uid(obj))] if self.ready else []
-            for name in {*_names(obj), *mine}:
+            for name in {*claim_names(obj), *mine}:
                 self.queue.add((meta.namespace(obj), f"{_CLAIM_KEY}{name}"))
         else:
             super().primary_changed(type, obj, old)
@@ -123,7 +103,7 @@ class Plugin(Reconciler):
 
     async def _sync_pod(self, pod: Obj) -> None:
         made: list[dict[str, Any]] = []
-        for entry in _entries(pod):
+        for entry in entries(pod):
             try:
                 name = await self._ensure(pod, entry)
             except KubernelError as error:
@@ -159,7 +139,7 @@ class Plugin(Reconciler):
     async def _ensure(self, pod: Obj, entry: dict[str, Any]) -> str:
         """The name of a claim that is to be told in the pod's status; empty when there is nothing to tell."""
         namespace = meta.namespace(pod)
-        name = _claim_name(pod, entry)
+        name = claim_name(pod, entry)
         template_name = entry.get("resourceClaimTemplateName")
         if name is None or not template_name:
             return ""
@@ -181,7 +161,7 @@ class Plugin(Reconciler):
         return meta.name(claim)
 
     async def _reserve(self, pod: Obj) -> None:
-        for name in _names(pod):
+        for name in claim_names(pod):
             claim = self._claims.get(name, meta.namespace(pod))
             if claim is None:
                 return

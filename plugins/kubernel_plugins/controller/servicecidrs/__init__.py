@@ -45,6 +45,7 @@ class Plugin(Reconciler):
     resource = "servicecidrs.v1.networking.k8s.io"
     watches = {_ADDRESSES: _leaving}  # noqa: RUF012 - typed in the base
     user = "system:serviceaccount:kube-system:service-cidrs-controller"
+    component = "service-cidr-controller"
     workers = 1
 
     def primary_changed(self, type: EventType, obj: Obj, old: Obj | None) -> None:

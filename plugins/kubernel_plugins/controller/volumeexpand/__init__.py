@@ -26,6 +26,7 @@ class Plugin(Reconciler):
     resource = v.CLAIMS
     reads = (v.VOLUMES, v.CLASSES)
     user = "system:serviceaccount:kube-system:expand-controller"
+    component = "volume_expand"
 
     def primary_changed(self, type: EventType, obj: Obj, old: Obj | None) -> None:
         if type != "DELETED" and (

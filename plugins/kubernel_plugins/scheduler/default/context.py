@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kubernel.client.informer import Informer
     from kubernel.client.series import SeriesRecorder
     from kubernel.clock import Clock
+    from kubernel.plugin.gangs import Gang
     from kubernel.plugin.scheduling import Change, Mask, Nodes, PodState, Proposal
     from kubernel.store.records import Obj
     from kubernel_plugins.scheduler.default.cycle import Evaluation
@@ -56,17 +57,33 @@ class SchedulerContext:
         await self._scheduler.patch_status(pod, {"nominatedNodeName": None})
         self._scheduler.queue.activate(pod.uid)
 
+    def gang(self, pod: PodState) -> Gang | None:
+        found = self._scheduler.profiles[self.scheduler_name].gang(pod)
+        return None if found is None else found[1]
+
     def waiting(self) -> Collection[PodState]:
         return self._scheduler.held.pods()
 
-    def allow(self, uid: str) -> None:
-        self._scheduler.held.allow(uid)
+    def allow(self, uid: str, policy: str) -> None:
+        self._scheduler.held.allow(uid, policy)
 
-    def reject(self, uid: str, text: str) -> None:
-        self._scheduler.held.reject(uid, text)
+    def reject(self, uid: str, policy: str, text: str) -> None:
+        self._scheduler.held.reject(uid, policy, text)
+
+    def preempt(self, uid: str, policy: str) -> bool:
+        return self._scheduler.held.preempt(uid, policy)
+
+    def activate(self, uid: str) -> None:
+        self._scheduler.queue.activate(uid)
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._handle.spawn(work, name)
 
     async def follow(self, resource: str) -> Informer:
         return await self._scheduler.follow_also(resource)
+
+    def forget_answers(self) -> None:
+        self._scheduler.table.epoch += 1
 
     def changed(self, change: Change) -> None:
         self._scheduler.queue.changed(change)
@@ -119,7 +136,7 @@ class Supposed:
             return None
         table = self._scheduler.table
         promised = self._scheduler.nominations.for_row(self.pod, table.name(row), table)
-        return self._kind, table.version(row), tuple(each.uid for each in promised)
+        return self._kind, table.epoch, table.version(row), tuple(each.uid for each in promised)
 
     @contextmanager
     def suppose(self, row: int) -> Iterator[_Node]:
@@ -139,16 +156,17 @@ class _Node:
         self._table = scheduler.table
         self._pod, self._evaluation, self._row = pod, evaluation, row
         self._name = self._table.name(row)
-        self._off: dict[str, PodState] = {}
+        self._off: dict[str, tuple[PodState, str]] = {}
         self._promised = scheduler.nominations.for_row(pod, self._name, self._table)
 
     def take_off(self, pod: PodState) -> None:
-        self._table.take_off(pod.uid)
-        self._off[pod.uid] = pod
+        there = self._table.pod(pod.uid)
+        if there is not None:
+            self._table.take_off(pod.uid)
+            self._off[pod.uid] = there
 
     def put_back(self, pod: PodState) -> None:
-        del self._off[pod.uid]
-        self._table.place(pod, self._name)
+        self._table.place(*self._off.pop(pod.uid))
 
     def fits(self) -> bool:
         return self._evaluation.fits_at(self._pod, self._row, self._promised)
@@ -157,5 +175,5 @@ class _Node:
         return self._evaluation.refusals_at(self._pod, self._row, self._promised)
 
     def restore(self) -> None:
-        for pod in tuple(self._off.values()):
+        for pod, _ in tuple(self._off.values()):
             self.put_back(pod)

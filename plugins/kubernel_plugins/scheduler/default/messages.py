@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["unschedulable"]
 
 
-def unschedulable(found: Diagnosis, afterwards: Sequence[str], *, nominated: bool = False) -> str:
+def unschedulable(found: Diagnosis, afterwards: Sequence[str] = ()) -> str:
     """``afterwards``: what the policies said that tried to make room."""
     if found.nodes == 0:
         return "no nodes available to schedule pods"
@@ -23,6 +23,4 @@ def unschedulable(found: Diagnosis, afterwards: Sequence[str], *, nominated: boo
         text += f" {found.everywhere}."
     elif found.reasons:
         text += f" {', '.join(sorted(f'{count} {reason}' for reason, count in found.reasons.items()))}."
-    if nominated:
-        return text
     return f"{text} {', '.join(afterwards)}" if afterwards else text

@@ -31,6 +31,10 @@ class _Waiting:
     order: tuple[Any, ...]
     signature: object
     attempts: int = 0
+    refusals: int = 0
+    """Attempts that ended because some policy refused it everywhere."""
+    errors: int = 0
+    """Attempts that ended for other reasons, since the last one that did not."""
     entered: float = 0.0
     """When it came into the queue, on the monotonic clock."""
     popped: float = 0.0
@@ -39,11 +43,13 @@ class _Waiting:
     refused_by: tuple[Policy, ...] = ()
     place: str = "active"
     """``gated``, ``active``, ``backoff``, ``unschedulable``, ``out`` (popped) or ``placed``."""
+    flushed: bool = False
+    """Whether it is tried again only because it waited for long."""
     missed: list[Change] = field(default_factory=list)
     """What happened while it was out."""
     timer: Timer | None = None
     turn: int = -1
-    """Its entry among the active ones; older entries of the same pod are void."""
+    """Its entry among the active ones, or those that back off; older entries of the same pod are void."""
 
 
 @dataclass(slots=True)
@@ -55,11 +61,13 @@ class _Alike:
 
 
 class Attempt(NamedTuple):
-    """How often a pod was tried, when it came into the queue and when this attempt began (monotonic)."""
+    """How often a pod was tried, when it came into the queue, when this attempt began (monotonic), and whether it was
+    made only because the pod had waited for long."""
 
     number: int
     entered: float
     begun: float
+    flushed: bool = False
 
 
 def _wishes(pod: PodState) -> tuple[Any, ...]:
@@ -92,6 +100,9 @@ class SchedulingQueue:
         self._incoming = Counter() if incoming is None else incoming
         self._sequence = itertools.count()
         self._active: list[tuple[tuple[Any, ...], int, str]] = []
+        self._resting: list[tuple[int, tuple[Any, ...], int, str]] = []
+        """Those that back off after a refusal, by the second in which that ends: whoever has nothing else to do takes
+        the first before its time."""
         self._pods: dict[str, _Waiting] = {}
         self._stuck: dict[object, _Alike] = {}
         self._out: dict[str, _Waiting] = {}
@@ -127,7 +138,7 @@ class SchedulingQueue:
         if waiting is None:
             now = self._clock.monotonic()
             return Attempt(1, now, now)
-        return Attempt(waiting.attempts, waiting.entered, waiting.popped)
+        return Attempt(waiting.attempts, waiting.entered, waiting.popped, waiting.flushed)
 
     def signature(self, uid: str) -> object:
         """Of a pod that is in the queue, or popped; None of others."""
@@ -180,7 +191,18 @@ class SchedulingQueue:
             if waiting is not None and waiting.place == "active" and waiting.turn == turn:
                 self._take_out(waiting)
                 return waiting.pod
+        while self._resting:
+            *_, turn, uid = heapq.heappop(self._resting)
+            if self._rests(uid, turn):
+                waiting = self._pods[uid]
+                self._cancel(waiting)
+                self._take_out(waiting)
+                return waiting.pod
         return None
+
+    def _rests(self, uid: str, turn: int) -> bool:
+        waiting = self._pods.get(uid)
+        return waiting is not None and waiting.place == "backoff" and waiting.turn == turn
 
     def take(self, uids: Iterable[str]) -> list[PodState]:
         """As ``pop`` for those of these pods that wait for anything but a gate, in the queue's order."""
@@ -217,14 +239,19 @@ class SchedulingQueue:
             waiting.place = "placed"
 
     def fail(self, pod: PodState, refused_by: Iterable[Policy] = (), *, retry: bool = False) -> None:
-        """No node for a popped pod. ``retry``: for a reason that may be gone by itself, so try again after the
-        backoff; otherwise when something happens that one of ``refused_by`` says may help."""
+        """No node for a popped pod. ``retry``: something went wrong, so try again after the backoff; otherwise when
+        something happens that one of ``refused_by`` says may help."""
         waiting = self._pods.get(pod.uid)
         if waiting is None:
             return
         self._out.pop(pod.uid, None)
         waiting.since = self._clock.monotonic()
+        waiting.flushed = False
         waiting.refused_by = tuple(refused_by)
+        if retry:
+            waiting.errors += 1
+        else:
+            waiting.refusals, waiting.errors = waiting.refusals + 1, 0
         if retry or any(self._helps(waiting.refused_by, waiting.pod, change) for change in waiting.missed):
             self._back_off(waiting, _FAILED)
         else:
@@ -233,8 +260,9 @@ class SchedulingQueue:
 
     # --- what may help
 
-    def changed(self, change: Change) -> None:
-        """Try again the pods that one of the policies which refused them thinks this may help."""
+    def changed(self, change: Change, *, but: str = "") -> None:
+        """Try again the pods that one of the policies which refused them thinks this may help, except the one with the
+        uid ``but``."""
         for waiting in self._out.values():
             waiting.missed.append(change)
         if not self._stuck:
@@ -243,7 +271,7 @@ class SchedulingQueue:
         for alike in list(self._stuck.values()):
             sample = self._pods[next(iter(alike.uids))].pod
             if self._helps(alike.refused_by, sample, change):
-                for uid in list(alike.uids):
+                for uid in [uid for uid in alike.uids if uid != but]:
                     waiting = self._pods[uid]
                     gated = waiting.place == "gated"
                     self._unstick(waiting)
@@ -259,7 +287,7 @@ class SchedulingQueue:
     def activate(self, uid: str) -> None:
         """Try this pod again at once."""
         waiting = self._pods.get(uid)
-        if waiting is not None and waiting.place in ("unschedulable", "backoff"):
+        if waiting is not None and waiting.place in ("unschedulable", "backoff", "gated"):
             self._unstick(waiting)
             self._cancel(waiting)
             self._enter(waiting, "ForceActivate")
@@ -270,6 +298,7 @@ class SchedulingQueue:
         for waiting in list(self._pods.values()):
             if waiting.place == "unschedulable" and waiting.since <= limit:
                 self._unstick(waiting)
+                waiting.flushed = True
                 self._back_off(waiting, "UnschedulableTimeout")
 
     def close(self) -> None:
@@ -282,16 +311,21 @@ class SchedulingQueue:
     # --- parts
 
     def _enter(self, waiting: _Waiting, event: str) -> None:
-        gates = self._gate(waiting.pod)
-        self._incoming["gated" if gates else "active", event] += 1
-        if gates:
-            waiting.refused_by = tuple(gates)
-            self._stick(waiting, "gated")
+        if self._gated(waiting, event):
             return
+        self._incoming["active", event] += 1
         waiting.place = "active"
         waiting.turn = next(self._sequence)
         heapq.heappush(self._active, (waiting.order, waiting.turn, waiting.pod.uid))
         self._wakeup.set()
+
+    def _gated(self, waiting: _Waiting, event: str) -> bool:
+        gates = self._gate(waiting.pod)
+        if gates:
+            self._incoming["gated", event] += 1
+            waiting.refused_by = tuple(gates)
+            self._stick(waiting, "gated")
+        return bool(gates)
 
     def _stick(self, waiting: _Waiting, place: str) -> None:
         waiting.place = place
@@ -310,13 +344,25 @@ class SchedulingQueue:
 
     def _back_off(self, waiting: _Waiting, event: str) -> None:
         """Wait out what the number of attempts demands since the last one, then become active."""
-        waiting.place = "backoff"
-        wait = min(self._first_backoff * 2 ** min(waiting.attempts - 1, 30), self._last_backoff)
+        count = waiting.errors or waiting.refusals
+        wait = min(self._first_backoff * 2 ** min(count - 1, 30), self._last_backoff) if count else 0.0
         left = waiting.since + wait - self._clock.monotonic()
         if left <= 0:
             self._enter(waiting, event)
             return
+        if self._gated(waiting, event):
+            return
         self._incoming["backoff", event] += 1
+        waiting.place = "backoff"
+        waiting.turn = next(self._sequence)
+        if not waiting.errors:
+            if len(self._resting) > 2 * len(self._pods):
+                # Mostly entries of pods that became active in the meantime.
+                self._resting = [entry for entry in self._resting if self._rests(entry[-1], entry[-2])]
+                heapq.heapify(self._resting)
+            due = int(waiting.since + wait)
+            heapq.heappush(self._resting, (due, waiting.order, waiting.turn, waiting.pod.uid))
+            self._wakeup.set()
         if not self._closed:
             waiting.timer = self._clock.call_later(left, self._ripe, waiting.pod.uid)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -25,7 +25,7 @@ from kubernel_plugins.scheduler.default.pods import pod_state, refreshed, resizi
 from kubernel_plugins.scheduler.default.profile import Profile
 from kubernel_plugins.scheduler.default.queue import Attempt, SchedulingQueue
 from kubernel_plugins.scheduler.default.table import NodeTable
-from kubernel_plugins.scheduler.default.waiting import WaitingPods
+from kubernel_plugins.scheduler.default.waiting import Decision, WaitingPods
 from kubernel_plugins.webhooks import Caller
 
 if TYPE_CHECKING:
@@ -60,25 +60,25 @@ class Scheduler:
         recorders: Callable[[str], SeriesRecorder],
         parallel_binds: int,
     ) -> None:
-        self._clock, self.rng, self._log = handle.clock, handle.rng, handle.log
+        self.clock, self.rng, self._log = handle.clock, handle.rng, handle.log
         self._client = client
         self._parallel_binds = parallel_binds
         self.election = settings.election
         self.extenders = Extenders(settings.extenders, Caller(handle), handle.log)
         self.table = NodeTable()
         self.nominations = Nominations()
-        self.held = WaitingPods(self._clock)
+        self.held = WaitingPods(self.clock)
         self._contexts = {
             each.scheduler_name: SchedulerContext(self, handle, client, recorders(each.scheduler_name))
             for each in settings.profiles
         }
-        self._profiles = {
+        self.profiles = {
             each.scheduler_name: Profile(each, factories, self._contexts[each.scheduler_name], self.table)
             for each in settings.profiles
         }
         self.metrics = Metrics()
         self.queue = SchedulingQueue(
-            self._clock,
+            self.clock,
             incoming=self.metrics.incoming,
             order=lambda pod: self.profile(pod).sort_key(pod),
             gate=lambda pod: self.profile(pod).gates(pod),
@@ -87,6 +87,8 @@ class Scheduler:
         )
         self._attempts: dict[str, Attempt] = {}
         """Of pods that are being bound."""
+        self._assumed: dict[str, str] = {}
+        """The nodes of pods for which something is kept there until they are bound."""
         self._unlisten: list[Callable[[], None]] = []
         self._starting = asyncio.Lock()
         self._following = False
@@ -94,7 +96,7 @@ class Scheduler:
         self._pods = client.informer("pods")
 
     def profile(self, pod: PodState) -> Profile:
-        return self._profiles[pod.pod["spec"].get("schedulerName") or "default-scheduler"]
+        return self.profiles[pod.pod["spec"].get("schedulerName") or "default-scheduler"]
 
     def evaluation(self, pod: PodState) -> Evaluation:
         """What the pod's profile says about it, now."""
@@ -110,10 +112,10 @@ class Scheduler:
         if obj is None:
             raise NotFound.for_object("pods", "", name)
         wanted = obj["spec"].get("schedulerName") or "default-scheduler"
-        if wanted not in self._profiles:
+        if wanted not in self.profiles:
             raise KubernelError(f'pod "{name}" is for the scheduler "{wanted}", which has no profile here')
         free = {key: value for key, value in obj["spec"].items() if key != "nodeName"}
-        pod, profile = pod_state({**obj, "spec": free}), self._profiles[wanted]
+        pod, profile = pod_state({**obj, "spec": free}), self.profiles[wanted]
         there = self.table.pod(pod.uid)
         self.table.take_off(pod.uid)
         try:
@@ -137,7 +139,7 @@ class Scheduler:
                 self._following = True
 
     async def _follow(self) -> None:
-        for profile in self._profiles.values():
+        for profile in self.profiles.values():
             for policy in profile.policies.values():
                 await policy.start()
         nodes = self._client.informer("nodes")
@@ -167,7 +169,7 @@ class Scheduler:
         self.queue.close()
         self.held.close()
         await self.extenders.close()
-        for profile in self._profiles.values():
+        for profile in self.profiles.values():
             for policy in profile.policies.values():
                 await policy.stop()
 
@@ -185,7 +187,7 @@ class Scheduler:
 
     async def _flush(self) -> None:
         while True:
-            await self._clock.sleep(_FLUSH_PERIOD)
+            await self.clock.sleep(_FLUSH_PERIOD)
             self.queue.flush()
 
     # --- events
@@ -202,7 +204,7 @@ class Scheduler:
         if type == "DELETED" or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
             self.queue.remove(uid)
             self.nominations.remove(uid)
-            self.held.reject(uid, "pod deleted")
+            self.held.reject(uid, "", "removed")
             if self.table.take_off(uid):
                 self.queue.changed(Change("pods", "DELETED", pod, old))
         elif node := pod["spec"].get("nodeName"):
@@ -229,7 +231,7 @@ class Scheduler:
 
     def _is_ours(self, pod: Obj) -> bool:
         name = pod["spec"].get("schedulerName") or "default-scheduler"
-        return name in self._profiles and not meta.is_deleting(pod)
+        return name in self.profiles and not meta.is_deleting(pod)
 
     # --- one pod
 
@@ -239,14 +241,14 @@ class Scheduler:
             await GangCycle(self, profile, *gang).schedule(pod, group, binds)
             return
         evaluation = self.evaluation(pod)
-        begun = self._clock.monotonic()
+        begun = self.clock.monotonic()
         try:
             refused = None
             if self.extenders.decide(pod):
                 row, refused = await self._ask_extenders(pod, evaluation)
             else:
                 row = self.choose(pod, evaluation)
-            self.metrics.algorithm.observe(self._clock.monotonic() - begun)
+            self.metrics.algorithm.observe(self.clock.monotonic() - begun)
             if row is None:
                 await self._no_node(pod, profile, evaluation, refused)
                 return
@@ -255,9 +257,13 @@ class Scheduler:
             await self.tell(pod, profile, str(error), "", reason="SchedulerError")
             return
         node = self.table.name(row)
-        self.queue.placed(pod.uid)
-        if refusal := self.assume(pod, node, profile):
-            await self._give_up(pod, profile, refusal)
+        try:
+            refusal = self.assume(pod, node, profile)
+        except PolicyError as error:
+            await self._give_up(pod, profile, str(error), bound=False)
+            return
+        if refusal is not None:
+            await self._give_up(pod, profile, refusal.text, refusal.policy, bound=False)
             return
         await self.begin_binding(pod, node, profile, group, binds)
 
@@ -289,10 +295,11 @@ class Scheduler:
                 return row
         return evaluation.choose(pod, self.rng, self.nominations)
 
-    def assume(self, pod: PodState, node: str, profile: Profile) -> str:
-        """The pod counts on the node from now on. Why it may not have it after all; empty when it may."""
+    def assume(self, pod: PodState, node: str, profile: Profile) -> Decision | None:
+        """The pod counts on the node from now on. Why it may not have it after all; None when it may. PolicyError."""
         self.nominations.remove(pod.uid)
         self.table.place(pod, node)
+        self._assumed[pod.uid] = node
         return self._reserve(pod, node, profile)
 
     async def begin_binding(
@@ -304,92 +311,140 @@ class Scheduler:
         binds: asyncio.Semaphore,
     ) -> None:
         self._attempts[pod.uid] = self.queue.attempt(pod.uid)
+        if pod.uid not in self.held:
+            self.queue.placed(pod.uid)
         await binds.acquire()
         group.create_task(self._bind(pod, node, profile, binds), name=f"bind {pod.namespace}/{pod.name}")
 
-    def _reserve(self, pod: PodState, node: str, profile: Profile) -> str:
-        """Why the pod may not have the node after all; empty when everything it needs there is kept for it."""
-        for policy in profile.at("reserve"):
-            if refusal := policy.reserve(pod, node):
-                return refusal
-        waits = []
-        for policy in profile.at("permit"):
-            answer = policy.permit(pod, node)
-            if isinstance(answer, Wait):
-                waits.append(answer.seconds)
-            elif answer:
-                return answer
-        if waits:
-            self.held.hold(pod, min(waits))
-        return ""
+    def _reserve(self, pod: PodState, node: str, profile: Profile) -> Decision | None:
+        """Why the pod may not have the node after all; None when everything it needs there is kept for it."""
+        with self._measured("Reserve", profile) as measured:
+            for policy in profile.at("reserve"):
+                try:
+                    refusal = policy.reserve(pod, node)
+                except PolicyError as error:
+                    raise PolicyError(f'running Reserve plugin "{policy.name}": {error}') from error
+                if refusal:
+                    measured.status = "Unschedulable"
+                    return Decision(policy.name, refusal)
+        if not profile.at("permit"):
+            return None
+        waits = {}
+        with self._measured("Permit", profile) as measured:
+            for policy in profile.at("permit"):
+                answer = policy.permit(pod, node)
+                if isinstance(answer, Wait):
+                    waits[policy.name] = answer.seconds
+                elif answer:
+                    measured.status = "Unschedulable"
+                    return Decision(policy.name, answer)
+            if waits:
+                measured.status = "Wait"
+                self.held.hold(pod, waits)
+        return None
+
+    def _measured(self, point: str, profile: Profile) -> _Measured:
+        return _Measured(self, point, profile.scheduler_name)
 
     async def _bind(self, pod: PodState, node: str, profile: Profile, binds: asyncio.Semaphore) -> None:
         doing, attempt = "", self._attempts.pop(pod.uid)
+        promised = False
         try:
-            if pod.uid in self.held and (refusal := await _aside(binds, self.held.wait(pod.uid))):
-                await self._give_up(pod, profile, refusal)
-                return
-            for policy in profile.at("pre_bind"):
-                doing = f'running PreBind plugin "{policy.name}"'
-                if (done := policy.pre_bind(pod, node)) is not None:
-                    await _aside(binds, done)
+            if pod.uid in self.held:
+                promised = True
+                await self.patch_status(pod, {"nominatedNodeName": node})
+                since = self.clock.monotonic()
+                refusal = await _aside(binds, self.held.wait(pod.uid))
+                self.metrics.permit_wait(_result(refusal), self.clock.monotonic() - since)
+                if refusal is not None and refusal.taken_back:
+                    await self._give_up(pod, profile, f"waiting on permit for pod: {refusal.text}")
+                    return
+                if refusal is not None:
+                    await self._give_up(pod, profile, refusal.text, refusal.policy)
+                    return
+            self.queue.placed(pod.uid)
+            with self._measured("PreBind", profile):
+                for policy in profile.at("pre_bind"):
+                    doing = f'running PreBind plugin "{policy.name}"'
+                    if (work := policy.pre_bind(pod, node)) is not None:
+                        await _aside(binds, self._prepare(pod, work, "" if promised else node))
+                        promised = True
             doing = ""
             if (binder := self.extenders.binder(pod)) is not None:
                 await binder.bind(pod, node)
-            for policy in profile.at("bind") if binder is None else ():
-                doing = f'running Bind plugin "{policy.name}"'
-                answer = policy.bind(pod, node)
-                if inspect.isawaitable(answer) and await answer:
-                    break
+            else:
+                with self._measured("Bind", profile):
+                    for policy in profile.at("bind"):
+                        doing = f'running Bind plugin "{policy.name}"'
+                        answer = policy.bind(pod, node)
+                        if inspect.isawaitable(answer) and await answer:
+                            break
         except KubernelError as error:
-            why = f"{doing}: {error}" if doing else str(error)
-            await self._give_up(pod, profile, why, "SchedulerError")
+            await self._give_up(pod, profile, f"{doing}: {error}" if doing else str(error))
             return
         finally:
             binds.release()
-        now = self._clock.monotonic()
+        self._assumed.pop(pod.uid, None)
+        now = self.clock.monotonic()
         self.metrics.attempt(profile.scheduler_name, "scheduled", now - attempt.begun)
         self.metrics.scheduled(attempt.number, now - attempt.entered)
-        for policy in profile.at("post_bind"):
-            policy.post_bind(pod, node)
+        self.metrics.after_flush += attempt.flushed
+        with self._measured("PostBind", profile):
+            for policy in profile.at("post_bind"):
+                policy.post_bind(pod, node)
         message = f"Successfully assigned {pod.namespace}/{pod.name} to {node}"
         self._contexts[profile.scheduler_name].event(pod.pod, "Normal", "Scheduled", "Binding", message)
 
-    async def _give_up(
-        self,
-        pod: PodState,
-        profile: Profile,
-        why: str,
-        reason: Literal["Unschedulable", "SchedulerError"] = "Unschedulable",
-    ) -> None:
-        if self._unassume(pod, profile):
-            await self.tell(pod, profile, why, "", reason=reason)
+    async def _prepare(self, pod: PodState, work: Awaitable[None], promised: str) -> None:
+        """What has to be done before the pod is bound. ``promised``: the node others are to be told of meanwhile."""
+        with self.held.preparing(pod.uid):
+            if promised:
+                await self.patch_status(pod, {"nominatedNodeName": promised})
+            await work
 
-    def _unassume(self, pod: PodState, profile: Profile) -> bool:
-        """The pod was not bound as intended; whether it still waits for a node."""
+    async def _give_up(
+        self, pod: PodState, profile: Profile, why: str, policy: str | None = None, *, bound: bool = True
+    ) -> None:
+        """The pod does not get its node: ``policy`` refused it there (an empty name for nobody's), or something went
+        wrong. ``bound``: others may have seen it there."""
+        if self._unassume(pod, profile, None if policy is None else (policy,), bound=bound):
+            if policy is None:
+                await self.tell(pod, profile, why, "", reason="SchedulerError")
+            else:
+                await self.tell(pod, profile, f"0/1 nodes are available: 1 {why}.", "")
+
+    def _unassume(
+        self, pod: PodState, profile: Profile, refused_by: Iterable[str] | None = None, *, bound: bool = True
+    ) -> bool:
+        """The pod was not bound as intended, None: for no policy's refusal; whether it still waits for a node."""
         self.give_back(pod, profile)
         current = self._pods.get(pod.name, pod.namespace)
         if current is not None and meta.uid(current) == pod.uid and current["spec"].get("nodeName"):
             return False
-        if self.table.take_off(pod.uid):
-            self.queue.changed(Change("pods", "DELETED", pod.pod))
-        if current is None or meta.uid(current) != pod.uid or not self._is_ours(current):
+        there = self.table.take_off(pod.uid)
+        waits = current is not None and meta.uid(current) == pod.uid and self._is_ours(current)
+        if not waits:
             self.queue.remove(pod.uid)
-            return False
-        self.queue.fail(pod, retry=True)
-        return True
+        elif refused_by is None:
+            self.queue.fail(pod, retry=True)
+        else:
+            known = [profile.policies[name] for name in refused_by if name in profile.policies]
+            self.queue.fail(pod, known)
+        if there and bound:
+            self.queue.changed(Change("pods", "DELETED", pod.pod), but=pod.uid)
+        return waits
 
     def give_back(self, pod: PodState, profile: Profile) -> None:
         """What was reserved for an assumed pod."""
         self.held.forget(pod.uid)
-        assumed = self.table.pod(pod.uid)
-        if assumed is not None:
+        node = self._assumed.pop(pod.uid, None)
+        if node is not None:
             for policy in reversed(profile.at("reserve")):
-                policy.unreserve(pod, assumed[1])
+                policy.unreserve(pod, node)
 
     def _failed(self, pod: PodState, profile: Profile, result: str) -> None:
         begun = self.queue.attempt(pod.uid).begun
-        self.metrics.attempt(profile.scheduler_name, result, self._clock.monotonic() - begun)
+        self.metrics.attempt(profile.scheduler_name, result, self.clock.monotonic() - begun)
 
     # --- when no node fits
 
@@ -411,10 +466,25 @@ class Scheduler:
             # When all nodes are refused at once those after the one that refused were not asked.
             asked = names[: names.index(min(found.policies)) + 1] if found.everywhere else names
             cycle = Supposed(self, pod, evaluation, found.lasting, asked)
+            said, nominated = await self._make_room(pod, profile, cycle)
+        if pod.uid in self.queue and nominated:
+            self.nominations.add(pod, nominated)
+        self.queue.fail(pod, refused_by)
+        await self.tell(pod, profile, unschedulable(found, said), nominated)
+
+    async def _make_room(
+        self, pod: PodState, profile: Profile, cycle: Supposed
+    ) -> tuple[list[str], str | None]:
+        """What the policies said that tried to, and the node that was promised to the pod (empty: none any more)."""
+        said: list[str] = []
+        nominated: str | None = None
+        with self._measured("PostFilter", profile) as measured:
+            measured.status = "Unschedulable"
             for policy in profile.at("post_filter"):
                 try:
                     answer = await policy.post_filter(cycle)
                 except PolicyError as error:
+                    measured.status = "Error"
                     said.append(str(error))
                     break
                 if isinstance(answer, Nomination) and not answer.node:
@@ -422,15 +492,12 @@ class Scheduler:
                     self.nominations.remove(pod.uid)
                     said.append(answer.text)
                 elif isinstance(answer, Nomination):
-                    nominated = answer.node
+                    measured.status = "Success"
                     self.metrics.victims.observe(answer.victims)
-                    break
+                    return [answer.text] if answer.text else [], answer.node
                 elif answer:
                     said.append(answer)
-        if pod.uid in self.queue and nominated:
-            self.nominations.add(pod, nominated)
-        self.queue.fail(pod, refused_by)
-        await self.tell(pod, profile, unschedulable(found, said, nominated=bool(nominated)), nominated)
+        return said, nominated
 
     async def tell(
         self,
@@ -446,8 +513,10 @@ class Scheduler:
         self._failed(pod, profile, "unschedulable" if reason == "Unschedulable" else "error")
         context = self._contexts[profile.scheduler_name]
         context.event(pod.pod, "Warning", "FailedScheduling", "Scheduling", message)
-        now = rfc3339(self._clock.time())
-        status = pod.pod.get("status") or {}
+        now = rfc3339(self.clock.time())
+        current = self._pods.get(pod.name, pod.namespace)
+        obj = pod.pod if current is None or meta.uid(current) != pod.uid else current
+        status = obj.get("status") or {}
         wanted, changed = conditions.set(
             status.get("conditions"),
             "PodScheduled",
@@ -455,7 +524,7 @@ class Scheduler:
             reason,
             message,
             now,
-            observedGeneration=pod.pod["metadata"].get("generation", 0),
+            observedGeneration=obj["metadata"].get("generation", 0),
         )
         change: dict[str, Any] = {"conditions": wanted}
         if nominated is not None and (status.get("nominatedNodeName") or "") != nominated:
@@ -475,6 +544,31 @@ class Scheduler:
             return
         except ApiError as error:
             self._log.warning("status of pod {}/{}: {}", pod.namespace, pod.name, error.message)
+
+
+class _Measured:
+    """How long an extension point takes."""
+
+    __slots__ = ("_begun", "_point", "_profile", "_scheduler", "status")
+
+    def __init__(self, scheduler: Scheduler, point: str, profile: str) -> None:
+        self._scheduler, self._point, self._profile = scheduler, point, profile
+        self.status = "Success"
+
+    def __enter__(self) -> _Measured:
+        self._begun = self._scheduler.clock.monotonic()
+        return self
+
+    def __exit__(self, type: type[BaseException] | None, *_: object) -> None:
+        status = self.status if type is None else "Error"
+        seconds = self._scheduler.clock.monotonic() - self._begun
+        self._scheduler.metrics.point(self._point, status, self._profile, seconds)
+
+
+def _result(refusal: Decision | None) -> str:
+    if refusal is None:
+        return "Success"
+    return "Error" if refusal.taken_back else "Unschedulable"
 
 
 def _placing(pod: Obj) -> tuple[Any, ...]:

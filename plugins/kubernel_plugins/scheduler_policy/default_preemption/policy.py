@@ -6,22 +6,22 @@ Source: k8s.io/kubernetes/pkg/scheduler/framework/plugins/defaultpreemption and 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from kubernel.clock import rfc3339
-from kubernel.errors import ApiError, Conflict, NotFound
-from kubernel.objects import conditions, meta
+from kubernel.objects import meta
 from kubernel.plugin.gangs import GangNomination
 from kubernel.plugin.scheduling import Change, Nomination, Policy, Proposal
+from kubernel_plugins.scheduler_policy.default_preemption.executing import Executor
 from kubernel_plugins.scheduler_policy.default_preemption.victims import (
     Candidate,
+    Victim,
     best,
-    by_importance,
     violating_first,
 )
+from kubernel_plugins.scheduler_policy.groups import group_name
 
 if TYPE_CHECKING:
     from kubernel.client.informer import Informer
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DefaultPreemption"]
 
-_REASON = "PreemptionByScheduler"
 _NO_HELP = "Preemption is not helpful for scheduling"
 _NO_VICTIMS = "No preemption victims found for incoming pod"
 
@@ -58,6 +57,7 @@ class DefaultPreemption(Policy):
             )
         if not self._percentage and not self._absolute:
             raise ValueError("minCandidateNodesPercentage and minCandidateNodesAbsolute cannot both be zero")
+        self._executor = Executor(context, self.name)
         self._budgets: Informer | None = None
         self._budget_changes = 0
         self._known: dict[int, tuple[object, Candidate | Sequence[str]]] = {}
@@ -81,6 +81,12 @@ class DefaultPreemption(Policy):
     def helps(self, pod: PodState, change: Change) -> bool:
         return change.resource == "pods" and change.type == "DELETED"
 
+    def pre_enqueue(self, pod: PodState) -> str:
+        if not self._executor.is_busy(pod):
+            return ""
+        what = "pod group" if group_name(pod.pod) else "pod"
+        return f"waiting for the preemption for this {what} to be finished"
+
     async def post_filter(self, cycle: Cycle) -> Nomination | str:
         if refusal := self._not_eligible(cycle):
             return f"preemption: {refusal}"
@@ -90,14 +96,16 @@ class DefaultPreemption(Policy):
             return Nomination("", self._hopeless(cycle, reasons))
         left = await cycle.review({each.node: Proposal(each.victims, each.violations) for each in candidates})
         candidates = [
-            Candidate(node, tuple(sorted(its.victims, key=by_importance)), its.violations)
+            Candidate(node, tuple(sorted(its.victims, key=_importance)), its.violations)
             for node, its in left.items()
         ]
         if not candidates:
             return Nomination("", "preemption: no candidate node for preemption")
         chosen = best(candidates)
-        await self._make_room(cycle.pod, chosen)
-        return Nomination(chosen.node, victims=len(chosen.victims))
+        self._executor.preempt([cycle.pod], cycle.pod.pod, chosen.victims, chosen.node)
+        count = len(chosen.victims)
+        text = f"found a potential placement for pod on node {chosen.node}, preempting {count} victims"
+        return Nomination(chosen.node, f"preemption: {text}", count)
 
     async def post_filter_gang(self, trial: GangTrial) -> GangNomination | str:
         members = trial.members
@@ -107,34 +115,47 @@ class DefaultPreemption(Policy):
         if promised := self._going(members):
             return GangNomination(promised, 0, "pod group preemption: ongoing preemption on nominated nodes")
         nodes = self.context.nodes
-        where = {
-            each.uid: (each, nodes.name(int(row)))
-            for row in numpy.flatnonzero(nodes.live)
-            for each in nodes.pods_on(int(row))
-            if each.priority < first.priority
-        }
-        lower = sorted((each for each, _ in where.values()), key=by_importance)
+        everyone = (each for row in numpy.flatnonzero(nodes.live) for each in nodes.pods_on(int(row)))
+        lower = self._lower(everyone, first.priority)
         if not lower:
             return "pod group preemption: No preemption victims found for incoming preemptor"
-        victims = []
+        victims: list[Victim] = []
         try:
-            for each in lower:
-                trial.take_off(each)
+            for pod in _pods(lower):
+                trial.take_off(pod)
             refusal, found = trial.place()
             if refusal:
                 return f"pod group preemption: {refusal}"
             budgets = self._budgets.list() if self._budgets is not None else []
-            for each, _ in violating_first(lower, budgets):
-                trial.put_back(each)
+            for victim, _ in violating_first(lower, budgets):
+                for pod in victim.pods:
+                    trial.put_back(pod)
                 if not trial.fits():
-                    trial.take_off(each)
-                    victims.append(each)
+                    for pod in victim.pods:
+                        trial.take_off(pod)
+                    victims.append(victim)
         finally:
             trial.restore()
-        for victim in victims:
-            await self._end(victim, first, where[victim.uid][1])
-        text = f"found a placement for podgroup, preempting {len(victims)} victims"
-        return GangNomination(found, len(victims), f"pod group preemption: {text}")
+        going = _pods(sorted(victims, key=lambda victim: victim.importance))
+        self._executor.preempt(members, trial.gang.group, going, "cluster")
+        text = f"found a placement for podgroup, preempting {len(going)} victims"
+        return GangNomination(found, len(going), f"pod group preemption: {text}")
+
+    def _lower(self, pods: Iterable[PodState], priority: int) -> list[Victim]:
+        """Who is worth less than ``priority``, the most important first. A group that only goes as a whole is one
+        victim, wherever its pods are."""
+        found: dict[object, Victim] = {}
+        for pod in pods:
+            gang = self.context.gang(pod) if group_name(pod.pod) else None
+            if (pod.priority if gang is None else gang.priority) >= priority:
+                continue
+            if gang is None or not gang.whole:
+                found[pod.uid] = Victim((pod,), pod.priority if gang is None else gang.priority)
+            elif gang.key not in found:
+                there = (self.context.nodes.pod(uid) for uid in gang.placed)
+                members = tuple(each[0] for each in there if each is not None)
+                found[gang.key] = Victim(members, gang.priority, grouped=True)
+        return sorted(found.values(), key=lambda victim: victim.importance)
 
     def _going(self, members: Sequence[PodState]) -> dict[str, str]:
         """The nodes promised to members where somebody is still leaving for them."""
@@ -144,7 +165,7 @@ class DefaultPreemption(Policy):
         }
         rows = {row for name in promised.values() if name and (row := nodes.row(name)) is not None}
         leaving = any(
-            each.priority < members[0].priority and each.leaving and _was_preempted(each.pod)
+            each.priority < members[0].priority and each.leaving and Executor.ended(each.pod)
             for row in rows
             for each in nodes.pods_on(row)
         )
@@ -161,7 +182,7 @@ class DefaultPreemption(Policy):
         if row is None or cycle.lasting[row]:
             return ""
         for each in nodes.pods_on(row):
-            if each.priority < pod.priority and each.leaving and _was_preempted(each.pod):
+            if each.priority < pod.priority and each.leaving and Executor.ended(each.pod):
                 return "not eligible due to a terminating pod on the nominated node."
         return ""
 
@@ -195,78 +216,46 @@ class DefaultPreemption(Policy):
                 return
 
     def _candidate(self, cycle: Cycle, row: int) -> Candidate | Sequence[str]:
-        stamp = cycle.stamp(row)
+        lower = self._lower(self.context.nodes.pods_on(row), cycle.pod.priority)
+        stamp = None if any(victim.grouped for victim in lower) else cycle.stamp(row)
         if stamp is None:
-            return self._victims(cycle, row)
+            return self._victims(cycle, row, lower)
         now = stamp, self._budget_changes
         known = self._known.get(row)
         if known is None or known[0] != now:
-            known = self._known[row] = now, self._victims(cycle, row)
+            known = self._known[row] = now, self._victims(cycle, row, lower)
         return known[1]
 
-    def _victims(self, cycle: Cycle, row: int) -> Candidate | Sequence[str]:
-        """The fewest pods that have to go: all of lower priority are taken off, then, the important ones first,
-        each that may stay is put back. Texts say why nobody's going would help."""
-        pod, nodes = cycle.pod, self.context.nodes
-        lower = sorted(
-            (each for each in nodes.pods_on(row) if each.priority < pod.priority), key=by_importance
-        )
+    def _victims(self, cycle: Cycle, row: int, lower: Sequence[Victim]) -> Candidate | Sequence[str]:
+        """The fewest that have to go: all of lower priority are taken off, then, the important ones first, each that
+        may stay is put back. Texts say why nobody's going would help."""
         if not lower:
             return (_NO_VICTIMS,)
+        victims: list[Victim] = []
+        violations = 0
         with cycle.suppose(row) as there:
-            for each in lower:
-                there.take_off(each)
+            for pod in _pods(lower):
+                there.take_off(pod)
             if not there.fits():
                 return tuple(there.refusals())
-            victims, violations = [], 0
             budgets = self._budgets.list() if self._budgets is not None else []
-            for each, violates in violating_first(lower, budgets):
-                there.put_back(each)
+            for victim, violating in violating_first(lower, budgets):
+                for pod in victim.pods:
+                    there.put_back(pod)
                 if not there.fits():
-                    there.take_off(each)
-                    victims.append(each)
-                    violations += violates
-        return (
-            Candidate(nodes.name(row), tuple(sorted(victims, key=by_importance)), violations)
-            if victims
-            else (_NO_VICTIMS,)
-        )
-
-    # --- how
-
-    async def _make_room(self, pod: PodState, chosen: Candidate) -> None:
-        for victim in chosen.victims:
-            await self._end(victim, pod, chosen.node)
-        for other in self.context.nominated(chosen.node):
-            # What was promised to them may not be there any more.
-            if other.priority < pod.priority:
-                await self.context.withdraw(other)
-
-    async def _end(self, victim: PodState, pod: PodState, node: str) -> None:
-        context, client = self.context, self.context.client
-        if any(each.uid == victim.uid for each in context.waiting()):
-            context.reject(victim.uid, "preempted")
-            return
-        if victim.leaving:
-            return
-        now = context.clock.time()
-        message = f"{context.scheduler_name}: preempting to accommodate a higher priority pod"
-        found, _ = conditions.set(None, "DisruptionTarget", "True", _REASON, message, rfc3339(now))
-        change = {"metadata": {"uid": victim.uid}, "status": {"conditions": found}}
-        try:
-            await client.patch(
-                "pods", victim.name, change, victim.namespace, type="strategic", subresource="status"
-            )
-            await client.delete("pods", victim.name, victim.namespace, uid=victim.uid)
-        except (NotFound, Conflict):
-            return
-        except ApiError as error:
-            context.log.warning("preempting {}/{}: {}", victim.namespace, victim.name, error.message)
-            return
-        note = f"Preempted by pod {pod.uid} on node {node}"
-        context.event(victim.pod, "Normal", "Preempted", "Preempting", note, related=pod.pod)
+                    for pod in victim.pods:
+                        there.take_off(pod)
+                    victims.append(victim)
+                    violations += violating
+        if not victims:
+            return (_NO_VICTIMS,)
+        victims.sort(key=lambda victim: victim.importance)
+        return Candidate(self.context.nodes.name(row), _pods(victims), violations)
 
 
-def _was_preempted(pod: Mapping[str, Any]) -> bool:
-    found = conditions.find(pod, "DisruptionTarget")
-    return found is not None and found["status"] == "True" and found.get("reason") == _REASON
+def _pods(victims: Iterable[Victim]) -> tuple[PodState, ...]:
+    return tuple(pod for victim in victims for pod in victim.pods)
+
+
+def _importance(pod: PodState) -> tuple[Any, ...]:
+    return Victim((pod,), pod.priority).importance

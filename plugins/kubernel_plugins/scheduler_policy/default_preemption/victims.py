@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kubernel.plugin.scheduling import PodState
     from kubernel.store.records import Obj
 
-__all__ = ["Candidate", "best", "by_importance", "violating_first"]
+__all__ = ["Candidate", "Victim", "best", "violating_first"]
 
 _LOWEST_PRIORITY = 2**31
 _NEVER = float("inf")
@@ -46,9 +46,21 @@ def _started(pod: PodState) -> float:
     return times.parse(started) if started else _NEVER
 
 
-def by_importance(pod: PodState) -> tuple[int, float]:
-    """Sort key: higher priority first, then the one that has run for longer."""
-    return -pod.priority, _started(pod)
+@dataclass(frozen=True, slots=True)
+class Victim:
+    """A pod, or the pods of a group that may only be disrupted as a whole; ``priority`` is what counts of it."""
+
+    pods: tuple[PodState, ...]
+    priority: int
+    grouped: bool = False
+    importance: tuple[Any, ...] = field(init=False, compare=False)
+    """Sort key, the most important first: by priority, groups before pods, large groups before small ones, then the
+    one that has run for longer."""
+
+    def __post_init__(self) -> None:
+        earliest = min(_started(each) for each in self.pods)
+        key = -self.priority, not self.grouped, -len(self.pods), earliest
+        object.__setattr__(self, "importance", key)
 
 
 def best(candidates: Sequence[Candidate]) -> Candidate:
@@ -57,8 +69,9 @@ def best(candidates: Sequence[Candidate]) -> Candidate:
     return min(candidates, key=lambda candidate: candidate.cost)
 
 
-def violating_first(pods: Iterable[PodState], budgets: Sequence[Obj]) -> Iterator[tuple[PodState, bool]]:
-    """Pods whose end a disruption budget does not allow (True), then the others, each in the given order."""
+def violating_first(victims: Iterable[Victim], budgets: Sequence[Obj]) -> Iterator[tuple[Victim, int]]:
+    """Victims with pods whose end a disruption budget does not allow, and how many these are; then the others, each in
+    the given order."""
     left = {
         meta.uid(budget): meta.get(budget, "status", "disruptionsAllowed", default=0) for budget in budgets
     }
@@ -67,17 +80,18 @@ def violating_first(pods: Iterable[PodState], budgets: Sequence[Obj]) -> Iterato
         selector = selectors.from_object((budget.get("spec") or {}).get("selector"))
         if not selector.empty:
             protecting.setdefault(budget["metadata"].get("namespace", ""), []).append((budget, selector))
-    violating: list[PodState] = []
-    others: list[PodState] = []
-    for pod in pods:
-        violates = False
+
+    def violates(pod: PodState) -> bool:
         for budget, selector in protecting.get(pod.namespace, ()) if pod.labels else ():
             if not selector.matches(pod.labels) or pod.name in (
                 meta.get(budget, "status", "disruptedPods", default={}) or {}
             ):
                 continue
             left[meta.uid(budget)] -= 1
-            violates |= left[meta.uid(budget)] < 0
-        (violating if violates else others).append(pod)
-    yield from ((pod, True) for pod in violating)
-    yield from ((pod, False) for pod in others)
+            if left[meta.uid(budget)] < 0:
+                return True
+        return False
+
+    counted = [(victim, sum(violates(pod) for pod in victim.pods)) for victim in victims]
+    yield from ((victim, count) for victim, count in counted if count)
+    yield from ((victim, 0) for victim, count in counted if not count)

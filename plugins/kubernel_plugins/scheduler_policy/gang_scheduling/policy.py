@@ -13,9 +13,10 @@ from kubernel.errors import ApiError, NotFound
 from kubernel.objects import conditions, meta
 from kubernel.plugin.gangs import Gang
 from kubernel.plugin.scheduling import Change, Policy
+from kubernel_plugins.scheduler_policy.groups import BY_GROUP, GROUPS, group_index, group_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from kubernel.client.informer import Informer
     from kubernel.plugin.scheduling import PodState
@@ -23,10 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["GangScheduling"]
 
-_GROUPS = "podgroups.v1beta1.scheduling.k8s.io"
 _MEMBERS = "pods of groups"
 """What ``Change`` calls a pod of a group that came, whether it has a node or not."""
-_BY_GROUP = "pod group"
 _CONDITION = "PodGroupInitiallyScheduled"
 
 
@@ -37,17 +36,17 @@ class GangScheduling(Policy):
     _pods: Informer
 
     async def start(self) -> None:
-        self._groups = await self.context.follow(_GROUPS)
+        self._groups = await self.context.follow(GROUPS)
         self._pods = self.context.client.informer("pods")
         await self._pods.synced()
-        self._pods.add_index(_BY_GROUP, _group_of)
+        self._pods.add_index(BY_GROUP, group_index)
         self._unlisten: Callable[[], None] = self._pods.add_listener(self._on_pod)
 
     async def stop(self) -> None:
         self._unlisten()
 
     def _on_pod(self, type: EventType, pod: Obj, old: Obj | None) -> None:
-        if type == "ADDED" and _group_of(pod):
+        if type == "ADDED" and group_index(pod):
             self.context.changed(Change(_MEMBERS, type, pod))
 
     def sign(self, pod: PodState) -> Any:
@@ -56,12 +55,12 @@ class GangScheduling(Policy):
     def _members(self, namespace: str, name: str) -> list[Obj]:
         return [
             pod
-            for pod in self._pods.by(_BY_GROUP, f"{namespace}/{name}")
+            for pod in self._pods.by(BY_GROUP, f"{namespace}/{name}")
             if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
         ]
 
     def pre_enqueue(self, pod: PodState) -> str:
-        name = _name(pod.pod)
+        name = group_name(pod.pod)
         if not name:
             return ""
         group = self._groups.get(name, pod.namespace)
@@ -74,14 +73,19 @@ class GangScheduling(Policy):
     # --- placing
 
     def gang(self, pod: PodState) -> Gang | None:
-        name = _name(pod.pod)
+        name = group_name(pod.pod)
         group = self._groups.get(name, pod.namespace) if name else None
         if group is None:
             return None
         found = [meta.uid(each) for each in self._members(pod.namespace, name)]
-        waiting = [uid for uid in found if self.context.nodes.pod(uid) is None]
+        spec, nodes = group["spec"], self.context.nodes
         return Gang(
-            (pod.namespace, name), len(found) - len(waiting), waiting, group["spec"].get("priority") or 0
+            (pod.namespace, name),
+            group,
+            [uid for uid in found if nodes.pod(uid) is not None],
+            [uid for uid in found if nodes.pod(uid) is None],
+            spec.get("priority") or 0,
+            (spec.get("disruptionMode") or {}).get("all") is not None,
         )
 
     def too_few(self, gang: Gang, scheduled: int, remaining: int) -> str:
@@ -116,31 +120,22 @@ class GangScheduling(Policy):
         found = [{"message": "", **each} for each in found]
         patch = {"metadata": {"uid": meta.uid(group)}, "status": {"conditions": found}}
         try:
-            await self.context.client.patch(_GROUPS, name, patch, namespace, subresource="status")
+            await self.context.client.patch(GROUPS, name, patch, namespace, subresource="status")
         except NotFound:
             return
         except ApiError as error:
             self.context.log.warning("status of pod group {}/{}: {}", namespace, name, error.message)
 
     def helps(self, pod: PodState, change: Change) -> bool:
-        mine = _group_of(pod.pod)
+        mine = group_index(pod.pod)
         if change.resource == _MEMBERS:
-            return bool(mine) and mine == _group_of(change.obj)
-        if change.resource != _GROUPS or change.type == "DELETED":
+            return bool(mine) and mine == group_index(change.obj)
+        if change.resource != GROUPS or change.type == "DELETED":
             return False
         metadata = change.obj["metadata"]
         if mine != [f"{metadata.get('namespace', '')}/{metadata['name']}"]:
             return False
         return change.old is None or _minimum(change.obj) < _minimum(change.old)
-
-
-def _name(pod: Obj) -> str:
-    return (pod["spec"].get("schedulingGroup") or {}).get("podGroupName") or ""
-
-
-def _group_of(pod: Obj) -> Iterable[str]:
-    name = _name(pod)
-    return [f"{pod['metadata'].get('namespace', '')}/{name}"] if name else []
 
 
 def _minimum(group: Obj) -> int:

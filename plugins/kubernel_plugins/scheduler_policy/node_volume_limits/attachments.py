@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 __all__ = ["Attachments", "Volume"]
 
 _NOBODY: frozenset[str] = frozenset()
 
 
-class Volume(NamedTuple):
-    """One volume of a CSI driver."""
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """One volume of a CSI driver. ``migrated``: of a kind that the driver took over."""
 
     driver: str
     handle: str
+    migrated: bool = field(default=False, compare=False)
 
 
 class Attachments:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from kubernel.plugin.scheduling import ALL, SKIP, Change, Policy, Refusal
-from kubernel_plugins.scheduler_policy import volumes
+from kubernel.plugin.scheduling import ALL, SKIP, Change, Policy, PolicyError, Refusal
+from kubernel_plugins.scheduler_policy import migration, volumes
 from kubernel_plugins.scheduler_policy.node_volume_limits.attachments import Attachments, Volume
 
 if TYPE_CHECKING:
@@ -103,13 +103,14 @@ class NodeVolumeLimits(Policy):
         name = f"{_ATTACHMENT}{attachment['metadata']['name']}"
         spec = attachment["spec"]
         volume = self._volumes.get(_volume_of(attachment))
-        if type == "DELETED" or volume is None or (handle := _handle(volume)) is None:
+        csi, attacher = (volume or {"spec": {}})["spec"].get("csi"), spec.get("attacher")
+        if type == "DELETED" or not csi or not attacher:
             self._counts.remove(name)
         else:
-            self._counts.set(name, spec["nodeName"], [handle])
+            self._counts.set(name, spec["nodeName"], [Volume(attacher, csi["volumeHandle"])])
 
     def reserve(self, pod: PodState, node: str) -> str:
-        if pod.claims:
+        if pod.pod["spec"].get("volumes"):
             self._counts.set(pod.uid, node, self._of_pod(pod.pod))
         return ""
 
@@ -117,14 +118,19 @@ class NodeVolumeLimits(Policy):
         self._counts.remove(pod.uid)
 
     def _of_pod(self, pod: Obj) -> list[Volume]:
-        """What has to be attached for a pod, as far as it is known."""
+        """What has to be attached for a pod on a node, as far as it is known."""
         namespace = pod["metadata"].get("namespace", "")
         found = (
             self._of_claim(claim)
             for name, _ in volumes.names_of(pod)
             if (claim := self._claims.get(name, namespace)) is not None
         )
-        return [volume for volume in found if volume is not None]
+        try:
+            own = _inline(pod)
+        except ValueError:
+            # Somebody else gave it its node.
+            own = []
+        return [*(volume for volume in found if volume is not None), *own]
 
     def _of_claim(self, claim: Obj) -> Volume | None:
         """The volume that a claim is bound to or, before there is one, what its class will provide."""
@@ -132,23 +138,34 @@ class NodeVolumeLimits(Policy):
         if volume is not None:
             return _handle(volume)
         found = self._classes.get(volumes.class_of(claim))
-        if found is None:
+        provisioner = (found or {}).get("provisioner", "")
+        if not (driver := migration.driver_of(provisioner)):
             return None
         metadata = claim["metadata"]
-        return Volume(found.get("provisioner", ""), f"unbound {metadata.get('namespace')}/{metadata['name']}")
+        handle = f"unbound {metadata.get('namespace')}/{metadata['name']}"
+        return Volume(driver, handle, driver != provisioner)
 
     # --- deciding
 
     def sign(self, pod: PodState) -> Any:
-        return volumes.sign(pod)
+        if not pod.pod["spec"].get("volumes"):
+            return ()
+        try:
+            return volumes.sign(pod), [(each.driver, each.handle) for each in _inline(pod.pod)]
+        except ValueError:
+            return NotImplemented
 
     def pre_filter(self, pod: PodState, nodes: Nodes) -> Any:
-        if not pod.claims:
+        if not pod.pod["spec"].get("volumes"):
             return SKIP
-        found = []
+        try:
+            found = _inline(pod.pod)
+        except ValueError as error:
+            raise PolicyError(f'running "{self.name}" filter plugin: {error}') from None
         for name, ephemeral, claim in volumes.claims_of(pod, self._claims):
             if claim is None:
-                return f'persistentvolumeclaim "{name}" not found'
+                missing = f'persistentvolumeclaim "{name}" not found'
+                return f"looking up PVC {pod.namespace}/{name}: {missing}"
             if ephemeral and (why := volumes.not_owned(pod, claim)):
                 return why
             if (volume := self._of_claim(claim)) is not None:
@@ -178,7 +195,8 @@ class NodeVolumeLimits(Policy):
         for driver in dict.fromkeys(volume.driver for volume in state):
             found = self._drivers.get(driver)
             if found is not None and (found.get("spec") or {}).get("preventPodSchedulingIfMissing"):
-                missing = self._missing(driver, nodes) & ~without
+                of_nodes = all(volume.migrated for volume in state if volume.driver == driver)
+                missing = self._missing(driver, nodes, only_known=of_nodes) & ~without
                 without |= missing
                 yield missing, Refusal(f"{driver} CSI driver is not installed on the node")
         full = numpy.zeros(len(nodes), dtype=bool)
@@ -196,14 +214,12 @@ class NodeVolumeLimits(Policy):
         names = [nodes.name(int(row)) for row in numpy.arange(len(nodes))[rows] if nodes.live[row]]
         return [node for name in names if (node := self._csi_nodes.get(name)) is not None]
 
-    def _missing(self, driver: str, nodes: Nodes) -> Mask:
-        missing = numpy.ones(len(nodes), dtype=bool)
+    def _missing(self, driver: str, nodes: Nodes, *, only_known: bool) -> Mask:
+        """``only_known``: of nodes that tell of no drivers at all it is not said."""
+        missing = numpy.full(len(nodes), not only_known)
         for csi_node in self._csi_nodes.list():
-            row = nodes.row(csi_node["metadata"]["name"])
-            if row is not None and any(
-                each["name"] == driver for each in csi_node["spec"].get("drivers") or ()
-            ):
-                missing[row] = False
+            if (row := nodes.row(csi_node["metadata"]["name"])) is not None:
+                missing[row] = all(each["name"] != driver for each in csi_node["spec"].get("drivers") or ())
         return missing
 
     def _is_full(self, csi_node: Obj, state: Collection[Volume], away: frozenset[str]) -> bool:
@@ -231,24 +247,50 @@ class NodeVolumeLimits(Policy):
     def helps(self, pod: PodState, change: Change) -> bool:
         if change.resource == _CSI_NODES:
             return change.type == "ADDED" or (
-                change.old is not None and _raised(_limits(change.old), _limits(change.obj), change)
+                change.old is not None and _raised(_limits(change.old), _limits(change.obj))
             )
         if change.resource == "pods":
-            return change.type == "DELETED" and any(True for _ in volumes.names_of(change.obj))
+            return change.type == "DELETED" and any(
+                volume.get("persistentVolumeClaim") or volume.get("ephemeral") or migration.is_known(volume)
+                for volume in change.obj["spec"].get("volumes") or ()
+            )
         if change.resource == volumes.CLAIMS:
             return change.type == "ADDED" and volumes.uses_claim(pod, change)
         if change.resource == _ATTACHMENTS:
-            return change.type == "DELETED"
-        if change.resource == _DRIVERS:
-            return change.type != "ADDED"
+            return change.type == "DELETED" and _frees(change.obj, pod.pod)
         return False
 
 
-def _raised(before: Mapping[str, int], after: Mapping[str, int], change: Change) -> bool:
-    """A limit went up or away, or a driver came."""
-    names = {each["name"] for each in (change.old or {}).get("spec", {}).get("drivers") or ()}
-    came = any(each["name"] not in names for each in change.obj["spec"].get("drivers") or ())
-    return came or any(driver not in after or after[driver] > limit for driver, limit in before.items())
+def _inline(pod: Obj) -> list[Volume]:
+    """The pod's own volumes that a CSI driver attaches; ValueError when it cannot."""
+    found = []
+    for volume in pod["spec"].get("volumes") or ():
+        if migration.plugin_of(volume):
+            try:
+                driver, handle = migration.inline(volume, pod["metadata"].get("namespace", ""))
+            except ValueError as error:
+                raise ValueError(f"converting volume({volume['name']}) from inline to csi: {error}") from None
+            found.append(Volume(driver, handle, migrated=True))
+    return found
+
+
+def _frees(attachment: Obj, pod: Obj) -> bool:
+    """Whether a volume that is attached no more may make room for one of the pod's."""
+    for volume in pod["spec"].get("volumes") or ():
+        if volume.get("persistentVolumeClaim"):
+            return True
+        if migration.is_known(volume):
+            try:
+                driver, _ = migration.inline(volume, pod["metadata"].get("namespace", ""))
+            except ValueError:
+                return True
+            if driver == attachment["spec"].get("attacher"):
+                return True
+    return False
+
+
+def _raised(before: Mapping[str, int], after: Mapping[str, int]) -> bool:
+    return any(limit > before.get(driver, 0) for driver, limit in after.items())
 
 
 def _volume_of(attachment: Obj) -> str:
@@ -265,5 +307,11 @@ def _limits(csi_node: Obj) -> dict[str, int]:
 
 
 def _handle(volume: Obj) -> Volume | None:
+    migrated = bool(migration.plugin_of(volume["spec"]))
+    if migrated:
+        try:
+            volume = migration.translated(volume)
+        except ValueError:
+            return None
     csi = volume["spec"].get("csi")
-    return Volume(csi["driver"], csi["volumeHandle"]) if csi else None
+    return Volume(csi["driver"], csi["volumeHandle"], migrated) if csi else None

@@ -15,7 +15,9 @@ from kubernel.objects import meta
 from kubernel_plugins.scheduler_policy import volumes
 
 if TYPE_CHECKING:
-    from kubernel.plugin.scheduling import Context, PodState
+    from collections.abc import Callable
+
+    from kubernel.plugin.scheduling import Context, Mask, Nodes, PodState, Rows
     from kubernel.store.records import EventType, Obj
     from kubernel_plugins.scheduler_policy.volume_binding.assumed import Assumed
 
@@ -60,8 +62,15 @@ def bound(volume: Obj, claim: Obj) -> Obj:
 class Binding:
     """``on_claim``, ``on_volume`` and ``on_pod`` are listeners."""
 
-    def __init__(self, context: Context, claims: Assumed, found: Assumed) -> None:
+    def __init__(
+        self,
+        context: Context,
+        claims: Assumed,
+        found: Assumed,
+        reachable: Callable[[Obj, Nodes, Rows], Mask],
+    ) -> None:
         self._context = context
+        self._reachable = reachable
         self._claims, self._volumes = claims, found
         self._waiting: dict[str, set[asyncio.Event]] = {}
 
@@ -128,7 +137,7 @@ class Binding:
             raise KubernelError(f'failed to check binding: could not find v1.{_KINDS[what]} "{name}"')
         if _older(volume, written):
             return False
-        self._check_affinity(volume, node)
+        self._check_affinity(volume, node, "failed to translate pv to csi: ")
         if not (volume["spec"].get("claimRef") or {}).get("uid"):
             raise KubernelError(f'ClaimRef got reset for pv "{meta.name(volume)}"')
         return volumes.is_bound(now)
@@ -153,12 +162,16 @@ class Binding:
             self._check_affinity(volume, node)
         return volumes.is_bound(now)
 
-    def _check_affinity(self, volume: Obj, node: str) -> None:
+    def _check_affinity(self, volume: Obj, node: str, doing: str = "") -> None:
         nodes = self._context.nodes
         row = nodes.row(node)
         if row is None:
             raise KubernelError(f'failed to get node "{node}": node "{node}" not found')
-        if not volumes.reachable(volume, nodes, slice(row, row + 1))[0]:
+        try:
+            here = self._reachable(volume, nodes, slice(row, row + 1))[0]
+        except ValueError as error:
+            raise KubernelError(f"{doing}{error}") from None
+        if not here:
             raise KubernelError(
                 f'pv "{meta.name(volume)}" node affinity doesn\'t match node "{node}": no matching NodeSelectorTerms'
             )

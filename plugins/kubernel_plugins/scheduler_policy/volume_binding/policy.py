@@ -1,7 +1,6 @@
 """VolumeBinding.
 
-Source: k8s.io/kubernetes/pkg/scheduler/framework/plugins/volumebinding (v1.37). Volumes of kinds that were
-built into Kubernetes before there was CSI are taken as they are, without translation to CSI.
+Source: k8s.io/kubernetes/pkg/scheduler/framework/plugins/volumebinding (v1.37).
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ import numpy
 
 from kubernel.errors import KubernelError
 from kubernel.objects import meta, quantity, selectors
-from kubernel.plugin.scheduling import SKIP, Change, Policy, Refusal
-from kubernel_plugins.scheduler_policy import volumes
+from kubernel.plugin.scheduling import SKIP, Change, Policy, PolicyError, Refusal
+from kubernel_plugins.scheduler_policy import migration, volumes
 from kubernel_plugins.scheduler_policy.scores import shaped
 from kubernel_plugins.scheduler_policy.volume_binding.assumed import Assumed
 from kubernel_plugins.scheduler_policy.volume_binding.binding import Binding, Work, bound, selected
@@ -75,6 +74,7 @@ class VolumeBinding(Policy):
     _classes: Informer
     _drivers: Informer
     _capacities: Informer
+    _csi_nodes: Informer
     _claims: Assumed
     _volumes: Assumed
     _binding: Binding
@@ -96,10 +96,10 @@ class VolumeBinding(Policy):
         self._classes = await self.context.follow(volumes.CLASSES)
         self._drivers = await self.context.follow(_DRIVERS)
         self._capacities = await self.context.follow(_CAPACITIES)
-        await self.context.follow(_CSI_NODES)
+        self._csi_nodes = await self.context.follow(_CSI_NODES)
         found.add_index(_BY_CLASS, lambda volume: [volumes.class_of(volume)])
         self._claims, self._volumes = Assumed(claims), Assumed(found)
-        self._binding = Binding(self.context, self._claims, self._volumes)
+        self._binding = Binding(self.context, self._claims, self._volumes, self._reachable)
         self._unlisten = [
             claims.add_listener(self._binding.on_claim),
             found.add_listener(self._binding.on_volume),
@@ -186,11 +186,35 @@ class VolumeBinding(Policy):
             if volume is None:
                 lost |= undecided
                 break
-            away = undecided & ~volumes.reachable(volume, nodes, rows)
+            try:
+                away = undecided & ~self._reachable(volume, nodes, rows)
+            except ValueError as error:
+                raise PolicyError(f'running "{self.name}" filter plugin: {error}') from None
             conflict |= away
             undecided &= ~away
         yield conflict, _AFFINITY
         yield lost, _LOST
+
+    def _reachable(self, volume: Obj, nodes: Nodes, rows: Rows) -> Mask:
+        """From where a bound volume can be reached. Nodes on which a CSI driver took over from the volume's kind have
+        the driver's labels. ValueError for a volume that cannot be one of the driver's."""
+        here = volumes.reachable(volume, nodes, rows)
+        plugin = migration.plugin_of(volume["spec"])
+        if not plugin:
+            return here
+        migrated = numpy.zeros(len(nodes), dtype=bool)
+        for csi_node in self._csi_nodes.list():
+            row = nodes.row(meta.name(csi_node))
+            if row is not None and plugin in meta.annotations(csi_node).get(_MIGRATED, "").split(","):
+                migrated[row] = True
+        migrated = migrated[rows]
+        if not migrated.any():
+            return here
+        try:
+            there = volumes.reachable(migration.translated(volume), nodes, rows)
+        except ValueError as error:
+            raise ValueError(f"could not translate pv: {error}") from None
+        return numpy.where(migrated, there, here)
 
     def _plan(self, state: _State, nodes: Nodes, rows: Rows) -> _Plan:
         matches = match(state.waiting, nodes, rows)
@@ -290,7 +314,7 @@ class VolumeBinding(Policy):
         nodes = self.context.nodes
         row = nodes.row(node)
         if row is None:
-            return f'node "{node}" not found'
+            raise PolicyError(f'node "{node}" not found')
         plan = self._plan(state, nodes, slice(row, row + 1))
         work = Work(
             node,

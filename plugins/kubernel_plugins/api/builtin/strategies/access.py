@@ -35,7 +35,7 @@ class RoleBindingStrategy(Builtin):
         super().__init__(create_on_update=True, thorough=True)
 
     def default(self, obj: Obj) -> None:
-        reference = obj.setdefault("roleRef", {})
+        reference = obj.get("roleRef")
         if isinstance(reference, dict) and not reference.get("apiGroup"):
             reference["apiGroup"] = access.GROUP
         for subject in obj.get("subjects") or ():

@@ -110,10 +110,10 @@ def to_v2(hpa: Obj) -> Obj:
         current.append(
             {"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": used}}}
         )
-    if current:
-        status["currentMetrics"] = current
+    status["currentMetrics"] = current or None
     if not status.get("currentReplicas"):
         status.pop("currentReplicas", None)
+    status.setdefault("desiredReplicas", 0)
     conditions = _load(annotations, _CONDITIONS)
     if conditions:
         status["conditions"] = conditions
@@ -161,11 +161,6 @@ class HorizontalPodAutoscalerStrategy(Builtin):
         if isinstance(behavior, dict):
             _default_rules(behavior, "scaleUp", _SCALE_UP)
             _default_rules(behavior, "scaleDown", _SCALE_DOWN)
-
-    def initial_status(self, request: Request, obj: Obj) -> Obj:
-        if obj.get("apiVersion") == "autoscaling/v1":
-            return {"currentReplicas": 0, "desiredReplicas": 0}
-        return {"desiredReplicas": 0}
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return autoscaler(_as_v2(obj))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from kubernel.registry.defaulting import apply_defaults
 from kubernel.registry.types import Strategy
 from kubernel_plugins.api.builtin import causes
 
@@ -12,8 +15,10 @@ if TYPE_CHECKING:
     from kubernel.registry.request import Request
     from kubernel.store.records import Obj
 
-__all__ = ["Builtin", "field", "immutable"]
+__all__ = ["STATUS_ALONE", "Builtin", "field", "immutable"]
 
+STATUS_ALONE: Mapping[str, tuple[str, ...]] = MappingProxyType({"status": ("metadata", "spec")})
+"""``Strategy.resets`` of a type whose metadata does not come through the status."""
 _FRAME = ("apiVersion", "kind", "metadata")
 
 
@@ -35,9 +40,6 @@ def immutable(obj: Obj, old: Obj, *paths: str) -> list[Cause]:
         if new != field(old, *steps):
             found.append(causes.invalid(path, new, causes.FIELD_IMMUTABLE))
     return found
-
-
-_ZERO = {"integer": 0, "boolean": False}
 
 
 class Builtin(Strategy):
@@ -64,19 +66,9 @@ class Builtin(Strategy):
         self.thorough = thorough
 
     def initial_status(self, request: Request, obj: Obj) -> Obj | None:
-        """The status of a new object, whatever the client sent; None is no status.
-
-        In Go it is a struct: never absent, and fields without ``omitempty``, which the schema calls required,
-        have their zero value from the beginning.
-        """
+        """The status of a new object, whatever the client sent, but for what is always there; None is no status."""
         node = (request.type.schema().properties or {}).get("status")
-        if node is None or not node.properties:
-            return None
-        return {
-            name: zero
-            for name in node.required
-            if (zero := _ZERO.get(node.properties[name].type)) is not None
-        }
+        return {} if node is not None and node.properties else None
 
     def prepare_for_create(self, request: Request, obj: Obj) -> None:
         if self.has_status(request):
@@ -85,6 +77,7 @@ class Builtin(Strategy):
                 obj.pop("status", None)
             else:
                 obj["status"] = status
+                apply_defaults((request.type.schema().properties or {})["status"], status)
         if self.tracks_generation:
             obj["metadata"]["generation"] = 1
 

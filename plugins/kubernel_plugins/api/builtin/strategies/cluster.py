@@ -24,37 +24,17 @@ __all__ = [
 Obj = dict[str, Any]
 
 
-_NODE_INFO = (
-    "machineID",
-    "systemUUID",
-    "bootID",
-    "kernelVersion",
-    "osImage",
-    "containerRuntimeVersion",
-    "kubeletVersion",
-    "kubeProxyVersion",
-    "operatingSystem",
-    "architecture",
-)
-
-
 class NodeStrategy(Builtin):
     def __init__(self) -> None:
         super().__init__(thorough=True)
 
     def default(self, obj: Obj) -> None:
-        spec = obj.setdefault("spec", {})
-        status = obj.setdefault("status", {})
-        if isinstance(status, dict):
-            # In Go these are structs: never absent.
-            status.setdefault("daemonEndpoints", {"kubeletEndpoint": {"Port": 0}})
-            if status.get("nodeInfo") is None:
-                status["nodeInfo"] = dict.fromkeys(_NODE_INFO, "")
+        spec, status = obj.get("spec"), obj.get("status")
         if isinstance(status, dict) and status.get("capacity") and status.get("allocatable") is None:
             status["allocatable"] = dict(status["capacity"])
         if isinstance(spec, dict):
             # An older client knows the first range alone.
-            if spec.get("podCIDR") and not spec.get("podCIDRs"):
+            if spec.get("podCIDR") and spec["podCIDR"] not in (spec.get("podCIDRs") or ())[:1]:
                 spec["podCIDRs"] = [spec["podCIDR"]]
             elif spec.get("podCIDRs"):
                 spec["podCIDR"] = spec["podCIDRs"][0]
@@ -153,9 +133,6 @@ class ResourceQuotaStrategy(Builtin):
 class DisruptionBudgetStrategy(Builtin):
     def __init__(self) -> None:
         super().__init__(generation=True, unconditional_update=False, thorough=True)
-
-    def initial_status(self, request: Request, obj: Obj) -> Obj:
-        return dict.fromkeys(("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"), 0)
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return cluster.disruption_budget(obj)

@@ -31,15 +31,16 @@ _RENAMED = {
 }
 _BACK = {new: old for old, new in _RENAMED.items()}
 
-_ALWAYS: Mapping[str, Any] = MappingProxyType({"source": {}})
-"""In Go these have no omitempty."""
+_ALWAYS: Mapping[str, Any] = MappingProxyType(
+    {"source": {}, "reportingComponent": "", "reportingInstance": ""}
+)
+"""What a core Event has even when it is empty; the other one has no empty strings."""
 
 
 def from_core(event: Obj) -> Obj:
     """A core/v1 Event as events.k8s.io/v1."""
-    return {_RENAMED.get(key, key): value for key, value in event.items()} | {
-        "apiVersion": "events.k8s.io/v1"
-    }
+    renamed = {_RENAMED.get(key, key): value for key, value in event.items() if value != ""}
+    return renamed | {"apiVersion": "events.k8s.io/v1"}
 
 
 def to_core(event: Obj) -> Obj:
@@ -49,17 +50,8 @@ def to_core(event: Obj) -> Obj:
 
 
 class EventStrategy(Builtin):
-    zero = MappingProxyType({"source": {}, "reportingComponent": "", "reportingInstance": ""})
-
     def __init__(self) -> None:
         super().__init__(create_on_update=True, thorough=True)
-
-    def default(self, obj: Obj) -> None:
-        # In Go these have no omitempty: never absent.
-        if obj.get("apiVersion") == "v1":
-            obj.setdefault("source", {})
-            obj.setdefault("reportingComponent", "")
-            obj.setdefault("reportingInstance", "")
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         strict = bool(request.type.group)

@@ -27,6 +27,13 @@ _LEGACY_NAME = "job-name"
 _MAX_INT32 = 2**31 - 1
 
 
+def _default_patterns(spec: Obj) -> None:
+    for rule in field(spec, "podFailurePolicy", "rules") or ():
+        for pattern in (rule.get("onPodConditions") or ()) if isinstance(rule, dict) else ():
+            if isinstance(pattern, dict) and not pattern.get("status"):
+                pattern["status"] = "True"
+
+
 class JobStrategy(Builtin):
     propagation_warning = (
         "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them "
@@ -52,10 +59,16 @@ class JobStrategy(Builtin):
             "podReplacementPolicy",
             "Failed" if spec.get("podFailurePolicy") is not None else "TerminatingOrFailed",
         )
-        for rule in field(spec, "podFailurePolicy", "rules") or ():
-            for pattern in (rule.get("onPodConditions") or ()) if isinstance(rule, dict) else ():
-                if isinstance(pattern, dict):
-                    pattern.setdefault("status", "True")
+        _default_patterns(spec)
+
+    def default(self, obj: Obj) -> None:
+        # In Go both are one map, in which the generated labels come, too.
+        labels = field(obj, "spec", "template", "metadata", "labels")
+        if labels and not obj["metadata"].get("labels"):
+            obj["metadata"]["labels"] = labels
+
+    def spec_apart(self) -> bool:
+        return True
 
     def prepare_for_create(self, request: Request, obj: Obj) -> None:
         super().prepare_for_create(request, obj)
@@ -64,7 +77,6 @@ class JobStrategy(Builtin):
             return
         if not spec.get("manualSelector"):
             self._generate_selector(obj, spec)
-        # In Go both are one map once a job without labels was given those of its template.
         labels = field(spec, "template", "metadata", "labels")
         if labels and not obj["metadata"].get("labels"):
             obj["metadata"]["labels"] = dict(labels)
@@ -100,6 +112,7 @@ class CronJobStrategy(Builtin):
 
     def default_spec(self, spec: Obj) -> None:
         default_template(field(spec, "jobTemplate", "spec", "template"))
+        _default_patterns(field(spec, "jobTemplate", "spec") or {})
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return cron_job(obj)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kubernel_plugins.api.builtin.strategies.base import Builtin
+from kubernel_plugins.api.builtin.strategies.base import STATUS_ALONE, Builtin
 from kubernel_plugins.api.builtin.validation import endpoint_slices, networking, services
 
 if TYPE_CHECKING:
@@ -90,9 +90,6 @@ class IngressStrategy(Builtin):
     def __init__(self) -> None:
         super().__init__(generation=True, thorough=True)
 
-    def initial_status(self, request: Request, obj: Obj) -> Obj:
-        return {"loadBalancer": {}}
-
     def warnings(self, request: Request, obj: Obj) -> list[str]:
         annotated = networking.CLASS_ANNOTATION in (obj["metadata"].get("annotations") or {})
         if request.operation != "CREATE" or not annotated or "ingressClassName" in (obj.get("spec") or {}):
@@ -133,6 +130,8 @@ class IPAddressStrategy(Builtin):
 
 
 class ServiceCIDRStrategy(Builtin):
+    resets = STATUS_ALONE
+
     def __init__(self) -> None:
         super().__init__(thorough=True)
 

@@ -11,7 +11,9 @@ Obj = dict[str, Any]
 
 
 def image_tag(image: str) -> str:
-    """The tag of an image reference; ``latest`` when it has neither tag nor digest."""
+    """The tag of an image reference; ``latest`` when it has neither tag nor digest, empty without a name."""
+    if not image:
+        return ""
     name, at, _ = image.partition("@")
     _, colon, tag = name.rpartition("/")[2].partition(":")
     if colon:

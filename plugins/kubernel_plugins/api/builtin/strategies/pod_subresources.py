@@ -118,11 +118,13 @@ class Binder:
             "",
             rfc3339(self.context.clock.time()),
         )
+        # A node that the pod was promised before would mislead who reads it.
+        kept = {key: value for key, value in status.items() if key != "nominatedNodeName"}
         return {
             **pod,
             "metadata": meta,
             "spec": {**spec, "nodeName": binding["target"]["name"]},
-            "status": {**status, "conditions": changed},
+            "status": {**kept, "conditions": changed},
         }
 
 

@@ -5,6 +5,7 @@ Source: pkg/registry/core/pod/strategy.go and pkg/apis/core/validation (v1.37).
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
@@ -37,6 +38,8 @@ __all__ = ["PodStrategy"]
 
 
 class PodStrategy(Builtin):
+    resets = MappingProxyType({"status": ("spec", "metadata.deletionTimestamp", "metadata.ownerReferences")})
+
     graceful = True
 
     def __init__(self, context: Context) -> None:

@@ -105,9 +105,6 @@ class ServiceStrategy(Builtin):
                 if isinstance(point, dict) and point.get("ip"):
                     point.setdefault("ipMode", "VIP")
 
-    def initial_status(self, request: Request, obj: Obj) -> Obj:
-        return {"loadBalancer": {}}
-
     def prepare_for_create(self, request: Request, obj: Obj) -> None:
         super().prepare_for_create(request, obj)
         if isinstance(obj.get("spec"), dict):

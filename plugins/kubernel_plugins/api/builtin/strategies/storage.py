@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
-from kubernel_plugins.api.builtin.strategies.base import Builtin
+from kubernel_plugins.api.builtin.strategies.base import STATUS_ALONE, Builtin
 from kubernel_plugins.api.builtin.validation import storage
 from kubernel_plugins.api.builtin.validation.claims import (
     claim_spec,
@@ -53,6 +53,12 @@ class PersistentVolumeStrategy(_Bindable):
 
     def _now(self) -> str:
         return rfc3339(self.context.clock.time())
+
+    def default_spec(self, spec: Obj) -> None:
+        # Not of the inline specs of attachments.
+        if not spec.get("persistentVolumeReclaimPolicy"):
+            spec["persistentVolumeReclaimPolicy"] = "Retain"
+        spec.setdefault("volumeMode", "Filesystem")
 
     def initial_status(self, request: Request, obj: Obj) -> Obj:
         return {"phase": "Pending", "lastPhaseTransitionTime": self._now()}
@@ -155,6 +161,8 @@ class CSIDriverStrategy(Builtin):
 
 
 class CSINodeStrategy(Builtin):
+    resets = STATUS_ALONE
+
     def __init__(self) -> None:
         super().__init__(thorough=True)
 
@@ -166,6 +174,8 @@ class CSINodeStrategy(Builtin):
 
 
 class VolumeAttachmentStrategy(Builtin):
+    resets = STATUS_ALONE
+
     def __init__(self) -> None:
         super().__init__(thorough=True)
 
@@ -188,6 +198,8 @@ class CSIStorageCapacityStrategy(Builtin):
 
 
 class StorageVersionMigrationStrategy(Builtin):
+    resets = STATUS_ALONE
+
     def __init__(self) -> None:
         super().__init__(unconditional_update=False, thorough=True)
 

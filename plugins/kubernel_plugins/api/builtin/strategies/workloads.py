@@ -5,6 +5,7 @@ Source: pkg/apis/apps/{v1/defaults.go,validation} and pkg/registry/apps (v1.37).
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from kubernel_plugins.api.builtin.strategies.base import Builtin, field, immutable
@@ -43,6 +44,8 @@ class _Templated(Builtin):
 
 
 class DeploymentStrategy(_Templated):
+    resets = MappingProxyType({"status": ("spec", "metadata.labels")})
+
     def default_spec(self, spec: Obj) -> None:
         super().default_spec(spec)
         strategy = spec.setdefault("strategy", {})
@@ -85,9 +88,6 @@ class DeploymentStrategy(_Templated):
 
 
 class ReplicaSetStrategy(_Templated):
-    def initial_status(self, request: Request, obj: Obj) -> Obj:
-        return {"replicas": 0}
-
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return rules.replica_set(obj)
 
@@ -99,14 +99,16 @@ class ReplicaSetStrategy(_Templated):
         return found
 
 
-def _default_update_strategy(spec: Obj, rolling: dict[str, int]) -> None:
+def _default_update_strategy(spec: Obj, rolling: dict[str, int], *, told: bool) -> None:
+    """``told``: who names the strategy has to say how it rolls, too."""
     update = spec.setdefault("updateStrategy", {})
     if not isinstance(update, dict):
         return
-    if not update.get("type"):
+    silent = not update.get("type")
+    if silent:
         update["type"] = "RollingUpdate"
     if update["type"] == "RollingUpdate":
-        given = update.setdefault("rollingUpdate", {})
+        given = update.get("rollingUpdate") if told and not silent else update.setdefault("rollingUpdate", {})
         if isinstance(given, dict):
             for name, value in rolling.items():
                 given.setdefault(name, value)
@@ -115,7 +117,7 @@ def _default_update_strategy(spec: Obj, rolling: dict[str, int]) -> None:
 class StatefulSetStrategy(_Templated):
     def default_spec(self, spec: Obj) -> None:
         super().default_spec(spec)
-        _default_update_strategy(spec, {"partition": 0, "maxUnavailable": 1})
+        _default_update_strategy(spec, {"partition": 0, "maxUnavailable": 1}, told=True)
         for claim in spec.get("volumeClaimTemplates") or ():
             if isinstance(claim, dict):
                 claim.setdefault("kind", "PersistentVolumeClaim")
@@ -123,9 +125,6 @@ class StatefulSetStrategy(_Templated):
                 if isinstance(claim.get("spec"), dict):
                     claim["spec"].setdefault("volumeMode", "Filesystem")
                 claim.setdefault("status", {}).setdefault("phase", "Pending")
-
-    def initial_status(self, request: Request, obj: Obj) -> Obj:
-        return {"replicas": 0, "availableReplicas": 0}
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return rules.stateful_set(obj)
@@ -144,10 +143,19 @@ _TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 class DaemonSetStrategy(_Templated):
     """Counts changes of the template in an annotation: a field of versions that are gone."""
 
+    def default(self, obj: Obj) -> None:
+        # Converting to the version that has no such field writes the annotation, whatever the count.
+        annotations = obj["metadata"].setdefault("annotations", {})
+        annotations.setdefault(_TEMPLATE_GENERATION, "0")
+
+    def spec_apart(self) -> bool:
+        return True
+
     def prepare_for_create(self, request: Request, obj: Obj) -> None:
         super().prepare_for_create(request, obj)
-        annotations = obj["metadata"].setdefault("annotations", {})
-        annotations[_TEMPLATE_GENERATION] = annotations.get(_TEMPLATE_GENERATION) or "1"
+        annotations = obj["metadata"]["annotations"]
+        if annotations[_TEMPLATE_GENERATION] in ("", "0"):
+            annotations[_TEMPLATE_GENERATION] = "1"
 
     def prepare_for_update(self, request: Request, obj: Obj, old: Obj) -> None:
         super().prepare_for_update(request, obj, old)
@@ -163,12 +171,7 @@ class DaemonSetStrategy(_Templated):
 
     def default_spec(self, spec: Obj) -> None:
         super().default_spec(spec)
-        _default_update_strategy(spec, {"maxUnavailable": 1, "maxSurge": 0})
-
-    def initial_status(self, request: Request, obj: Obj) -> Obj:
-        return dict.fromkeys(
-            ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"), 0
-        )
+        _default_update_strategy(spec, {"maxUnavailable": 1, "maxSurge": 0}, told=False)
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return rules.daemon_set(obj)
@@ -220,9 +223,6 @@ class ReplicationControllerStrategy(Builtin):
                 spec["selector"] = dict(labels)
             if not obj["metadata"].get("labels"):
                 obj["metadata"]["labels"] = dict(labels)
-
-    def initial_status(self, request: Request, obj: Obj) -> Obj:
-        return {"replicas": 0}
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return rules.replication_controller(obj)

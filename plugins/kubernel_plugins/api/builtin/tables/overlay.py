@@ -79,8 +79,8 @@ _CORE: _Kinds = {
     },
     "PersistentVolumeSpec": {
         "accessModes[]": _ACCESS_MODES,
-        "persistentVolumeReclaimPolicy": {"default": "Retain", "enum": ("Delete", "Recycle", "Retain")},
-        "volumeMode": _VOLUME_MODE,
+        "persistentVolumeReclaimPolicy": {"enum": ("Delete", "Recycle", "Retain")},
+        "volumeMode": {"enum": ("Block", "Filesystem")},
     },
     "PodSpec": {
         "dnsPolicy": {
