@@ -13,7 +13,7 @@ from kubernel.registry.operations import Page, Result
 from kubernel.registry.request import AUDIT_NOTES, DeleteOptions, WriteOptions
 
 from . import query as q
-from .bodies import MAX_BODY, Body, decode_json, decode_yaml
+from .bodies import MAX_BODY, Body, YamlReader, decode_json
 from .negotiate import patch_type, request_format
 from .responses import warning_head
 from .transport import Reply
@@ -37,6 +37,7 @@ class Changer:
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
+        self._yaml = YamlReader()
 
     async def create(self, exchange: Exchange, user: UserInfo, target: Target, plan: Plan) -> Reply:
         type = plan.type
@@ -78,7 +79,7 @@ class Changer:
         if exchange.trail is not None:
             exchange.trail.body = data
         try:
-            body = decode_yaml(data) if kind == "apply" else decode_json(data)
+            body = await self._yaml.read(data) if kind == "apply" else decode_json(data)
         except BadRequest as wrong:
             if kind == "apply":
                 raise BadRequest(
@@ -140,7 +141,7 @@ class Changer:
         """(object, its JSON, options of this ``kind``, warnings) of a create or an update."""
         if not plan.format:
             plan.format = self._format(exchange, custom=plan.type.custom)
-        body = self._read(await exchange.body(MAX_BODY), plan, exchange)
+        body = await self._read(await exchange.body(MAX_BODY), plan, exchange)
         warnings: tuple[str, ...] = ()
         options = _options(exchange, plan, kind)
         if body.duplicates:
@@ -151,12 +152,12 @@ class Changer:
             exchange.trail.named(obj)
         return obj, body.raw, options, warnings
 
-    def _read(self, data: bytes, plan: Plan, exchange: Exchange) -> Body:
+    async def _read(self, data: bytes, plan: Plan, exchange: Exchange) -> Body:
         kind, type = plan.format, plan.type
         if exchange.trail is not None:
             exchange.trail.body = data
         try:
-            body = self._decode(kind, data)
+            body = decode_json(data) if kind == "json" else await self._decode(kind, data)
             if body.value is None:
                 body = Body({}, b"{}")
             problem = _no_object(body.value)
@@ -189,7 +190,7 @@ class Changer:
         if not data:
             return None
         try:
-            return self._decode(self._format(exchange), data).value
+            return (await self._decode(self._format(exchange), data)).value
         except BadRequest as wrong:
             raise BadRequest(f"couldn't get version/kind; {wrong.message}") from None
 
@@ -197,11 +198,11 @@ class Changer:
         no_protobuf = custom or self.registry.protobuf is None
         return request_format(exchange.headers.get("Content-Type", ""), custom=no_protobuf)
 
-    def _decode(self, kind: str, data: bytes) -> Body:
+    async def _decode(self, kind: str, data: bytes) -> Body:
         if kind == "json":
             return decode_json(data)
         if kind == "yaml":
-            return decode_yaml(data)
+            return await self._yaml.read(data)
         assert self.registry.protobuf is not None  # noqa: S101 - _format looked
         value = self.registry.protobuf.decode(data)
         return Body(value, orjson.dumps(value))
