@@ -12,7 +12,7 @@ from http_harness import FLOW, PODS, RBAC, Raw, World, check, hookimpl, pod, run
 
 from kubernel.registry.attributes import Attributes, Decision
 from kubernel.registry.request import Request
-from kubernel_plugins.api.http.aio import HttpServer
+from kubernel_plugins.api.http.aio_server import HttpServer
 from kubernel_plugins.api.http.heads import Heads
 
 MERGE = {"Content-Type": "application/merge-patch+json"}
