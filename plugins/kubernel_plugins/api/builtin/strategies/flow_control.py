@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kubernel_plugins.api.builtin.strategies.base import Builtin
+from kubernel_plugins.api.builtin.strategies.base import STATUS_ALONE, Builtin
 from kubernel_plugins.api.builtin.validation import flow_control
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ _PRECEDENCE = 1000
 
 
 class FlowSchemaStrategy(Builtin):
+    resets = STATUS_ALONE
+
     def __init__(self) -> None:
         super().__init__(generation=True, thorough=True)
 
@@ -39,6 +41,8 @@ class FlowSchemaStrategy(Builtin):
 
 
 class PriorityLevelStrategy(Builtin):
+    resets = STATUS_ALONE
+
     def __init__(self) -> None:
         super().__init__(generation=True, thorough=True)
 

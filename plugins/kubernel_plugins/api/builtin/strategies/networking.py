@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kubernel_plugins.api.builtin.strategies.base import Builtin
+from kubernel_plugins.api.builtin.strategies.base import STATUS_ALONE, Builtin
 from kubernel_plugins.api.builtin.validation import endpoint_slices, networking, services
 
 if TYPE_CHECKING:
@@ -130,6 +130,8 @@ class IPAddressStrategy(Builtin):
 
 
 class ServiceCIDRStrategy(Builtin):
+    resets = STATUS_ALONE
+
     def __init__(self) -> None:
         super().__init__(thorough=True)
 

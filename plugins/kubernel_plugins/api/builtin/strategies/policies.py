@@ -14,7 +14,7 @@ from kubernel.objects import names
 from kubernel.registry.causes import too_many
 from kubernel_plugins import expressions
 from kubernel_plugins.api.builtin import causes
-from kubernel_plugins.api.builtin.strategies.base import Builtin, field
+from kubernel_plugins.api.builtin.strategies.base import STATUS_ALONE, Builtin, field
 from kubernel_plugins.api.builtin.strategies.rules import check_rule
 from kubernel_plugins.api.builtin.validation.conditions import conditions
 from kubernel_plugins.api.builtin.validation.internal import go_value
@@ -203,6 +203,8 @@ def _check_variables(spec: Obj) -> tuple[dict[str, cel.Type] | None, list[Cause]
 
 
 class ValidatingPolicyStrategy(_PolicyStrategy):
+    resets = STATUS_ALONE
+
     def check_status(self, obj: Obj) -> list[Cause]:
         found: list[Cause] = []
         status = obj.get("status") or {}

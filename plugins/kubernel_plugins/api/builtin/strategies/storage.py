@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
-from kubernel_plugins.api.builtin.strategies.base import Builtin
+from kubernel_plugins.api.builtin.strategies.base import STATUS_ALONE, Builtin
 from kubernel_plugins.api.builtin.validation import storage
 from kubernel_plugins.api.builtin.validation.claims import (
     claim_spec,
@@ -161,6 +161,8 @@ class CSIDriverStrategy(Builtin):
 
 
 class CSINodeStrategy(Builtin):
+    resets = STATUS_ALONE
+
     def __init__(self) -> None:
         super().__init__(thorough=True)
 
@@ -172,6 +174,8 @@ class CSINodeStrategy(Builtin):
 
 
 class VolumeAttachmentStrategy(Builtin):
+    resets = STATUS_ALONE
+
     def __init__(self) -> None:
         super().__init__(thorough=True)
 
@@ -194,6 +198,8 @@ class CSIStorageCapacityStrategy(Builtin):
 
 
 class StorageVersionMigrationStrategy(Builtin):
+    resets = STATUS_ALONE
+
     def __init__(self) -> None:
         super().__init__(unconditional_update=False, thorough=True)
 
