@@ -156,7 +156,7 @@ def _listening() -> set[tuple[str, int]]:
 
 
 def test_cve_2020_8558_and_2025_0426_nothing_of_a_cluster_is_reachable_from_other_hosts() -> None:
-    """Neither services on the loopback interface nor a read-only port of the kubelet, whose checkpoints filled disks."""
+    """Neither services on the loopback interface nor a read-only port of the kubelet, whose checkpoints fill disks."""
     assert ClusterSettings().bind_address == "127.0.0.1"
     config = {"plugins": {"node": ["kubelet"], "runtime": "process", "network": "host", "proxy": "userspace"}}
     with Cluster(config=config, https=True, real_time=True) as cluster:
@@ -174,12 +174,11 @@ def test_cve_2020_8558_and_2025_0426_nothing_of_a_cluster_is_reachable_from_othe
         assert {port for _, port in found} <= {api, 80, 443, made["spec"]["ports"][0]["nodePort"]}, found
         access = load_kubeconfig(cluster.kubeconfig)
         context = ssl.create_default_context(cadata=(access.ca or b"").decode())
-        with socket.create_connection(("127.0.0.1", api)) as raw:
-            with context.wrap_socket(raw, server_hostname="localhost") as connection:
-                connection.sendall(
-                    b"POST /checkpoint/default/a/c HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
-                )
-                assert answer(connection.makefile("rb"))[0] in (401, 403)
+        raw = socket.create_connection(("127.0.0.1", api))
+        asked = b"POST /checkpoint/default/a/c HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+        with context.wrap_socket(raw, server_hostname="localhost") as connection:
+            connection.sendall(asked)
+            assert answer(connection.makefile("rb"))[0] in (401, 403)
 
 
 def test_cve_2021_25735_admission_of_a_node_sees_what_is_stored(cluster: Cluster) -> None:

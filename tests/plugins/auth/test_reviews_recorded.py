@@ -72,3 +72,13 @@ def comparable(answer: Any) -> Any:
 def test_a_review_is_answered_as_by_kube_apiserver(server: Any, case: Any) -> None:
     status, answer = server(case["path"], case["body"], TOKENS[case["token"]])
     assert (status, comparable(answer)) == (case["status"], comparable(case["answer"]))
+
+
+def test_a_review_with_metadata_of_nothing_is_answered(server: Any) -> None:
+    asked = {"verb": "get", "resource": "pods", "namespace": "default"}
+    review = {
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+        "metadata": {"creationTimestamp": None}, "spec": {"resourceAttributes": asked},
+    }  # fmt: skip
+    status, answer = server("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review, "oracletoken")
+    assert (status, answer["status"]) == (201, {"allowed": True})

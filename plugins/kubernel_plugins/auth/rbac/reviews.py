@@ -177,7 +177,8 @@ def _subject(spec: Mapping[str, Any]) -> list[Cause]:
 
 
 def _metadata(request: Request, obj: Obj) -> list[Cause]:
-    sent = obj.get("metadata") or {}
+    # Clients send what they leave empty as null.
+    sent = {key: value for key, value in (obj.get("metadata") or {}).items() if value}
     known = (key for key in _META if key in sent)
     meta = {key: sent[key] for key in (*known, *sorted(sent.keys() - {*_META, "managedFields"}))}
     local = request.type.namespaced
