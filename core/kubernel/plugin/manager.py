@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pluggy
 
@@ -29,9 +29,20 @@ if TYPE_CHECKING:
     from kubernel.registry.registry import Registry
     from kubernel.registry.request import Request, UserInfo
 
-__all__ = ["Hooks"]
+__all__ = ["Authorizer", "Hooks"]
 
 Method = Callable[..., Any]
+
+
+class Authorizer(NamedTuple):
+    """Who is asked whether a request is allowed: as the hooks ``kubernel_authorize`` and ``kubernel_consult``. No two
+    have the same ``label``."""
+
+    label: str
+    authorize: Callable[[Attributes], Decision | None]
+    consult: Callable[[Attributes], Awaitable[None] | None] | None = None
+
+
 _MARK = f"{NAMESPACE}_impl"
 
 
@@ -84,6 +95,24 @@ class Hooks:
         self._authenticate = self._of("kubernel_authenticate")
         self._authorize = self._methods["kubernel_authorize"]
         self._consult = dict(self._methods["kubernel_consult"])
+
+    def authorizer(self, label: str) -> Authorizer | None:
+        """What the plugin ``role/name`` answers; None when it authorizes nothing."""
+        for known, method in self._methods.get("kubernel_authorize", ()):
+            if known == label:
+                consult = dict(self._methods["kubernel_consult"]).get(label)
+                return Authorizer(label, method, consult)
+        return None
+
+    def arrange(self, chain: Sequence[Authorizer] | None) -> None:
+        """From now on ``chain`` is asked, in its order, and nobody else. None: the plugins, as they were registered.
+        For a plugin that reads from a file who is asked."""
+        if chain is None:
+            self._authorize = self._methods["kubernel_authorize"]
+            self._consult = dict(self._methods["kubernel_consult"])
+            return
+        self._authorize = tuple((one.label, one.authorize) for one in chain)
+        self._consult = {one.label: one.consult for one in chain if one.consult is not None}
 
     def implementers(self, hook: str) -> list[str]:
         """The plugins (``role/name``) that implement a hook, in the order in which they are called."""

@@ -102,7 +102,8 @@ class ReplicasController(Reconciler):
         missing = wanted - active
         if missing > 0:
             pod = pods.from_template(rs["spec"]["template"], rs)
-            return await self._control.create(rs, [pod] * min(missing, _BURST))
+            _, failure = await self._control.create(rs, [pod] * min(missing, _BURST))
+            return failure
         if missing < 0:
             if owned is None:
                 selector = self.selector(rs)
@@ -112,7 +113,8 @@ class ReplicasController(Reconciler):
             active_pods = filter(pods.is_active, owned)
             count = min(-missing, _BURST)
             gone = pods.first_to_go(active_pods, self._pods_by_node(rs), count, self.clock.time())
-            return await self._control.delete(rs, gone)
+            _, failure = await self._control.delete(rs, gone)
+            return failure
         return None
 
     def _pods_by_node(self, rs: Obj) -> Counter[str]:

@@ -7,6 +7,7 @@ and malformed chunks. What its high-level responses cost is saved: a reply is on
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import time
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from aiohttp.web_server import Server
 
 from kubernel.errors import BadRequest, Forbidden, InternalError, RequestEntityTooLarge
 
-from .aio_streams import COPIED, ChunkStream, MaskedFrames, RawTunnel, WebSocket
+from .aio_streams import COPIED, ChunkStream, MaskedFrames, RawTunnel, Turns, WebSocket
 from .responses import error_reply
 from .transport import AtOnce, Handler, Reply, Stream
 
@@ -52,13 +53,20 @@ class Limits:
     BODY_TIME = 60.0
     DRAIN = 30.0
     """A client that takes nothing for so long is cut off."""
+    RECEIVED = 256 * 1024
+    """What the system keeps of a connection that is not read. It would take megabytes, and clients that have sent all
+    they wanted come again before the server has looked at it."""
     LINGER = 2.0
+    """So long a body is still read that nobody wants, and so much of it."""
+    UNWANTED = 256 * 1024
+    PARTING = 0.5
+    """A client whose body is not read on has so long to read why."""
 
 
 class _Request(RequestHandler):
     """A connection: aiohttp's protocol plus what the API server remembers about the client."""
 
-    __slots__ = ("_between", "_certificate", "opened", "server", "user")
+    __slots__ = ("_between", "_certificate", "_deaf", "_unwanted", "opened", "server", "user")
 
     def __init__(self, manager: Any, server: HttpServer, opened: float, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
@@ -68,6 +76,9 @@ class _Request(RequestHandler):
         self._certificate: bytes | None = None
         self._between = True
         """The parser stands between two messages; False when that is not known."""
+        self._unwanted: int | None = None
+        """Bytes that are still read of a body that nobody wants; None while it is wanted."""
+        self._deaf = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -122,10 +133,26 @@ class _Request(RequestHandler):
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """aiohttp calls it whenever a body is taken, and parses nothing and resumes what was never paused."""
-        if self._reading_paused:
+        if self._reading_paused and not self._deaf:
             super().resume_reading(resume_parser)
 
+    def want(self, wanted: bool) -> None:
+        """Whether anybody wants what comes of the body. What nobody wants is read for the sake of what follows it, but
+        not for long: who sends more than that is left to find out that it was answered."""
+        self._unwanted = None if wanted else Limits.UNWANTED
+
+    def _turn_deaf(self) -> None:
+        if not self._deaf:
+            self._deaf = True
+            self.pause_reading()
+            self.server.clock.call_later(Limits.PARTING, self.force_close)
+
     def _feed(self, data: bytes) -> None:
+        if self._unwanted is not None:
+            self._unwanted -= len(data)
+            if self._unwanted < 0:
+                self._turn_deaf()
+                return
         before = len(self._messages)
         super().data_received(data)
         if self._between and data:
@@ -193,6 +220,8 @@ class _Response:
         if self.reply is None:
             return
         request.send(self.reply, self.keep_alive)
+        if not request.whole:
+            request.protocol.want(False)
         if request.protocol.writing_paused:
             await request.drain()
 
@@ -238,6 +267,11 @@ class AioExchange:
     def remote(self) -> str:
         return self.protocol.remote
 
+    @property
+    def whole(self) -> bool:
+        """All of the body has come."""
+        return bool(self._payload.is_eof())
+
     async def body(self, limit: int) -> bytes:
         payload = self._payload
         length = self.headers.get("Content-Length")
@@ -256,8 +290,10 @@ class AioExchange:
                 while chunk := await payload.readany():
                     size += len(chunk)
                     if size > limit:
+                        chunks.clear()
                         raise _too_large(limit)
                     chunks.append(chunk)
+                    await self.turn(len(chunk))
         except TimeoutError:
             raise BadRequest("the request body did not arrive in time") from None
         except RequestPayloadError as broken:
@@ -295,6 +331,11 @@ class AioExchange:
         self.send(reply, False)
         self._given_up = True
         transport.close()
+
+    async def turn(self, size: int) -> None:
+        turns = self.server.turns
+        if not turns.take(size):
+            await turns.wait(size)
 
     async def stream(self, status: int, head: bytes) -> Stream:
         transport = self._transport()
@@ -417,6 +458,7 @@ class HttpServer:
         self.drain_time = drain_time
         self.streams: dict[Any, asyncio.Task[Any] | None] = {}
         self.draining = False
+        self.turns = Turns()
         self.heard: dict[bytes, _Heard] = {}
         self._manager: _Server | None = None
         self._listeners: list[asyncio.Server] = []
@@ -443,10 +485,13 @@ class HttpServer:
         server = await loop.create_server(
             cast("Any", self._manager), host, port, backlog=1024, reuse_address=True, **extra
         )
+        for listener in server.sockets:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, Limits.RECEIVED)
         self._listeners.append(server)
         return int(server.sockets[0].getsockname()[1])
 
     def exchange(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> Any:
+        protocol.want(True)
         return AioExchange(self, message, payload, protocol, writer, task)
 
     def answer_at_once(self, connection: _Request, message: Any, payload: Any, data: bytes | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, NamedTuple
 
 import orjson
@@ -10,11 +11,13 @@ from kubernel.errors import BadRequest
 from kubernel.objects.go_json import syntax_problem
 from kubernel.registry.schema import MAX_DEPTH
 
-__all__ = ["MAX_BODY", "Body", "decode_json", "decode_yaml"]
+__all__ = ["MAX_BODY", "Body", "YamlReader", "decode_json", "decode_yaml"]
 
 MAX_BODY = 3 * 1024 * 1024
 """Bytes; upstream's limit for a resource request."""
 _MAX_EXPANDED = 1_000_000
+_BESIDE = 32 * 1024
+"""Bytes of YAML that are read in a few hundredths of a second; a whole body takes seconds."""
 
 
 class Body(NamedTuple):
@@ -60,6 +63,19 @@ def decode_yaml(data: bytes) -> Body:
     except (TypeError, ValueError) as wrong:
         raise BadRequest(str(wrong)) from None
     return Body(orjson.loads(raw), raw, duplicates)
+
+
+class YamlReader:
+    """``decode_yaml`` that holds nobody up: long bodies are read beside the loop, one after the other."""
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+
+    async def read(self, data: bytes) -> Body:
+        if len(data) <= _BESIDE:
+            return decode_yaml(data)
+        async with self._turn:
+            return await asyncio.to_thread(decode_yaml, data)
 
 
 def _check_depth(value: Any) -> None:

@@ -80,7 +80,7 @@ class Stream(Protocol):
 
     @property
     def congested(self) -> bool:
-        """The client does not keep up."""
+        """Something is still to be sent: the client does not keep up, or others have their turn."""
         ...
 
     async def close(self) -> None:
@@ -149,6 +149,11 @@ class Exchange(Protocol):
 
     async def body(self, limit: int) -> bytes:
         """The whole body; RequestEntityTooLarge beyond ``limit`` bytes, BadRequest when broken off."""
+        ...
+
+    async def turn(self, size: int) -> None:
+        """Wait until it is this request's turn to make and send ``size`` bytes, so that those who want much do not
+        keep others waiting."""
         ...
 
     async def stream(self, status: int, head: bytes) -> Stream: ...

@@ -13,7 +13,7 @@ from kubernel.registry.operations import Page, Result
 from kubernel.registry.request import AUDIT_NOTES, DeleteOptions, WriteOptions
 
 from . import query as q
-from .bodies import MAX_BODY, Body, decode_json, decode_yaml
+from .bodies import MAX_BODY, Body, YamlReader, decode_json
 from .negotiate import patch_type, request_format
 from .responses import warning_head
 from .transport import Reply
@@ -36,6 +36,7 @@ class Changer:
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
+        self._yaml = YamlReader()
 
     async def create(
         self,
@@ -95,7 +96,7 @@ class Changer:
         agent = exchange.headers.get("User-Agent", "")
         options = q.write_options(query, "PatchOptions", agent, patch=kind, notes=_notes(exchange))
         try:
-            body = decode_yaml(data) if kind == "apply" else decode_json(data)
+            body = await self._yaml.read(data) if kind == "apply" else decode_json(data)
         except BadRequest as wrong:
             if kind == "apply":
                 raise BadRequest(
@@ -179,7 +180,7 @@ class Changer:
         kind = self._format(exchange, custom=type.custom)
         data = await _body(exchange)
         try:
-            body = self._decode(kind, data)
+            body = await self._decode(kind, data)
             if body.value is None:
                 body = Body({}, b"{}")
             problem = _no_object(body.value)
@@ -210,7 +211,7 @@ class Changer:
         if not data:
             return None
         try:
-            return self._decode(self._format(exchange), data).value
+            return (await self._decode(self._format(exchange), data)).value
         except BadRequest as wrong:
             raise BadRequest(f"couldn't get version/kind; {wrong.message}") from None
 
@@ -218,11 +219,11 @@ class Changer:
         no_protobuf = custom or self.registry.protobuf is None
         return request_format(exchange.headers.get("Content-Type", ""), custom=no_protobuf)
 
-    def _decode(self, kind: str, data: bytes) -> Body:
+    async def _decode(self, kind: str, data: bytes) -> Body:
         if kind == "json":
             return decode_json(data)
         if kind == "yaml":
-            return decode_yaml(data)
+            return await self._yaml.read(data)
         assert self.registry.protobuf is not None  # noqa: S101 - _format looked
         value = self.registry.protobuf.decode(data)
         return Body(value, orjson.dumps(value))

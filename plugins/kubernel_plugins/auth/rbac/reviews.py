@@ -5,12 +5,15 @@ Source: k8s.io/kubernetes/pkg/registry/authorization and pkg/apis/authorization/
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from kubernel.errors import BadRequest, Cause, Invalid
 from kubernel.registry.attributes import Attributes
 from kubernel.registry.request import UserInfo
+from kubernel_plugins.selector_terms import told_fields, told_labels
 
 if TYPE_CHECKING:
     from kubernel.plugin.manager import Hooks
@@ -48,27 +51,26 @@ class Reviews:
 
     def self_access(self, request: Request) -> Obj:
         obj, spec = _spec(request)
-        return self._judged(obj, _attributes(request, spec, request.user))
+        problems = _targets(spec) + _metadata(request, obj)
+        return self._judged(request, obj, spec, request.user, problems)
 
     def access(self, request: Request) -> Obj:
         obj, spec = _spec(request)
-        return self._judged(obj, _attributes(request, spec, _user(request, spec)))
+        problems = _targets(spec) + _subject(spec) + _metadata(request, obj)
+        return self._judged(request, obj, spec, _user(spec), problems)
 
     def local_access(self, request: Request) -> Obj:
         obj, spec = _spec(request)
+        problems = _targets(spec) + _subject(spec) + _metadata(request, obj)
         wanted = spec.get("resourceAttributes")
-        if wanted is None:
-            raise _invalid(
-                request, "spec.resourceAttributes", "Required value: must be specified", "Required"
+        if wanted is not None and (wanted.get("namespace") or "") != request.namespace:
+            told = f'Invalid value: "{wanted.get("namespace") or ""}": must match metadata.namespace'
+            problems.append(Cause("FieldValueInvalid", told, "spec.resourceAttributes.namespace"))
+        if spec.get("nonResourceAttributes") is not None:
+            problems.append(
+                _invalid("spec.nonResourceAttributes", _path(spec), "disallowed on this kind of request")
             )
-        if wanted.get("namespace") != request.namespace:
-            raise _invalid(
-                request,
-                "spec.resourceAttributes.namespace",
-                f'Invalid value: "{wanted.get("namespace", "")}": must match metadata.namespace',
-                "Invalid",
-            )
-        return self._judged(obj, _attributes(request, spec, _user(request, spec)))
+        return self._judged(request, obj, spec, _user(spec), problems)
 
     def self_rules(self, request: Request) -> Obj:
         obj, spec = _spec(request)
@@ -85,13 +87,20 @@ class Reviews:
     def self_review(self, request: Request) -> Obj:
         return {**(request.obj or {}), "status": {"userInfo": request.user.as_dict()}}
 
-    def _judged(self, obj: Obj, attributes: Attributes) -> Obj:
-        decision = self._hooks.authorize(attributes)
+    def _judged(
+        self, request: Request, obj: Obj, spec: dict[str, Any], user: UserInfo, problems: list[Cause]
+    ) -> Obj:
+        if problems:
+            raise Invalid.for_object(request.type.kind, request.type.group, "", problems)
+        asked, lost = _attributes(spec, user)
+        decision = self._hooks.authorize(asked)
         status: dict[str, Any] = {"allowed": decision.allowed}
         if not decision.allowed and decision.final:
             status["denied"] = True
         if decision.reason:
             status["reason"] = decision.reason
+        if lost:
+            status["evaluationError"] = lost
         return {**obj, "status": status}
 
 
@@ -101,41 +110,71 @@ def _spec(request: Request) -> tuple[Obj, dict[str, Any]]:
     return obj, spec if isinstance(spec, dict) else {}
 
 
-def _invalid(request: Request, field: str, message: str, kind: str) -> Invalid:
-    cause = Cause(f"FieldValue{kind}", message, field)
-    return Invalid.for_object(request.type.kind, request.type.group, "", [cause])
+def _invalid(field: str, shown: str, message: str) -> Cause:
+    return Cause("FieldValueInvalid", f"Invalid value: {shown}: {message}", field)
 
 
-def _user(request: Request, spec: dict[str, Any]) -> UserInfo:
-    name, groups = spec.get("user") or "", tuple(spec.get("groups") or ())
-    if not name and not groups:
-        raise _invalid(
-            request,
-            "spec.user",
-            'Invalid value: "": at least one of user or group must be specified',
-            "Invalid",
-        )
-    extra = {key: tuple(values) for key, values in (spec.get("extra") or {}).items()}
-    return UserInfo(name, groups, spec.get("uid") or "", extra)
+def _path(spec: Mapping[str, Any]) -> str:
+    return orjson.dumps(spec["nonResourceAttributes"]).decode()
 
 
-def _attributes(request: Request, spec: dict[str, Any], user: UserInfo) -> Attributes:
+def _targets(spec: Mapping[str, Any]) -> list[Cause]:
     resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
-    if (resource is None) == (path is None):
+    if resource is not None and path is not None:
+        why = "cannot be specified in combination with resourceAttributes"
+        return [_invalid("spec.nonResourceAttributes", _path(spec), why)]
+    if resource is None and path is None:
         why = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
-        if resource is not None:
-            why = "cannot be specified in combination with resourceAttributes"
-        raise _invalid(request, "spec.resourceAttributes", f'Invalid value: "null": {why}', "Invalid")
+        return [_invalid("spec.resourceAttributes", "null", why)]
+    return []
+
+
+def _subject(spec: Mapping[str, Any]) -> list[Cause]:
+    if spec.get("user") or spec.get("groups"):
+        return []
+    return [_invalid("spec.user", '""', "at least one of user or group must be specified")]
+
+
+def _metadata(request: Request, obj: Obj) -> list[Cause]:
+    meta = {key: value for key, value in (obj.get("metadata") or {}).items() if key != "managedFields"}
+    why = "must be empty"
+    if request.type.namespaced:
+        meta.pop("namespace", None)
+        why = "must be empty except for namespace"
+    # What the server has filled in was not sent.
+    meta.pop("creationTimestamp", None)
+    meta.pop("uid", None)
+    return [_invalid("metadata", orjson.dumps(meta).decode(), why)] if meta else []
+
+
+def _user(spec: Mapping[str, Any]) -> UserInfo:
+    extra = {key: tuple(values) for key, values in (spec.get("extra") or {}).items()}
+    return UserInfo(spec.get("user") or "", tuple(spec.get("groups") or ()), spec.get("uid") or "", extra)
+
+
+def _attributes(spec: Mapping[str, Any], user: UserInfo) -> tuple[Attributes, str]:
+    """What is asked, and what of it was not understood."""
+    path = spec.get("nonResourceAttributes")
     if path is not None:
-        return Attributes(user, path.get("verb") or "", path=path.get("path") or "/")
-    wanted: dict[str, Any] = resource or {}
-    return Attributes(
+        return Attributes(user, path.get("verb") or "", path=path.get("path") or "/"), ""
+    wanted: dict[str, Any] = spec["resourceAttributes"]
+    (fields, no_fields), (labels, no_labels) = told_fields(wanted), told_labels(wanted)
+    lost = [
+        f"spec.resourceAttributes.{name} {how} due to parse error"
+        for name, how in (("fieldSelector", no_fields), ("labelSelector", no_labels))
+        if how
+    ]
+    asked = Attributes(
         user,
         wanted.get("verb") or "",
         wanted.get("group") or "",
-        wanted.get("version") or "",
+        wanted.get("version") or "*",
         wanted.get("resource") or "",
         wanted.get("subresource") or "",
         wanted.get("namespace") or "",
         wanted.get("name") or "",
+        "",
+        labels,
+        fields,
     )
+    return asked, "; ".join(lost)

@@ -76,6 +76,11 @@ class Target:
                 return int(line.split()[1]) * 1024
         raise AssertionError("the server is gone")
 
+    def longest_step(self, since: float) -> float:
+        """Seconds of processor time of the loop's longest step after the time ``since``, of a server that is probed."""
+        lines = (line.split() for line in (self.directory / "steps").read_text().splitlines())
+        return max((float(step) for told, step in lines if float(told) > since), default=0.0)
+
     async def connect(
         self, *, anonymous: bool = False, small: bool = False
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -126,20 +131,22 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
 
 
 @contextlib.contextmanager
-def server() -> Iterator[Target]:
-    """A cluster without nodes, with SQLite, in a process of its own."""
+def server(*, probed: bool = False) -> Iterator[Target]:
+    """A cluster without nodes, with SQLite, in a process of its own; ``probed``: its loop's steps are measured."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         configuration = directory / "c.yaml"
         configuration.write_text(json.dumps(CONFIGURATION))
         log = directory / "server.log"
-        command = [sys.executable, "-m", "kubernel.cli", "up", "--log-level", "debug"]
+        program = [str(Path(__file__).with_name("probed.py"))] if probed else ["-m", "kubernel.cli"]
+        command = [sys.executable, *program, "up", "--log-level", "debug"]
         with log.open("wb") as sink:
             process = subprocess.Popen(
                 [*command, "--config", str(configuration), "--data-dir", str(directory / "data")],
                 stdout=subprocess.PIPE,
                 stderr=sink,
                 text=True,
+                env={**os.environ, "KUBERNEL_STEPS": str(directory / "steps")},
             )
         try:
             assert process.stdout is not None
@@ -270,6 +277,22 @@ async def oversized_bodies(target: Target, ready: Ready) -> None:
     await _hold(target, ready, [told() for _ in range(4)] + [untold() for _ in range(4)])
 
 
+async def heavy_yaml(target: Target, ready: Ready) -> None:
+    """YAML of as many lines and levels as a body holds, again and again, by two clients each."""
+    lines = "".join(f"- k{number}: x\n" for number in range(200_000)).encode()
+    deep = b"a: " + b"[a, " * 20_000 + b"]" * 20_000
+
+    async def again(body: bytes) -> None:
+        reader, writer = await target.connect()
+        told = head("POST", MAPS, {"Content-Length": str(len(body))}).replace(b"/json", b"/yaml")
+        while True:
+            writer.write(told + body)
+            await writer.drain()
+            assert (await answer(reader))[0] == 400
+
+    await _hold(target, ready, [again(body) for body in (lines, deep) * 2])
+
+
 async def truncated_requests(target: Target, ready: Ready) -> None:
     """Bodies that end in the middle, connections that end in the middle of a header."""
 
@@ -386,6 +409,7 @@ ATTACKS: tuple[Attack, ...] = (
     malformed_requests,
     handshakes,
     rejected_tokens,
+    heavy_yaml,
 )
 
 
@@ -410,6 +434,8 @@ class Attacked:
     before: int
     most: int
     """Bytes of the server before and at most."""
+    begun: float
+    """When the attack was under way."""
 
 
 async def others(target: Target, seconds: float, rate: float = 100.0) -> Latencies:
@@ -475,10 +501,11 @@ async def attacked(target: Target, attack: Attack, seconds: float, rate: float =
     looking = asyncio.ensure_future(look())
     try:
         with under(target, attack):
+            begun = time.time()
             found = await others(target, seconds, rate)
     finally:
         looking.cancel()
-    return Attacked(found, before, max(most, target.memory()))
+    return Attacked(found, before, max(most, target.memory()), begun)
 
 
 def _ready() -> None:
