@@ -7,6 +7,7 @@ k8s.io/apiserver/pkg/registry/rest/{create,update}.go (v1.37).
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
@@ -48,6 +49,15 @@ _PLAIN_KEY = re.compile(
     r"^(?:[a-z0-9](?:[-a-z0-9.]{0,200}[a-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 )
 _PLAIN_VALUE = re.compile(r"^(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$")
+
+
+# The same labels stand on most objects of a cluster.
+@lru_cache(maxsize=4096)
+def _plain(key: str, value: str = "") -> bool:
+    """Whether a look is enough to know that both are good."""
+    return _PLAIN_KEY.match(key) is not None and _PLAIN_VALUE.match(value) is not None
+
+
 _UUID_RANDOM = ~(0xC000 << 48 | 0xF000 << 64)
 _UUID_4 = 0x8000 << 48 | 4 << 76
 """Variant and version of a random UUID (RFC 9562, 5.4)."""
@@ -57,6 +67,16 @@ _OMITTED = ("annotations", "finalizers", "labels", "ownerReferences")
 SCHEME = "pkg/runtime/scheme.go:111"
 """Where upstream's registered kinds are declared; its messages name the place."""
 _DELETION = ("deletionTimestamp", "deletionGracePeriodSeconds")
+_NOT_BROUGHT = frozenset(
+    (
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+        "resourceVersion",
+        "uid",
+    )
+)
 _SERVER_OWNED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 
 
@@ -69,6 +89,8 @@ def check_kind(type: ResourceType, obj: Obj, api_version: str = "", kind: str = 
     api_version = api_version or type.api_version
     kind = kind or type.kind
     told_version, told_kind = obj.get("apiVersion"), obj.get("kind")
+    if told_kind == kind and told_version == api_version:
+        return
     if told_kind is None or told_kind == "":
         obj["kind"] = told_kind = kind
     if told_version is None or told_version == "":
@@ -158,15 +180,9 @@ def check_name_and_namespace(
 
 def wipe_new(meta: dict[str, Any]) -> None:
     """What a client may not bring."""
-    for key in (
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "selfLink",
-        "resourceVersion",
-        "uid",
-    ):
-        meta.pop(key, None)
+    if not _NOT_BROUGHT.isdisjoint(meta):
+        for key in _NOT_BROUGHT:
+            meta.pop(key, None)
 
 
 def stamp_new(meta: dict[str, Any], clock: Clock, rng: random.Random) -> None:
@@ -222,13 +238,14 @@ def validate_new(type: ResourceType, meta: dict[str, Any], found: list[Cause]) -
     name = meta.get("name") or ""
     if not name:
         found.append(causes.required("metadata.name", "name or generateName is required"))
-    else:
-        found += causes.invalid_each("metadata.name", name, type.check_name(name))
+    elif wrong := type.check_name(name):
+        found += causes.invalid_each("metadata.name", name, wrong)
     if meta.get("generation", 0) < 0:
         told = "must be greater than or equal to 0"
         found.append(causes.invalid("metadata.generation", meta["generation"], told))
     _validate_common(meta, found)
-    _validate_finalizers(meta, found, not type.custom)
+    if meta.get("finalizers"):
+        _validate_finalizers(meta, found, not type.custom)
 
 
 def validate_update(
@@ -265,10 +282,10 @@ def validate_metadata(meta: dict[str, Any]) -> list[Cause]:
 def _validate_common(meta: dict[str, Any], found: list[Cause], old: dict[str, Any] | None = None) -> None:
     labels = meta.get("labels")
     if labels and (old is None or old.get("labels") != labels):
-        for key, value in labels.items():
-            if not _PLAIN_KEY.match(key):
+        for label in labels.items():
+            if not _plain(*label):
+                key, value = label
                 found += causes.invalid_each("metadata.labels", key, names.check_qualified_name(key))
-            if not _PLAIN_VALUE.match(value):
                 found += causes.invalid_each("metadata.labels", value, names.check_label_value(value))
     annotations = meta.get("annotations")
     if annotations and (old is None or old.get("annotations") != annotations):
@@ -297,7 +314,7 @@ def _validate_finalizers(meta: dict[str, Any], found: list[Cause], qualified: bo
 def _validate_annotations(annotations: dict[str, str], found: list[Cause]) -> None:
     size = 0
     for key, value in annotations.items():
-        if not _PLAIN_KEY.match(key):
+        if not _plain(key):
             found += causes.invalid_each("metadata.annotations", key, names.check_qualified_name(key.lower()))
         size += len(key) + len(value) if key.isascii() and value.isascii() else len((key + value).encode())
     if size > ANNOTATIONS_LIMIT:

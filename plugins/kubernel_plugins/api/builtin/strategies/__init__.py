@@ -122,10 +122,8 @@ class _Deferred:
         made = self._made
         if made is None:
             made = self._made = make(self._name, self._context)
-        value = getattr(made, attribute)
-        if callable(value):
-            # Every write calls half a dozen of these: from now on they are found at once.
-            self.__dict__[attribute] = value
+        # Every write asks for a dozen of these, which never change: from now on they are found at once.
+        value = self.__dict__[attribute] = getattr(made, attribute)
         return value
 
 
