@@ -122,6 +122,10 @@ class Strategy:
     resets: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     """Subresource (empty: the object itself) -> fields (``spec``, ``metadata.labels``) that no write through it makes
     anybody own, where that is not the status through the object and the spec through the status."""
+    any_finalizer: bool = False
+    """A finalizer needs no domain. So it is with custom resources."""
+    names_again: bool = False
+    """The name that a new object would have is looked at in updates, too."""
     thorough: bool = False
     """``validate_create`` and ``validate_update`` say all there is to say: the schema is not asked."""
 
@@ -275,8 +279,10 @@ class ResourceType:
     """What is wrong with a name, in upstream's words; empty for a good one."""
     custom: bool = False
     """Defined at run time by a CRD: no strategic merge, no protobuf."""
+    api_version: str = field(init=False)
 
     def __post_init__(self) -> None:
+        self.api_version = f"{self.group}/{self.version}" if self.group else self.version
         self.singular = self.singular or self.kind.lower()
         self.list_kind = self.list_kind or f"{self.kind}List"
         self.storage_version = self.storage_version or self.version
@@ -289,10 +295,6 @@ class ResourceType:
         if verb not in found.verbs:
             raise MethodNotSupported.for_verb(self.plural, self.group, verb)
         return found
-
-    @property
-    def api_version(self) -> str:
-        return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
     def gvk(self) -> GroupVersionKind:

@@ -143,6 +143,9 @@ class Exchange(Protocol):
     """Who asked, where that user acts as another."""
     trail: Trail | None
     """What is told of it to the audit plugins."""
+    manner: dict[Any, Any] | None
+    """Scratch space that requests with the same header lines have in common, whatever their method and path; None for
+    one whose header lines came for the first time."""
     memo: Any
     """Scratch space of an ``AtOnce``: of what it answers, the next request of the very same bytes comes with what it
     left here. None at first."""

@@ -18,8 +18,9 @@ from test_http_streams import NodePlugin, Socket, placed
 from kubernel.clock import VirtualClock
 from kubernel.errors import PluginError
 from kubernel_plugins.api import http
-from kubernel_plugins.api.http.aio import HttpServer, Limits
+from kubernel_plugins.api.http.aio_server import HttpServer
 from kubernel_plugins.api.http.aio_streams import Turns
+from kubernel_plugins.api.http.limits import Limits
 
 HEAD = f"POST {PODS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 

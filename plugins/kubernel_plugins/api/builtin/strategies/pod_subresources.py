@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from kubernel.clock import rfc3339
 from kubernel.errors import (
     ApiError,
@@ -151,7 +153,7 @@ class Evictor:
         eviction = request.obj or {}
         options = check_delete_options(eviction.get("deleteOptions") or {})
         if request.dry_run:
-            options = replace(options, dry_run=True)
+            options = structs.replace(options, dry_run=True)
         registry = self.context.registry
         pod = registry.get(request.type, request.namespace, request.name).obj
         if not self._needs_no_budget(pod):
@@ -160,7 +162,7 @@ class Evictor:
                 await self._spend(request, pod, budget["metadata"]["name"])
             if not options.dry_run:
                 await self._mark(request)
-        options = replace(options, uid=options.uid or pod["metadata"]["uid"])
+        options = structs.replace(options, uid=options.uid or pod["metadata"]["uid"])
         await registry.delete(
             request.user, request.type, request.namespace, request.name, options, admitted=True
         )

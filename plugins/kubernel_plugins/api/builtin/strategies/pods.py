@@ -73,8 +73,14 @@ class PodStrategy(Builtin):
         return spec_stands_alone(obj["spec"])
 
     def initial_status(self, request: Request, obj: Obj) -> Obj:
-        status: dict[str, Any] = {"phase": "Pending", "qosClass": qos_class(obj)}
-        if field(obj, "spec", "schedulingGates"):
+        known = request.of_spec
+        qos = known.get("qosClass") if known is not None else None
+        if qos is None:
+            qos = qos_class(obj)
+            if known is not None:
+                known["qosClass"] = qos
+        status: dict[str, Any] = {"phase": "Pending", "qosClass": qos}
+        if obj["spec"].get("schedulingGates"):
             status["conditions"] = [
                 {
                     "type": "PodScheduled",
