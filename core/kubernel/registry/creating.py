@@ -44,10 +44,11 @@ if TYPE_CHECKING:
     from kubernel.store import ObjectStore
     from kubernel.store.records import Obj
 
-__all__ = ["GENERATE_NAME_TRIES", "Creator", "own"]
+__all__ = ["ADMITTED", "GENERATE_NAME_TRIES", "Creator", "own"]
 
 Handler = Callable[[Request], Any]
 GENERATE_NAME_TRIES = 8
+ADMITTED = " after mutating admission happens"
 
 
 def own(obj: Obj) -> Obj:
@@ -102,6 +103,7 @@ class Creator:
                 raise UnnamedError("resourceVersion should not be set on objects to be created")
             if type.namespaced and not namespace:
                 raise BadRequest("an empty namespace may not be set during creation")
+            self._unite_owners(request, meta)
             return await self._create(request, obj, table=table, spec=spec)
 
     @staticmethod
@@ -143,6 +145,7 @@ class Creator:
         await self.admission.admit(request)
         obj = request.obj = self._after_admission(request, table=table)
         meta = obj["metadata"]
+        self._unite_owners(request, meta, ADMITTED)
         metadata.stamp_new(meta, self.clock, self.rng)
         generated = bool(base and not meta.get("name"))
         if generated:
@@ -185,6 +188,11 @@ class Creator:
         if type.converter is not None:
             record = await read_record(type, record)
         return Result(record, True, warnings=tuple(request.warnings))
+
+    @staticmethod
+    def _unite_owners(request: Request, meta: Obj, when: str = "") -> None:
+        if warning := metadata.unite_owners(meta, when):
+            request.warn(warning)
 
     def _exists(self, request: Request, generated: bool, key: Key) -> AlreadyExists:
         type = request.type

@@ -29,12 +29,13 @@ __all__ = [
     "check_kind",
     "check_name_and_namespace",
     "check_namespace",
-    "keep_owned",
+    "keep_undeleted",
     "other_custom",
     "other_uid",
     "stamp_new",
     "stamp_update",
     "told_version",
+    "unite_owners",
     "untold",
     "validate_metadata",
     "validate_new",
@@ -178,6 +179,28 @@ def check_name_and_namespace(
     return meta
 
 
+def unite_owners(meta: dict[str, Any], when: str = "") -> str:
+    """Drop owner references that are there twice, in place. The warning to give, ``when`` in it; empty for none."""
+    owners = meta.get("ownerReferences")
+    if not owners or len(owners) < 2:
+        return ""
+    kept: list[Any] = []
+    repeated: list[str] = []
+    for owner in owners:
+        if owner in kept:
+            repeated.append(owner.get("uid") or "")
+        else:
+            kept.append(owner)
+    if not repeated:
+        return ""
+    meta["ownerReferences"] = kept
+    return (
+        f".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and "
+        "may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: "
+        f"{', '.join(repeated)}"
+    )
+
+
 def wipe_new(meta: dict[str, Any]) -> None:
     """What a client may not bring."""
     if not _NOT_BROUGHT.isdisjoint(meta):
@@ -213,6 +236,15 @@ def keep_owned(meta: dict[str, Any], old: dict[str, Any]) -> None:
     meta["resourceVersion"] = old["resourceVersion"]
 
 
+def keep_undeleted(meta: dict[str, Any], old: dict[str, Any]) -> None:
+    """``keep_owned``, but that another time of deletion is left for ``validate_update`` to refuse."""
+    told = {key: meta[key] for key in _DELETION if meta.get(key) is not None}
+    if old.get("deletionTimestamp") is not None:
+        told.pop("deletionTimestamp", None)
+    keep_owned(meta, old)
+    meta.update(told)
+
+
 def stamp_update(meta: dict[str, Any], old: dict[str, Any]) -> None:
     """Server-owned fields stay as they are whatever the client sends; ``validate_update`` refuses another
     time of deletion."""
@@ -220,9 +252,7 @@ def stamp_update(meta: dict[str, Any], old: dict[str, Any]) -> None:
     for key in _OMITTED:
         if key in meta and not meta[key]:
             del meta[key]
-    told = {key: meta[key] for key in _DELETION if meta.get(key) is not None}
-    keep_owned(meta, old)
-    meta.update(told)
+    keep_undeleted(meta, old)
     if "generateName" in old and "generateName" not in meta:
         meta["generateName"] = old["generateName"]
     managed = meta.get("managedFields")
@@ -245,13 +275,18 @@ def validate_new(type: ResourceType, meta: dict[str, Any], found: list[Cause]) -
         found.append(causes.invalid("metadata.generation", meta["generation"], told))
     _validate_common(meta, found)
     if meta.get("finalizers"):
-        _validate_finalizers(meta, found, not type.custom)
+        _validate_finalizers(meta, found, not (type.custom or type.strategy.any_finalizer))
 
 
 def validate_update(
     type: ResourceType, meta: dict[str, Any], old: dict[str, Any], found: list[Cause]
 ) -> None:
-    if meta.get("deletionTimestamp"):
+    base = meta.get("generateName") or ""
+    if base:
+        found += causes.invalid_each("metadata.generateName", base, names.check_path_segment(base))
+        if type.strategy.names_again:
+            found += causes.invalid_each("metadata.generateName", base, names.masked(type.check_name, base))
+    if old.get("deletionTimestamp"):
         known = old.get("finalizers") or ()
         added = sorted({entry for entry in meta.get("finalizers") or () if entry not in known})
         if added:
@@ -268,7 +303,7 @@ def validate_update(
     ]
     _validate_common(meta, found, old)
     if meta.get("finalizers") != old.get("finalizers"):
-        _validate_finalizers(meta, found, not type.custom)
+        _validate_finalizers(meta, found, not (type.custom or type.strategy.any_finalizer))
 
 
 def validate_metadata(meta: dict[str, Any]) -> list[Cause]:

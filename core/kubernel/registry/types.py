@@ -122,6 +122,10 @@ class Strategy:
     resets: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     """Subresource (empty: the object itself) -> fields (``spec``, ``metadata.labels``) that no write through it makes
     anybody own, where that is not the status through the object and the spec through the status."""
+    any_finalizer: bool = False
+    """A finalizer needs no domain. So it is with custom resources."""
+    names_again: bool = False
+    """The name that a new object would have is looked at in updates, too."""
     thorough: bool = False
     """``validate_create`` and ``validate_update`` say all there is to say: the schema is not asked."""
 

@@ -32,7 +32,7 @@ from kubernel.registry import metadata
 from kubernel.registry.apply import apply_object
 from kubernel.registry.causes import show
 from kubernel.registry.conversion import from_storage, is_stored, read_record, store_form, to_storage
-from kubernel.registry.creating import Creator, own
+from kubernel.registry.creating import ADMITTED, Creator, own
 from kubernel.registry.decoding import decode
 from kubernel.registry.defaulting import complete_object, settle
 from kubernel.registry.operations import PatchType, Result
@@ -87,6 +87,7 @@ class Writer(Creator):
             metadata.check_kind(type, obj)
             decode(request, type.schema(), obj, raw)
             metadata.check_name_and_namespace(type, obj, namespace, name, needed=True)
+            self._unite_owners(request, obj["metadata"])
             body = None
             for _ in range(PATCH_TRIES):
                 current = self.store.get(key)
@@ -154,7 +155,8 @@ class Writer(Creator):
         complete = orjson.dumps(obj)
         await self.admission.admit(request)
         obj = request.obj = self._after_admission(request, complete)
-        metadata.keep_owned(obj["metadata"], old["metadata"])
+        self._unite_owners(request, obj["metadata"], ADMITTED)
+        metadata.keep_undeleted(obj["metadata"], old["metadata"])
         type.strategy.prepare_for_update(request, obj, old)
         committed = False
         try:

@@ -30,6 +30,8 @@ class DeviceClasses:
 
     def of(self, resource: str) -> Obj | None:
         """The newest class, of equally new ones the first by name."""
+        if "/" not in resource:
+            return None
         if resource.startswith(_PREFIX):
             return self._informer.get(resource.removeprefix(_PREFIX))
         found = sorted(self._informer.by(_BY_RESOURCE, resource), key=meta.name)

@@ -31,6 +31,7 @@ _WEBHOOK_PORT = 443
 class DefinitionStrategy(Strategy):
     """``metadata`` is the node of ObjectMeta, which every custom resource has."""
 
+    any_finalizer = True
     resets = MappingProxyType({"status": ("metadata", "spec")})
     unconditional_update = False
 

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from kubernel.clock import rfc3339
 from kubernel.errors import BadRequest, Cause, Invalid
 from kubernel.registry.attributes import Attributes
 from kubernel.registry.request import UserInfo
 from kubernel_plugins.selector_terms import told_fields, told_labels
 
 if TYPE_CHECKING:
+    from kubernel.clock import Clock
     from kubernel.plugin.manager import Hooks
     from kubernel.registry.registry import Registry
     from kubernel.registry.request import Request
@@ -26,13 +28,17 @@ if TYPE_CHECKING:
 __all__ = ["Reviews"]
 
 _AUTHORIZATION = "authorization.k8s.io"
+_MASTERS = "system:masters"
+_META = ("name", "generateName", "namespace", "uid", "resourceVersion", "generation", "labels", "annotations")
+"""In Go's order."""
 
 
 class Reviews:
     """Handlers for POST on the review types."""
 
-    def __init__(self, hooks: Hooks, policy: Policy) -> None:
+    def __init__(self, hooks: Hooks, policy: Policy, clock: Clock) -> None:
         self._hooks = hooks
+        self._clock = clock
         self._policy = policy
 
     def attach(self, registry: Registry) -> None:
@@ -82,23 +88,29 @@ class Reviews:
         for rule in self._policy.rules_of(request.user, namespace):
             (other_rules if rule.urls else resource_rules).append(rule.as_dict())
         status = {"resourceRules": resource_rules, "nonResourceRules": other_rules, "incomplete": False}
-        return {**obj, "status": status}
+        return {**obj, "metadata": {}, "spec": {}, "status": status}
 
     def self_review(self, request: Request) -> Obj:
-        return {**(request.obj or {}), "status": {"userInfo": request.user.as_dict()}}
+        meta = {"creationTimestamp": rfc3339(self._clock.time())}
+        return {**(request.obj or {}), "metadata": meta, "status": {"userInfo": request.user.as_dict()}}
 
     def _judged(
         self, request: Request, obj: Obj, spec: dict[str, Any], user: UserInfo, problems: list[Cause]
     ) -> Obj:
         if problems:
-            raise Invalid.for_object(request.type.kind, request.type.group, "", problems)
+            # The kind is empty in upstream's refusals.
+            raise Invalid.for_object("", request.type.group, "", problems)
         asked, lost = _attributes(spec, user)
         decision = self._hooks.authorize(asked)
         status: dict[str, Any] = {"allowed": decision.allowed}
         if not decision.allowed and decision.final:
             status["denied"] = True
-        if decision.reason:
-            status["reason"] = decision.reason
+        reason = decision.reason
+        if decision.allowed and not reason and _MASTERS not in user.groups:
+            # Rights are looked up without finding out where they come from.
+            reason = self._policy.because(asked)
+        if reason:
+            status["reason"] = reason
         if lost:
             status["evaluationError"] = lost
         return {**obj, "status": status}
@@ -115,18 +127,47 @@ def _invalid(field: str, shown: str, message: str) -> Cause:
 
 
 def _path(spec: Mapping[str, Any]) -> str:
-    return orjson.dumps(spec["nonResourceAttributes"]).decode()
+    """``nonResourceAttributes`` as Go prints its own struct."""
+    told = spec.get("nonResourceAttributes")
+    if told is None:
+        return "null"
+    return orjson.dumps({"Path": told.get("path") or "", "Verb": told.get("verb") or ""}).decode()
 
 
 def _targets(spec: Mapping[str, Any]) -> list[Cause]:
-    resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
-    if resource is not None and path is not None:
-        why = "cannot be specified in combination with resourceAttributes"
-        return [_invalid("spec.nonResourceAttributes", _path(spec), why)]
-    if resource is None and path is None:
+    resource = spec.get("resourceAttributes")
+    if (resource is None) is (spec.get("nonResourceAttributes") is None):
         why = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
-        return [_invalid("spec.resourceAttributes", "null", why)]
-    return []
+        return [_invalid("spec", _path(spec), why)]
+    if resource is None:
+        return []
+    found: list[Cause] = []
+    for name in ("fieldSelector", "labelSelector"):
+        if resource.get(name) is not None:
+            found += _selector(resource[name], f"spec.resourceAttributes.{name}")
+    return found
+
+
+def _selector(told: Mapping[str, Any], place: str) -> list[Cause]:
+    raw, requirements = told.get("rawSelector") or "", told.get("requirements") or ()
+    if raw and requirements:
+        why = "may not specified at the same time as requirements"
+        return [_invalid(f"{place}.rawSelector", orjson.dumps(raw).decode(), why)]
+    if not raw and not requirements:
+        why = f"when {place} is specified, requirements or rawSelector is required"
+        return [Cause("FieldValueRequired", f"Required value: {why}", f"{place}.requirements")]
+    found: list[Cause] = []
+    for number, one in enumerate(requirements):
+        where, operator, values = f"{place}.requirements[{number}]", one.get("operator"), one.get("values")
+        if not one.get("key"):
+            found.append(Cause("FieldValueRequired", "Required value: must be specified", f"{where}.key"))
+        if operator in ("In", "NotIn") and not values:
+            why = "must be specified when `operator` is 'In' or 'NotIn'"
+            found.append(Cause("FieldValueRequired", f"Required value: {why}", f"{where}.values"))
+        elif operator in ("Exists", "DoesNotExist") and values:
+            why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+            found.append(Cause("FieldValueForbidden", f"Forbidden: {why}", f"{where}.values"))
+    return found
 
 
 def _subject(spec: Mapping[str, Any]) -> list[Cause]:
@@ -136,15 +177,15 @@ def _subject(spec: Mapping[str, Any]) -> list[Cause]:
 
 
 def _metadata(request: Request, obj: Obj) -> list[Cause]:
-    meta = {key: value for key, value in (obj.get("metadata") or {}).items() if key != "managedFields"}
-    why = "must be empty"
-    if request.type.namespaced:
-        meta.pop("namespace", None)
-        why = "must be empty except for namespace"
-    # What the server has filled in was not sent.
-    meta.pop("creationTimestamp", None)
-    meta.pop("uid", None)
-    return [_invalid("metadata", orjson.dumps(meta).decode(), why)] if meta else []
+    # Clients send what they leave empty as null.
+    sent = {key: value for key, value in (obj.get("metadata") or {}).items() if value}
+    known = (key for key in _META if key in sent)
+    meta = {key: sent[key] for key in (*known, *sorted(sent.keys() - {*_META, "managedFields"}))}
+    local = request.type.namespaced
+    if not meta.keys() - ({"namespace"} if local else set()):
+        return []
+    why = "must be empty except for namespace" if local else "must be empty"
+    return [_invalid("metadata", orjson.dumps(meta).decode(), why)]
 
 
 def _user(spec: Mapping[str, Any]) -> UserInfo:
