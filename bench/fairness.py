@@ -53,7 +53,7 @@ async def main(count: int) -> None:
 
     async def whole(asked: Asked) -> None:
         classified = fairness.classify(USER, asked)
-        ticket = await fairness.enter(classified, USER, asked, "p", Estimate(1))
+        ticket = fairness.arrive(classified, USER, asked, "p", Estimate(1))
         fairness.leave(ticket)
 
     def at_once(asked: Asked) -> None:

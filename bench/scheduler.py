@@ -131,20 +131,20 @@ def mixed(number: int) -> dict[str, Any]:
 
 WORKLOADS = (
     Workload("SchedulingBasic", 680, plain, plain),
-    Workload("SchedulingPodAntiAffinity", 60, anti_affine, anti_affine),
-    Workload("SchedulingPodAffinity", 35, affine, affine, 1.0),
-    Workload("SchedulingPreferredPodAffinity", 90, prefers("podAffinity"), prefers("podAffinity"), 1.0),
+    Workload("SchedulingPodAntiAffinity", 180, anti_affine, anti_affine),
+    Workload("SchedulingPodAffinity", 70, affine, affine, 1.0),
+    Workload("SchedulingPreferredPodAffinity", 160, prefers("podAffinity"), prefers("podAffinity"), 1.0),
     Workload(
-        "SchedulingPreferredPodAntiAffinity", 90, prefers("podAntiAffinity"), prefers("podAntiAffinity"), 1.0
+        "SchedulingPreferredPodAntiAffinity", 190, prefers("podAntiAffinity"), prefers("podAntiAffinity"), 1.0
     ),
-    Workload("SchedulingNodeAffinity", 220, node_affine, node_affine, 1.0),
+    Workload("SchedulingNodeAffinity", 540, node_affine, node_affine, 1.0),
     Workload("TopologySpreading", 460, spread("DoNotSchedule"), plain, 1.0),
     Workload("PreferredTopologySpreading", 340, spread("ScheduleAnyway"), plain, 1.0),
-    Workload("MixedSchedulingBasePod", 140, plain, mixed, 2.0),
+    Workload("MixedSchedulingBasePod", 540, plain, mixed, 2.0),
     Workload("Unschedulable", 590, plain, huge, 0.04),
     Workload("PreemptionBasic", 0, high, low, 4.0),
 )
-"""Thresholds are those of upstream's performance-config.yaml at 5,000 nodes; PreemptionBasic has none (upstream
+"""Thresholds are those of upstream's performance-config.yaml (v1.37) at 5,000 nodes; PreemptionBasic has none (upstream
 does not run it at that size)."""
 
 

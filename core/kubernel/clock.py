@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import heapq
 import itertools
-import math
 import time as _time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
@@ -64,22 +63,16 @@ def _second(seconds: int) -> str:
 
 def micro_time(seconds: float) -> str:
     """``2026-01-02T03:04:05.000006Z``: metav1.MicroTime."""
-    part, whole = math.modf(seconds)
-    micros = round(part * 1e6)
-    if not 0 <= micros < 1_000_000:
-        carried, micros = divmod(micros, 1_000_000)
-        whole += carried
-    return f"{_second(int(whole))[:19]}.{micros:06d}Z"
+    whole, micros = divmod(round(seconds * 1e6), 1_000_000)
+    return f"{_second(whole)[:19]}.{micros:06d}Z"
 
 
 class RealClock:
     """The machine's clock and the running loop's timers."""
 
-    def time(self) -> float:
-        return _time.time()
-
-    def monotonic(self) -> float:
-        return _time.monotonic()
+    # Asked a dozen times in each request: as they are, without a method around them.
+    time = staticmethod(_time.time)
+    monotonic = staticmethod(_time.monotonic)
 
     async def sleep(self, delay: float) -> None:
         await asyncio.sleep(max(delay, 0.0))

@@ -175,25 +175,44 @@ class _Spec:
     zone: tzinfo
 
     def next(self, after: float) -> float | None:
-        """Walks like robfig's Next, month by month, day by day, hour by hour: so a local hour that does not
-        exist is passed over, and one that is repeated is met twice."""
-        moment = math.floor(after) + 1
-        # The upcoming full minute, since a schedule names no seconds.
-        moment += -moment % 60
-        local = self._local(moment)
+        """Walks as robfig's Next does, field by field, beginning anew where a field starts over. Where clocks change
+        its steps decide which Jobs there are, so they are kept: a local hour that does not exist is passed over, one
+        that is repeated is met twice, and a day without a midnight may be left out."""
+        local = self._local(math.floor(after) + 1)
         last_year = local.year + _YEARS
+        # Before the first step of a field those below it are set to their start; later they are there already.
+        begun = False
         while local.year <= last_year:
             if local.month not in self.months:
-                local = self._midnight(datetime(local.year + local.month // 12, local.month % 12 + 1, 1))  # noqa: DTZ001
-            elif not self._day_matches(local):
-                today = datetime(local.year, local.month, local.day)  # noqa: DTZ001
-                local = self._midnight(today + timedelta(days=1))
-            elif local.hour not in self.hours:
-                local = self._local(self._hour_start(local) + 3600)
-            elif local.minute not in self.minutes:
-                local = self._local(round(local.timestamp()) + 60)
-            else:
-                return round(local.timestamp())
+                wall = _wall(local) if begun else datetime(local.year, local.month, 1)  # noqa: DTZ001
+                local = self._at(_next_month(wall))
+                while local.month not in self.months and local.month != 1:
+                    local = self._at(_next_month(_wall(local)))
+                begun = True
+                if local.month not in self.months or local.month == 1:
+                    continue
+            again = False
+            while not self._day_matches(local):
+                wall = _wall(local) if begun else datetime(local.year, local.month, local.day)  # noqa: DTZ001
+                begun = True
+                local = self._midnight(wall + timedelta(days=1))
+                if again := local.day == 1:
+                    break
+            while not again and local.hour not in self.hours:
+                moment = local if begun else self._at(_wall(local).replace(minute=0, second=0))
+                begun = True
+                local = self._local(_epoch(moment) + 3600)
+                again = local.hour == 0
+            while not again and local.minute not in self.minutes:
+                begun = True
+                local = self._local(_epoch(local) // 60 * 60 + 60)
+                again = local.minute == 0
+            if again:
+                continue
+            if local.second == 0:
+                return _epoch(local)
+            begun = True
+            local = self._local(_epoch(local) // 60 * 60 + 60)
         return None
 
     def _day_matches(self, local: datetime) -> bool:
@@ -217,12 +236,23 @@ class _Spec:
         return round(offset.total_seconds()) if offset is not None else 0
 
     def _midnight(self, wall: datetime) -> datetime:
-        """The start of a day, an hour later where clocks go forward at midnight."""
+        """The start of a day. Where clocks go forward at midnight it is the hour before, and the schedule goes on
+        with the day after the next: robfig's way, kept because it decides which Jobs there are."""
         found = self._at(wall)
-        if found.hour > 12:
-            return self._local(round(found.timestamp()) + (24 - found.hour) * 3600)
-        return found
+        hours = 24 - found.hour if found.hour > 12 else -found.hour
+        return self._local(round(found.timestamp()) + hours * 3600)
 
-    @staticmethod
-    def _hour_start(local: datetime) -> int:
-        return round(local.timestamp()) - local.minute * 60 - local.second
+
+def _wall(local: datetime) -> datetime:
+    return local.replace(tzinfo=None)
+
+
+def _epoch(local: datetime) -> int:
+    return round(local.timestamp())
+
+
+def _next_month(wall: datetime) -> datetime:
+    """A day that the month does not have is counted on into the one after it."""
+    first = wall.replace(day=1)
+    first = first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)
+    return first + timedelta(days=wall.day - 1)

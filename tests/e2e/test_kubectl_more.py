@@ -368,6 +368,26 @@ def test_nodes_are_tainted_cordoned_and_drained_dryly(web: Any) -> None:
     assert "SchedulingDisabled" not in web("get", "nodes")
 
 
+def test_a_drain_waits_for_the_disruption_budget(web: Any) -> None:
+    node = web("get", "nodes", "-o", "jsonpath={.items[0].metadata.name}")
+    drain = ("drain", node, "--pod-selector=app=web", "--ignore-daemonsets", "--delete-emptydir-data")
+    replicas = web.json("get", "deploy", "web")["spec"]["replicas"]
+    web("create", "pdb", "web", "--selector=app=web", f"--min-available={replicas}")
+    allowed = ("get", "pdb", "web", "-o", "jsonpath={.status.expectedPods} {.status.disruptionsAllowed}")
+    web.until(lambda: web(*allowed) == f"{replicas} 0", "the budget's status")
+    before = {pod["metadata"]["name"] for pod in web.json("get", "pods", "-l", "app=web")["items"]}
+    told = web.refused(*drain, "--timeout=3s")
+    assert "Cannot evict pod as it would violate the pod's disruption budget." in told
+    assert "SchedulingDisabled" in web("get", "nodes")
+    assert before <= {pod["metadata"]["name"] for pod in web.json("get", "pods", "-l", "app=web")["items"]}
+    web("delete", "pdb", "web")
+    assert f"node/{node} drained" in web(*drain, "--timeout=60s", timeout=70)
+    left = {pod["metadata"]["name"] for pod in web.json("get", "pods", "-l", "app=web")["items"]}
+    assert not before & left
+    web("uncordon", node)
+    web("rollout", "status", "deploy/web", "--timeout=60s", timeout=70)
+
+
 def test_debug_adds_an_ephemeral_container_or_copies_the_pod(web: Any) -> None:
     pod = web("get", "pods", "-o", "jsonpath={.items[0].metadata.name}")
     web("debug", pod, "--image=x", "--container=look", "--", "sh", "-c", "echo looked; sleep 1000")

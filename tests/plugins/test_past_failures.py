@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Iterator
@@ -113,6 +114,8 @@ def test_cve_2019_11247_a_role_in_a_namespace_gives_nothing_cluster_scoped(tmp_p
         ),
         pytest.param("[" * 200_000, id="cve-2019-11254-brackets"),
         pytest.param("- " * 200_000, id="cve-2019-11254-dashes"),
+        # Deeper than we allow, and not too deep for the parser.
+        pytest.param("a: " + "[" * 300 + "]" * 300, id="cve-2019-11254-a-little-deep"),
         pytest.param("? " * 100_000, id="cve-2019-11254-keys"),
         pytest.param("{" * 100_000, id="cve-2019-11254-braces"),
     ],
@@ -132,8 +135,8 @@ def test_cve_2019_11253_and_11254_documents_that_grow_are_refused_at_once(
     check(body, tmp_path)
 
 
-def _listening() -> set[str]:
-    """The addresses at which this process listens, in hexadecimal."""
+def _listening() -> set[tuple[str, int]]:
+    """The addresses, in hexadecimal, and ports at which this process listens."""
     inodes = set()
     for descriptor in os.listdir("/proc/self/fd"):
         try:
@@ -147,22 +150,35 @@ def _listening() -> set[str]:
         for line in Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]:
             words = line.split()
             if words[3] == "0A" and words[9] in inodes:
-                found.add(words[1].partition(":")[0])
+                address, _, port = words[1].partition(":")
+                found.add((address, int(port, 16)))
     return found
 
 
 def test_cve_2020_8558_and_2025_0426_nothing_of_a_cluster_is_reachable_from_other_hosts() -> None:
-    """Neither services on the loopback interface nor a read-only port of the kubelet."""
+    """Neither services on the loopback interface nor a read-only port of the kubelet, whose checkpoints fill disks."""
     assert ClusterSettings().bind_address == "127.0.0.1"
     config = {"plugins": {"node": ["kubelet"], "runtime": "process", "network": "host", "proxy": "userspace"}}
     with Cluster(config=config, https=True, real_time=True) as cluster:
         spec = {"type": "NodePort", "ports": [{"port": 80}], "selector": {"a": "b"}}
-        cluster.create({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": spec})
+        made = cluster.create(
+            {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": spec}
+        )
         cluster.settle()
-        addresses = _listening()
-        assert addresses
+        found = _listening()
+        assert found
         # 127.0.0.0/8, the bytes of the address in the machine's order.
-        assert all(len(address) == 8 and address.endswith("7F") for address in addresses), addresses
+        assert all(len(address) == 8 and address.endswith("7F") for address, _ in found), found
+        # Nothing else listens: who asks for a checkpoint has to ask the API server, which wants to know who asks.
+        api = int(load_kubeconfig(cluster.kubeconfig).url.rpartition(":")[2])
+        assert {port for _, port in found} <= {api, 80, 443, made["spec"]["ports"][0]["nodePort"]}, found
+        access = load_kubeconfig(cluster.kubeconfig)
+        context = ssl.create_default_context(cadata=(access.ca or b"").decode())
+        raw = socket.create_connection(("127.0.0.1", api))
+        asked = b"POST /checkpoint/default/a/c HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+        with context.wrap_socket(raw, server_hostname="localhost") as connection:
+            connection.sendall(asked)
+            assert answer(connection.makefile("rb"))[0] in (401, 403)
 
 
 def test_cve_2021_25735_admission_of_a_node_sees_what_is_stored(cluster: Cluster) -> None:
@@ -236,8 +252,13 @@ def test_cve_2022_3294_the_address_in_a_nodes_status_is_not_dialled(served: Clus
     served.patch("nodes", "evil", {"status": status}, subresource="status")
     for path in (f"/api/v1/nodes/evil:{port}/proxy/", "/api/v1/nodes/evil/proxy/pods"):
         connection, reader = talk(served, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.settimeout(5)
         with connection:
-            assert answer(reader)[0] >= 400
+            status, body = answer(reader)
+            assert (status, json.loads(body)["message"]) == (
+                400,
+                "nodes/proxy is not supported by this server",
+            )
     with pytest.raises(TimeoutError), trap:
         trap.accept()
 

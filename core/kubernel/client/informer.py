@@ -252,6 +252,10 @@ class Informer:
             del self._objects[key]
         else:
             self._objects[key] = obj
+        if old is None and obj is not None:
+            for name in self._indexers:
+                self._file(name, key, obj)
+            return
         for name, index in self._indexers.items():
             before = tuple(index(old)) if old is not None else ()
             after = tuple(index(obj)) if obj is not None else ()

@@ -71,6 +71,11 @@ class Reconciler(Plugin):
     workers: ClassVar[int] = 4
     resync: ClassVar[float] = 0.0
     """Seconds after which every key is looked at again; 0 is never."""
+    gather: ClassVar[float] = 0.0
+    """Seconds for which changes of what is owned and watched are gathered before their key is looked at."""
+    retry_first: ClassVar[float] = 0.005
+    retry_longest: ClassVar[float] = 1000.0
+    """Seconds before the first and at most before a later repetition of what went wrong."""
     leader_elect: ClassVar[bool | None] = None
     """Whether only the elected of several masters works; None follows the cluster's setting."""
 
@@ -78,7 +83,7 @@ class Reconciler(Plugin):
         super().__init__(settings, handle)
         self.clock = handle.clock
         self.log = handle.log
-        self.queue: WorkQueue[ObjectKey] = WorkQueue(handle.clock)
+        self.queue = self._new_queue()
         self.client: Client
         self.primary: Informer
         self.recorder: EventRecorder
@@ -108,7 +113,7 @@ class Reconciler(Plugin):
 
     async def start(self) -> None:
         # A plugin that was stopped may be started again.
-        self.queue = WorkQueue(self.clock)
+        self.queue = self._new_queue()
         self.client = self.handle.client(self.user, groups_of(self.user))
         component = self.component or component_name(self.user)
         self.recorder = EventRecorder(self.client, self.clock, component, log=self.log)
@@ -123,6 +128,9 @@ class Reconciler(Plugin):
             self._listen(informer, self._mapped(keys))
         informers += [self.informer(resource) for resource in self.reads]
         self.handle.spawn(self._run(informers), f"{self.handle.name} controller")
+
+    def _new_queue(self) -> WorkQueue[ObjectKey]:
+        return WorkQueue(self.clock, base=self.retry_first, limit=self.retry_longest)
 
     async def stop(self) -> None:
         for remove in self._unlisten:
@@ -205,7 +213,7 @@ class Reconciler(Plugin):
     def _on_owned(self, type: EventType, obj: Obj, old: Obj | None) -> None:
         for version in (obj, old):
             if version is not None and (key := self._owner_key(version)) is not None:
-                self.queue.add(key)
+                self.queue.add(key, self.gather)
 
     def _owner_key(self, obj: Obj) -> ObjectKey | None:
         """The key of the primary object that controls ``obj``. The uid decides: a namesake is not it."""
@@ -223,6 +231,6 @@ class Reconciler(Plugin):
     def _mapped(self, keys: KeyMap) -> Callable[[EventType, Obj, Obj | None], object]:
         def listener(type: EventType, obj: Obj, old: Obj | None) -> None:
             for key in keys(self, type, obj, old):
-                self.queue.add(key)
+                self.queue.add(key, self.gather)
 
         return listener

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pluggy
 
@@ -29,9 +29,20 @@ if TYPE_CHECKING:
     from kubernel.registry.registry import Registry
     from kubernel.registry.request import Request, UserInfo
 
-__all__ = ["Hooks"]
+__all__ = ["Authorizer", "Hooks"]
 
 Method = Callable[..., Any]
+
+
+class Authorizer(NamedTuple):
+    """Who is asked whether a request is allowed: as the hooks ``kubernel_authorize`` and ``kubernel_consult``. No two
+    have the same ``label``."""
+
+    label: str
+    authorize: Callable[[Attributes], Decision | None]
+    consult: Callable[[Attributes], Awaitable[None] | None] | None = None
+
+
 _MARK = f"{NAMESPACE}_impl"
 
 
@@ -51,6 +62,7 @@ class Hooks:
         self._validate: tuple[Method, ...] = ()
         self._authenticate: tuple[Method, ...] = ()
         self._authorize: tuple[tuple[str, Method], ...] = ()
+        self._audit: tuple[tuple[str, Method], ...] = ()
         self._consult: dict[str, Method] = {}
         self._methods: dict[str, tuple[tuple[str, Method], ...]] = {}
 
@@ -83,7 +95,26 @@ class Hooks:
         self._validate = self._of("kubernel_validate")
         self._authenticate = self._of("kubernel_authenticate")
         self._authorize = self._methods["kubernel_authorize"]
+        self._audit = self._methods["kubernel_audit"]
         self._consult = dict(self._methods["kubernel_consult"])
+
+    def authorizer(self, label: str) -> Authorizer | None:
+        """What the plugin ``role/name`` answers; None when it authorizes nothing."""
+        for known, method in self._methods.get("kubernel_authorize", ()):
+            if known == label:
+                consult = dict(self._methods["kubernel_consult"]).get(label)
+                return Authorizer(label, method, consult)
+        return None
+
+    def arrange(self, chain: Sequence[Authorizer] | None) -> None:
+        """From now on ``chain`` is asked, in its order, and nobody else. None: the plugins, as they were registered.
+        For a plugin that reads from a file who is asked."""
+        if chain is None:
+            self._authorize = self._methods["kubernel_authorize"]
+            self._consult = dict(self._methods["kubernel_consult"])
+            return
+        self._authorize = tuple((one.label, one.authorize) for one in chain)
+        self._consult = {one.label: one.consult for one in chain if one.consult is not None}
 
     def implementers(self, hook: str) -> list[str]:
         """The plugins (``role/name``) that implement a hook, in the order in which they are called."""
@@ -104,16 +135,14 @@ class Hooks:
     async def admit(self, request: Request) -> None:
         # A write that is tried again comes here again, with the same request.
         request.reinvoke = request.reinvoking = False
-        await self._admit_once(request)
-        if request.reinvoke:
+        while True:
+            for method in self._admit:
+                waiting = method(request)
+                if waiting is not None:
+                    await waiting
+            if not request.reinvoke or request.reinvoking:
+                return
             request.reinvoking = True
-            await self._admit_once(request)
-
-    async def _admit_once(self, request: Request) -> None:
-        for method in self._admit:
-            waiting = method(request)
-            if waiting is not None:
-                await waiting
 
     async def validate(self, request: Request) -> None:
         for method in self._validate:
@@ -149,8 +178,8 @@ class Hooks:
                 reasons.append(decision.reason)
         return Decision(False, ", ".join(reasons), final=False)
 
-    def standing(self, attributes: Attributes) -> tuple[Standing, ...] | None:
-        """What an allowing answer rests on: it holds while none of these is over. None for a denial, and when
+    def standing(self, attributes: Attributes) -> tuple[Decision, tuple[Standing, ...]] | None:
+        """An allowing answer and what it rests on: it holds while none of these is over. None for a denial, and when
         somebody does not say how long its answer holds."""
         found: list[Standing] = []
         for label, method in self._authorize:
@@ -163,7 +192,7 @@ class Hooks:
                 return None
             found.append(decision.standing)
             if decision.allowed:
-                return tuple(found)
+                return decision, tuple(found)
         return None
 
     async def decide(self, attributes: Attributes) -> Decision:
@@ -185,16 +214,32 @@ class Hooks:
     @property
     def audits(self) -> bool:
         """Whether any plugin keeps audit events."""
-        return bool(self._methods.get("kubernel_audit"))
+        return bool(self._audit)
 
-    async def audit(self, event: Mapping[str, Any]) -> None:
-        for label, method in self._methods.get("kubernel_audit", ()):
+    def audit(self, event: Mapping[str, Any]) -> Awaitable[None] | None:
+        """Something to wait for where a plugin has no room for the event."""
+        for position, (label, method) in enumerate(self._audit):
             try:
                 waiting = method(event)
+            except Exception as error:
+                self._failed(label, error)
+                continue
+            if waiting is not None:
+                return self._audit_on(waiting, position, event)
+        return None
+
+    async def _audit_on(
+        self, waiting: Awaitable[None] | None, position: int, event: Mapping[str, Any]
+    ) -> None:
+        for label, method in self._audit[position:]:
+            try:
+                if waiting is None:
+                    waiting = method(event)
                 if waiting is not None:
                     await waiting
             except Exception as error:
                 self._failed(label, error)
+            waiting = None
 
     @property
     def authorizes(self) -> bool:

@@ -403,6 +403,10 @@ class Context(Protocol):
         however many policies follow it. To be called from ``start``."""
         ...
 
+    def forget_answers(self) -> None:
+        """Something that no ``scope`` tells of changed: what policies said about nodes is computed anew."""
+        ...
+
     def changed(self, change: Change) -> None:
         """Tell the queue that something happened which no resource that is followed tells."""
         ...

@@ -148,7 +148,8 @@ def apply_object(
     last = next((each for each in entries if _identity_of(each) == identity), None)
     others = [each for each in entries if each is not last]
     mine = owned(node, config, reset)
-    merged = merge(node, base, config)
+    # What an endpoint takes back of a change may well come with a creation: a CertificateSigningRequest's spec.
+    merged = merge(node, base, config if live is not None else applied)
     if last is not None and last["fieldsV1"] != mine:
         managed = mine
         for entry in others:

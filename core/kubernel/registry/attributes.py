@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
+
 if TYPE_CHECKING:
     from kubernel.registry.request import UserInfo
 
@@ -29,8 +31,7 @@ class Credentials:
         return [self.headers[name]] if name in self.headers else []
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(msgspec.Struct, frozen=True):
     """One action to authorize: a resource verb, or (``path`` set) a non-resource URL."""
 
     user: UserInfo

@@ -22,7 +22,7 @@ from kubernel.errors import (
 from kubernel.objects import names
 from kubernel.registry import metadata
 from kubernel.registry.apply import track_update
-from kubernel.registry.conversion import read_record, store_form
+from kubernel.registry.conversion import read_record, store_form, to_storage
 from kubernel.registry.decoding import decode
 from kubernel.registry.defaulting import complete_object, settle
 from kubernel.registry.fields import NOTHING
@@ -44,10 +44,11 @@ if TYPE_CHECKING:
     from kubernel.store import ObjectStore
     from kubernel.store.records import Obj
 
-__all__ = ["GENERATE_NAME_TRIES", "Creator", "own"]
+__all__ = ["ADMITTED", "GENERATE_NAME_TRIES", "Creator", "own"]
 
 Handler = Callable[[Request], Any]
 GENERATE_NAME_TRIES = 8
+ADMITTED = " after mutating admission happens"
 
 
 def own(obj: Obj) -> Obj:
@@ -111,15 +112,20 @@ class Creator:
                 raise UnnamedError("resourceVersion should not be set on objects to be created")
             if type.namespaced and not namespace:
                 raise BadRequest("an empty namespace may not be set during creation")
+            self._unite_owners(request, meta)
             return await self._create(request, obj, table=table, spec=spec)
 
     @staticmethod
     def _decode_beside(request: Request, obj: Obj, spec: Spec, raw: bytes | None) -> Obj:
         """``obj`` decoded, with its fields in their order, where it is known what becomes of its ``spec``."""
-        rest = {key: value for key, value in obj.items() if key != "spec"}
+        rest = obj.copy()
+        del rest["spec"]
         decode(request, request.type.schema(), rest, raw, apart=spec.given)
-        known = {**rest, "spec": orjson.loads(spec.completed)}
-        return {key: known[key] for key in obj if key in known}
+        rest["spec"] = orjson.loads(spec.completed)
+        if len(rest) == len(obj):
+            obj.update(rest)
+            return obj
+        return {key: rest[key] for key in obj if key in rest}
 
     async def _create(
         self,
@@ -141,15 +147,16 @@ class Creator:
         known = spec is not None and bool(spec.completed)
         complete_object(type, node, obj, but_spec=known)
         if spec is not None and table is not None and not known:
-            table.learn(spec, obj)
+            table.learn(request, spec, obj)
         if not tracked:
             # What admission and the strategy add is nobody's.
-            self._track(request, None, obj, {"spec": spec.fields} if spec is not None else NOTHING)
+            self._track_new(request, obj, spec)
         elif not meta.get("managedFields"):
             meta.pop("managedFields", None)
         await self.admission.admit(request)
         obj = request.obj = self._after_admission(request, table=table)
         meta = obj["metadata"]
+        self._unite_owners(request, meta, ADMITTED)
         metadata.stamp_new(meta, self.clock, self.rng)
         generated = bool(base and not meta.get("name"))
         if generated:
@@ -176,7 +183,8 @@ class Creator:
             if not type.custom:
                 settle(node, obj)
             for attempt in range(GENERATE_NAME_TRIES):
-                await self._reserve(request, obj)
+                if not request.dry_run and (taken := type.strategy.reserve(request, obj)) is not None:
+                    await taken
                 try:
                     record = await self._insert(request, obj)
                     break
@@ -188,7 +196,14 @@ class Creator:
         finally:
             if (ended := type.strategy.finish(request, obj, committed=committed)) is not None:
                 await ended
-        return Result(await read_record(type, record), True, warnings=tuple(request.warnings))
+        if type.converter is not None:
+            record = await read_record(type, record)
+        return Result(record, True, warnings=tuple(request.warnings))
+
+    @staticmethod
+    def _unite_owners(request: Request, meta: Obj, when: str = "") -> None:
+        if warning := metadata.unite_owners(meta, when):
+            request.warn(warning)
 
     def _exists(self, request: Request, generated: bool, key: Key) -> AlreadyExists:
         type = request.type
@@ -204,7 +219,7 @@ class Creator:
 
     async def _insert(self, request: Request, obj: Obj) -> Record:
         type = request.type
-        stored = await store_form(type, obj)
+        stored = to_storage(type, obj) if type.converter is None else await store_form(type, obj)
         key = Key(type.resource, request.namespace, request.name)
         if request.dry_run:
             if (there := self.store.get(key)) is not None:
@@ -234,11 +249,6 @@ class Creator:
         answer = await answer if inspect.isawaitable(answer) else answer
         return Result(_unstored(request.type, answer), True, warnings=tuple(request.warnings), obj=answer)
 
-    @staticmethod
-    async def _reserve(request: Request, obj: Obj) -> None:
-        if not request.dry_run and (taken := request.type.strategy.reserve(request, obj)) is not None:
-            await taken
-
     def _after_admission(self, request: Request, complete: bytes = b"", table: Table | None = None) -> Obj:
         """What admission added is completed. ``complete``: the JSON of the object before, where it is likely
         that nothing was added: two encodings cost a third of a walk."""
@@ -247,11 +257,23 @@ class Creator:
             raise InternalError("admission removed the object")
         if complete and orjson.dumps(obj) == complete:
             return obj
-        given = table.complete(obj) if table is not None else b""
+        given = table.complete(request, obj) if table is not None else b""
         complete_object(request.type, request.type.schema(), obj, but_spec=given is None)
         if table is not None and given:
             table.completed(given, obj)
         return obj
+
+    def _track_new(self, request: Request, obj: Obj, spec: Spec | None) -> None:
+        if spec is None:
+            self._track(request, None, obj)
+            return
+        key = _shape(request, obj)
+        entry = spec.entries.get(key)
+        if entry is not None:
+            obj["metadata"]["managedFields"] = [{**entry, "time": rfc3339(self.clock.time())}]
+            return
+        self._track(request, None, obj, {"spec": spec.fields})
+        spec.keep_entry(key, obj["metadata"].get("managedFields") or ())
 
     def _track(
         self, request: Request, old: Obj | None, obj: Obj, known: Mapping[str, Tree | None] = NOTHING
@@ -283,6 +305,31 @@ class Creator:
             request.warn(request.type.deprecation)
         for text in request.type.strategy.warnings(request, obj):
             request.warn(text)
+
+
+_FRAME = frozenset(["apiVersion", "kind", "metadata", "spec"])
+
+
+def _shape(request: Request, obj: Obj) -> tuple[Any, ...] | None:
+    """All that the fields of a new object depend on beside its spec; None where that is too much."""
+    meta = obj["metadata"]
+    if "managedFields" in meta or not (
+        _FRAME.issuperset(obj) or _FRAME.union(request.resets).issuperset(obj)
+    ):
+        return None
+    get = meta.get
+    owners, finalizers = get("ownerReferences"), get("finalizers")
+    return (
+        request.options.field_manager,
+        request.type.api_version,
+        *meta,
+        _FRAME,  # no name: the end of those before
+        *(get("labels") or ()),
+        _FRAME,
+        *(get("annotations") or ()),
+        orjson.dumps(owners) if owners else b"",
+        tuple(finalizers) if finalizers else (),
+    )
 
 
 def _unstored(type: ResourceType, obj: Any) -> Record:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["any_default_below", "apply_defaults", "complete_object", "settle"]
 
 _Step = Callable[[Any], None]
+_BUT_SPEC = "default, but spec"
 
 
 def apply_defaults(node: Node, obj: Any, *, but: str = "") -> None:
@@ -75,7 +76,7 @@ def _object(node: Node, but: str) -> _Step:
         default = field.default if field.default is not Node.UNSET else zeros.get(name, Node.UNSET)
         if default is not Node.UNSET:
             (fresh if isinstance(default, dict | list) else plain).append((name, default))
-    below: list[tuple[str, _Step]] | None = None
+    below: dict[str, _Step] | None = None
 
     def step(value: Any) -> None:
         nonlocal below
@@ -89,11 +90,11 @@ def _object(node: Node, but: str) -> _Step:
                 value[name] = _copy(default)
         if below is None:  # not before the first use: trees may be recursive
             found = ((name, _step(field)) for name, field in properties.items())
-            below = [(name, child) for name, child in found if child is not None]
-        for name, child in below:
-            item = value.get(name)
+            below = {name: child for name, child in found if child is not None}
+        for name in below.keys() & value.keys() if below else ():
+            item = value[name]
             if item is not None:
-                child(item)
+                below[name](item)
         rest = _step(additional) if additional is not None else None
         if rest is not None or replaced:
             for name, item in value.items():
@@ -144,7 +145,11 @@ def _copy(value: Any) -> Any:
 def complete_object(type: ResourceType, node: Node, obj: Obj, *, but_spec: bool = False) -> None:
     """Fill in what is absent. ``but_spec``: it is complete already."""
     if but_spec:
-        apply_defaults(node, obj, but="spec")
+        plans = node.plans
+        if plans is None or _BUT_SPEC not in plans:
+            apply_defaults(node, obj, but="spec")
+        elif (step := plans[_BUT_SPEC]) is not None:
+            step(obj)
     else:
         apply_defaults(node, obj)
         if not type.custom and isinstance(obj.get("spec"), dict):
@@ -207,7 +212,7 @@ def _settles_below(node: Node) -> bool:
 def _settle_object(node: Node) -> _Step:
     emptied = _emptied(node)
     additional = node.additional
-    below: list[tuple[str, _Step]] | None = None
+    below: dict[str, _Step] | None = None
 
     def step(value: Any) -> None:
         nonlocal below
@@ -218,11 +223,11 @@ def _settle_object(node: Node) -> _Step:
                 value[name] = None
         if below is None:  # not before the first use: trees may be recursive
             found = ((name, _settling(field)) for name, field in (node.properties or {}).items())
-            below = [(name, child) for name, child in found if child is not None]
-        for name, child in below:
-            item = value.get(name)
+            below = {name: child for name, child in found if child is not None}
+        for name in below.keys() & value.keys() if below else ():
+            item = value[name]
             if item:
-                child(item)
+                below[name](item)
         rest = _settling(additional) if additional is not None else None
         if rest is not None:
             for item in value.values():

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from msgspec.structs import replace
 
 from kubernel.clock import rfc3339
 from kubernel.errors import ApiError, Cause, Conflict, Invalid, MethodNotSupported, NotFound

@@ -157,7 +157,7 @@ def _object(
     properties = (node.properties if node is not None else None) or {}
     zeros = node.zeros if node is not None and mode == _SKELETON else NOTHING
     tree: Tree = {}
-    for key, value in obj.items():
+    for key, value in _written(obj, ignored).items():
         if key in UNTRACKED or key in ignored:
             continue
         child = properties.get(key)
@@ -177,6 +177,16 @@ def _object(
         if below is not None:
             tree[f"f:{key}"] = below
     return tree
+
+
+def _written(obj: Obj, ignored: Collection[str]) -> Obj:
+    """``obj`` without what stands in the ignored fields of its fields; metadata has more of these (``_skipped``)."""
+    result = obj
+    for name in ignored:
+        key, _, below = name.partition(".")
+        if below and key != "metadata" and isinstance(result.get(key), dict):
+            result = {**result, key: {each: value for each, value in result[key].items() if each != below}}
+    return result
 
 
 def _skipped(ignored: Collection[str]) -> Collection[str]:
@@ -329,6 +339,7 @@ def compare(node: Node | None, old: Obj, new: Obj, ignored: Collection[str] = ()
     changed: Tree = {}
     removed: Tree = {}
     properties = (node.properties if node is not None else None) or {}
+    old, new = _written(old, ignored), _written(new, ignored)
     for key in {**old, **new}:
         before, after = old.get(key, _ABSENT), new.get(key, _ABSENT)
         if before is after or key in UNTRACKED or key in ignored or before == after:

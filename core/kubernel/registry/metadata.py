@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
@@ -32,12 +33,13 @@ __all__ = [
     "check_name_and_namespace",
     "check_namespace",
     "keep",
-    "keep_owned",
+    "keep_undeleted",
     "other_custom",
     "other_uid",
     "stamp_new",
     "stamp_update",
     "told_version",
+    "unite_owners",
     "untold",
     "validate_metadata",
     "validate_new",
@@ -56,6 +58,15 @@ _PLAIN_KEY = re.compile(
     r"^(?:[a-z0-9](?:[-a-z0-9.]{0,200}[a-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 )
 _PLAIN_VALUE = re.compile(r"^(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$")
+
+
+# The same labels stand on most objects of a cluster.
+@lru_cache(maxsize=4096)
+def _plain(key: str, value: str = "") -> bool:
+    """Whether a look is enough to know that both are good."""
+    return _PLAIN_KEY.match(key) is not None and _PLAIN_VALUE.match(value) is not None
+
+
 _UUID_RANDOM = ~(0xC000 << 48 | 0xF000 << 64)
 _UUID_4 = 0x8000 << 48 | 4 << 76
 """Variant and version of a random UUID (RFC 9562, 5.4)."""
@@ -65,6 +76,16 @@ _OMITTED = ("annotations", "finalizers", "labels", "ownerReferences")
 SCHEME = "pkg/runtime/scheme.go:111"
 """Where upstream's registered kinds are declared; its messages name the place."""
 _DELETION = ("deletionTimestamp", "deletionGracePeriodSeconds")
+_NOT_BROUGHT = frozenset(
+    (
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+        "resourceVersion",
+        "uid",
+    )
+)
 _SERVER_OWNED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 
 
@@ -77,6 +98,8 @@ def check_kind(type: ResourceType, obj: Obj, api_version: str = "", kind: str = 
     api_version = api_version or type.api_version
     kind = kind or type.kind
     told_version, told_kind = obj.get("apiVersion"), obj.get("kind")
+    if told_kind == kind and told_version == api_version:
+        return
     if told_kind is None or told_kind == "":
         obj["kind"] = told_kind = kind
     if told_version is None or told_version == "":
@@ -164,17 +187,33 @@ def check_name_and_namespace(
     return meta
 
 
+def unite_owners(meta: dict[str, Any], when: str = "") -> str:
+    """Drop owner references that are there twice, in place. The warning to give, ``when`` in it; empty for none."""
+    owners = meta.get("ownerReferences")
+    if not owners or len(owners) < 2:
+        return ""
+    kept: list[Any] = []
+    repeated: list[str] = []
+    for owner in owners:
+        if owner in kept:
+            repeated.append(owner.get("uid") or "")
+        else:
+            kept.append(owner)
+    if not repeated:
+        return ""
+    meta["ownerReferences"] = kept
+    return (
+        f".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and "
+        "may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: "
+        f"{', '.join(repeated)}"
+    )
+
+
 def wipe_new(meta: dict[str, Any]) -> None:
     """What a client may not bring."""
-    for key in (
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "selfLink",
-        "resourceVersion",
-        "uid",
-    ):
-        meta.pop(key, None)
+    if not _NOT_BROUGHT.isdisjoint(meta):
+        for key in _NOT_BROUGHT:
+            meta.pop(key, None)
 
 
 def stamp_new(meta: dict[str, Any], clock: Clock, rng: random.Random) -> None:
@@ -209,6 +248,15 @@ def keep_owned(meta: dict[str, Any], old: dict[str, Any]) -> None:
     meta["resourceVersion"] = old["resourceVersion"]
 
 
+def keep_undeleted(meta: dict[str, Any], old: dict[str, Any]) -> None:
+    """``keep_owned``, but that another time of deletion is left for ``validate_update`` to refuse."""
+    told = {key: meta[key] for key in _DELETION if meta.get(key) is not None}
+    if old.get("deletionTimestamp") is not None:
+        told.pop("deletionTimestamp", None)
+    keep_owned(meta, old)
+    meta.update(told)
+
+
 def stamp_update(meta: dict[str, Any], old: dict[str, Any]) -> None:
     """Server-owned fields stay as they are whatever the client sends; ``validate_update`` refuses another
     time of deletion."""
@@ -216,9 +264,7 @@ def stamp_update(meta: dict[str, Any], old: dict[str, Any]) -> None:
     for key in _OMITTED:
         if key in meta and not meta[key]:
             del meta[key]
-    told = {key: meta[key] for key in _DELETION if meta.get(key) is not None}
-    keep_owned(meta, old)
-    meta.update(told)
+    keep_undeleted(meta, old)
     if "generateName" in old and "generateName" not in meta:
         meta["generateName"] = old["generateName"]
     managed = meta.get("managedFields")
@@ -234,20 +280,26 @@ def validate_new(type: ResourceType, meta: dict[str, Any], found: list[Cause]) -
     name = meta.get("name") or ""
     if not name:
         found.append(causes.required("metadata.name", "name or generateName is required"))
-    else:
-        found += causes.invalid_each("metadata.name", name, type.check_name(name))
+    elif wrong := type.check_name(name):
+        found += causes.invalid_each("metadata.name", name, wrong)
     if meta.get("generation", 0) < 0:
         told = "must be greater than or equal to 0"
         found.append(causes.invalid("metadata.generation", meta["generation"], told))
     _validate_common(meta, found)
-    _validate_finalizers(meta, found, not type.custom)
+    if meta.get("finalizers"):
+        _validate_finalizers(meta, found, not (type.custom or type.strategy.any_finalizer))
     _validate_managers(meta, found)
 
 
 def validate_update(
     type: ResourceType, meta: dict[str, Any], old: dict[str, Any], found: list[Cause]
 ) -> None:
-    if meta.get("deletionTimestamp"):
+    base = meta.get("generateName") or ""
+    if base:
+        found += causes.invalid_each("metadata.generateName", base, names.check_path_segment(base))
+        if type.strategy.names_again:
+            found += causes.invalid_each("metadata.generateName", base, names.masked(type.check_name, base))
+    if old.get("deletionTimestamp"):
         known = old.get("finalizers") or ()
         added = sorted({entry for entry in meta.get("finalizers") or () if entry not in known})
         if added:
@@ -264,7 +316,7 @@ def validate_update(
     ]
     _validate_common(meta, found, old)
     if meta.get("finalizers") != old.get("finalizers"):
-        _validate_finalizers(meta, found, not type.custom)
+        _validate_finalizers(meta, found, not (type.custom or type.strategy.any_finalizer))
     _validate_managers(meta, found)
 
 
@@ -279,10 +331,10 @@ def validate_metadata(meta: dict[str, Any]) -> list[Cause]:
 def _validate_common(meta: dict[str, Any], found: list[Cause], old: dict[str, Any] | None = None) -> None:
     labels = meta.get("labels")
     if labels and (old is None or old.get("labels") != labels):
-        for key, value in labels.items():
-            if not _PLAIN_KEY.match(key):
+        for label in labels.items():
+            if not _plain(*label):
+                key, value = label
                 found += causes.invalid_each("metadata.labels", key, names.check_qualified_name(key))
-            if not _PLAIN_VALUE.match(value):
                 found += causes.invalid_each("metadata.labels", value, names.check_label_value(value))
     annotations = meta.get("annotations")
     if annotations and (old is None or old.get("annotations") != annotations):
@@ -333,7 +385,7 @@ def _validate_finalizers(meta: dict[str, Any], found: list[Cause], qualified: bo
 def _validate_annotations(annotations: dict[str, str], found: list[Cause]) -> None:
     size = 0
     for key, value in annotations.items():
-        if not _PLAIN_KEY.match(key):
+        if not _plain(key):
             found += causes.invalid_each("metadata.annotations", key, names.check_qualified_name(key.lower()))
         size += len(key) + len(value) if key.isascii() and value.isascii() else len((key + value).encode())
     if size > ANNOTATIONS_LIMIT:

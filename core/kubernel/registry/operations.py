@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
+import msgspec
+
 if TYPE_CHECKING:
     from kubernel.registry.request import Request
     from kubernel.store.records import Event, EventType, Obj, Record
@@ -50,8 +52,7 @@ class Page:
     remaining: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """Outcome of a write.
 
     ``record`` is what is stored now (with dry run: what would be); for a deletion the final or the

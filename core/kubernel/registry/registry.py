@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kubernel.registry.conversion import encode, from_storage, read_record
@@ -97,7 +97,7 @@ class Registry(TypeTable):
     async def watch(self, type: ResourceType, namespace: str, options: WatchOptions) -> Watch:
         return await self._reader.watch(type, namespace, options)
 
-    async def create(
+    def create(
         self,
         user: UserInfo,
         type: ResourceType,
@@ -108,14 +108,14 @@ class Registry(TypeTable):
         name: str = "",
         subresource: str = "",
         raw: bytes | None = None,
-    ) -> Result:
+    ) -> Coroutine[Any, Any, Result]:
         """``raw`` is the JSON body that ``obj`` was decoded from: then ``obj`` is taken over, and
         duplicate fields are found in it. Without it ``obj`` may be shared and is copied."""
-        return await self._writer.create(
+        return self._writer.create(
             user, type, namespace, obj, options, name=name, subresource=subresource, raw=raw
         )
 
-    async def update(
+    def update(
         self,
         user: UserInfo,
         type: ResourceType,
@@ -127,15 +127,13 @@ class Registry(TypeTable):
         subresource: str = "",
         raw: bytes | None = None,
         admitted: bool = False,
-    ) -> Result:
+    ) -> Coroutine[Any, Any, Result]:
         """``admitted`` is for the handlers of subresources: the request that this write is a part of has passed
         admission, which is not asked about the parts."""
         writer = self._inner_writer if admitted else self._writer
-        return await writer.update(
-            user, type, namespace, name, obj, options, subresource=subresource, raw=raw
-        )
+        return writer.update(user, type, namespace, name, obj, options, subresource=subresource, raw=raw)
 
-    async def patch(
+    def patch(
         self,
         user: UserInfo,
         type: ResourceType,
@@ -147,9 +145,9 @@ class Registry(TypeTable):
         *,
         subresource: str = "",
         raw: bytes | None = None,
-    ) -> Result:
+    ) -> Coroutine[Any, Any, Result]:
         """``body`` is the decoded patch: a list for ``json``, else an object."""
-        return await self._writer.patch(
+        return self._writer.patch(
             user, type, namespace, name, patch_type, body, options, subresource=subresource, raw=raw
         )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
+
 from kubernel.errors import ApiError
 
 if TYPE_CHECKING:
@@ -40,8 +42,7 @@ class UserInfo:
 ANONYMOUS = UserInfo("system:anonymous", ("system:unauthenticated",))
 
 
-@dataclass(frozen=True, slots=True)
-class WriteOptions:
+class WriteOptions(msgspec.Struct, frozen=True):
     """Options of create, update and patch. ``field_manager`` defaults to the User-Agent's first word."""
 
     dry_run: bool = False
@@ -52,12 +53,11 @@ class WriteOptions:
     """What YAML says about keys that the body repeats: a refusal where that is Strict."""
     said: tuple[tuple[str, str], ...] = ()
     """``fieldManager`` and ``fieldValidation``, where the client itself gave them: what webhooks are told."""
-    notes: dict[str, Any] | None = field(default=None, compare=False)
+    notes: dict[str, Any] | None = None
     """Becomes ``Request.notes``: for who wants to read them afterwards."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteOptions:
+class DeleteOptions(msgspec.Struct, frozen=True):
     """metav1.DeleteOptions. ``propagation`` None is the type's default."""
 
     grace_period: int | None = None
@@ -65,11 +65,10 @@ class DeleteOptions:
     uid: str | None = None
     resource_version: str | None = None
     dry_run: bool = False
-    notes: dict[str, Any] | None = field(default=None, compare=False)
+    notes: dict[str, Any] | None = None
 
 
-@dataclass(slots=True)
-class Request:
+class Request(msgspec.Struct):
     """One write (or connect) on its way through the pipeline.
 
     ``verb`` is ``create``, ``update``, ``patch``, ``delete`` or ``connect``; ``operation`` its admission name
@@ -84,14 +83,17 @@ class Request:
     namespace: str = ""
     name: str = ""
     subresource: str = ""
-    options: WriteOptions = field(default_factory=WriteOptions)
+    options: WriteOptions = WriteOptions()
     delete_options: DeleteOptions | None = None
     obj: Obj | None = None
     old: Obj | None = None
-    warnings: list[str] = field(default_factory=list)
-    notes: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = msgspec.field(default_factory=list)
+    notes: dict[str, Any] = msgspec.field(default_factory=dict)
     spec_valid: bool = False
     """A creation whose very spec was found valid before: rules that look at the spec alone need not be asked again."""
+    of_spec: dict[str, Any] | None = None
+    """What was found out before about a spec like this one, as admission and defaults left it: a strategy may keep here
+    what depends on nothing else. None where specs are not remembered."""
     reinvoke: bool = False
     """An admission plugin changed the object in a way that those before it may have something to say to: all are
     asked a second time, once."""
@@ -127,6 +129,9 @@ class Request:
     @property
     def resets(self) -> tuple[str, ...]:
         """The fields that the request's endpoint resets: nobody gets to own them through it."""
+        told = self.type.strategy.resets.get(self.subresource)
+        if told is not None:
+            return told
         if self.subresource == "status":
             return ("spec", *(f"metadata.{key}" for key in self.type.strategy.status_keeps))
         return ("status",) if not self.subresource and "status" in self.type.subresources else ()

@@ -14,7 +14,11 @@ import orjson
 from kubernel.registry.fields import created
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kubernel.registry.apply import Entry
     from kubernel.registry.fields import Tree
+    from kubernel.registry.request import Request
     from kubernel.registry.schema import Node
     from kubernel.registry.types import ResourceType
     from kubernel.store.records import Obj
@@ -23,6 +27,7 @@ __all__ = ["Spec", "Specs", "Table"]
 
 MOST = 256
 """Specs of a type that are kept, by each of three things known about them."""
+_ENTRIES = 64
 LARGEST = 16 * 1024
 """Bytes of one that is kept."""
 
@@ -31,13 +36,22 @@ class Spec:
     """``given`` is its JSON in a body, ``completed`` what decoding and defaulting make of it, ``fields`` the tree of
     that (None: they are nobody's): shared, never to be changed."""
 
-    __slots__ = ("completed", "fields", "given")
+    __slots__ = ("completed", "entries", "fields", "given")
 
     def __init__(self, given: bytes) -> None:
         self.given = given
         self.completed = b""
         """Empty while it is not known."""
         self.fields: Tree | None = None
+        self.entries: dict[Any, Entry] = {}
+        """managedFields of new objects with it, by all else that they depend on; the time is another one's."""
+
+    def keep_entry(self, key: Any, entries: Sequence[Entry]) -> None:
+        if key is None or len(entries) != 1:
+            return
+        if len(self.entries) >= _ENTRIES:
+            self.entries.clear()
+        (self.entries[key],) = entries
 
 
 class Table:
@@ -50,7 +64,7 @@ class Table:
         self._once: dict[int, None] = {}
         """Hashes of what came once."""
         self._bodies: dict[bytes, Spec] = {}
-        self._completed: dict[bytes, bytes] = {}
+        self._completed: dict[bytes, tuple[bytes, dict[str, Any]]] = {}
         self._valid: dict[bytes, None] = {}
 
     def body(self, obj: Obj) -> Spec | None:
@@ -61,14 +75,14 @@ class Table:
         found = self._bodies.get(given)
         return Spec(given) if found is None and self._again("body", given) else found
 
-    def learn(self, spec: Spec, obj: Obj) -> None:
+    def learn(self, request: Request, spec: Spec, obj: Obj) -> None:
         """``obj`` has what became of ``spec``, which had nothing but known fields."""
         value = obj["spec"]
         spec.completed = orjson.dumps(value)
-        spec.fields = created(self._node, {"spec": value}).get("f:spec")
+        spec.fields = created(self._node, {"spec": value}, request.resets).get("f:spec")
         _keep(self._bodies, spec.given, spec)
 
-    def complete(self, obj: Obj) -> bytes | None:
+    def complete(self, request: Request, obj: Obj) -> bytes | None:
         """Complete the spec of ``obj``, whoever it is from, if what becomes of it is known: then None. Else what to
         tell ``completed`` of it."""
         given = _encoded(obj)
@@ -77,13 +91,14 @@ class Table:
         known = self._completed.get(given)
         if known is None:
             return given if self._again("completed", given) else b""
-        if known != given:
-            obj["spec"] = orjson.loads(known)
+        completed, request.of_spec = known
+        if completed != given:
+            obj["spec"] = orjson.loads(completed)
         return None
 
     def completed(self, given: bytes, obj: Obj) -> None:
         if given:
-            _keep(self._completed, given, orjson.dumps(obj["spec"]))
+            _keep(self._completed, given, (orjson.dumps(obj["spec"]), {}))
 
     def valid(self, obj: Obj) -> tuple[bool, bytes]:
         """Whether the spec of ``obj`` was found valid before; if not, what to tell ``validated``."""

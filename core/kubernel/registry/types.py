@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from kubernel.errors import MethodNotSupported, NotFound
@@ -130,6 +131,13 @@ class Strategy:
     """Fields of metadata (labels, annotations, finalizers, ownerReferences) that a write of ``status`` leaves alone."""
     graceful: bool = False
     """What is removed at once has the marks of a deletion, too."""
+    resets: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    """Subresource (empty: the object itself) -> fields (``spec``, ``metadata.labels``) that no write through it makes
+    anybody own, where that is not the status through the object and the spec through the status."""
+    any_finalizer: bool = False
+    """A finalizer needs no domain. So it is with custom resources."""
+    names_again: bool = False
+    """The name that a new object would have is looked at in updates, too."""
     thorough: bool = False
     """``validate_create`` and ``validate_update`` say all there is to say: the schema is not asked."""
 
@@ -283,8 +291,10 @@ class ResourceType:
     """What is wrong with a name, in upstream's words; empty for a good one."""
     custom: bool = False
     """Defined at run time by a CRD: no strategic merge, no protobuf."""
+    api_version: str = field(init=False)
 
     def __post_init__(self) -> None:
+        self.api_version = f"{self.group}/{self.version}" if self.group else self.version
         self.singular = self.singular or self.kind.lower()
         self.list_kind = self.list_kind or f"{self.kind}List"
         self.storage_version = self.storage_version or self.version
@@ -297,10 +307,6 @@ class ResourceType:
         if verb not in found.verbs:
             raise MethodNotSupported.for_verb(self.plural, self.group, verb)
         return found
-
-    @property
-    def api_version(self) -> str:
-        return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
     def gvk(self) -> GroupVersionKind:

@@ -11,10 +11,10 @@ of a rule that every admission plugin and strategy would have to keep).
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from msgspec.structs import replace
 
 from kubernel.clock import rfc3339
 from kubernel.errors import (
@@ -37,8 +37,8 @@ from kubernel.registry.apply import (
     track_update,
 )
 from kubernel.registry.causes import show
-from kubernel.registry.conversion import from_storage, is_stored, read_record, store_form
-from kubernel.registry.creating import Creator, own
+from kubernel.registry.conversion import from_storage, is_stored, read_record, store_form, to_storage
+from kubernel.registry.creating import ADMITTED, Creator, own
 from kubernel.registry.decoding import decode
 from kubernel.registry.defaulting import complete_object, settle
 from kubernel.registry.operations import PatchType, Result
@@ -98,6 +98,7 @@ class Writer(Creator):
             metadata.check_kind(type, obj)
             decode(request, type.schema(), obj, raw)
             metadata.check_name_and_namespace(type, obj, namespace, name, needed=True)
+            self._unite_owners(request, obj["metadata"])
             body = None
             for _ in range(PATCH_TRIES):
                 current = self.store.get(key)
@@ -151,7 +152,7 @@ class Writer(Creator):
         """The pipeline from decoded object to stored record, for an existing object; ``done``: it is ``defaulted``, or
         ``tracked`` (managedFields are final) already."""
         type, node = request.type, request.type.schema()
-        before = await read_record(type, current)
+        before = current if type.converter is None else await read_record(type, current)
         old = request.old = from_storage(type, before.obj)
         meta = obj["metadata"]
         untold = metadata.untold(meta)
@@ -167,7 +168,8 @@ class Writer(Creator):
         complete = orjson.dumps(obj)
         await self.admission.admit(request)
         obj = request.obj = self._after_admission(request, complete)
-        metadata.keep_owned(obj["metadata"], old["metadata"])
+        self._unite_owners(request, obj["metadata"], ADMITTED)
+        metadata.keep_undeleted(obj["metadata"], old["metadata"])
         type.strategy.prepare_for_update(request, obj, old)
         if request.subresource == "status":
             metadata.keep(obj["metadata"], old["metadata"], type.strategy.status_keeps)
@@ -185,19 +187,22 @@ class Writer(Creator):
             self._warn(request, obj)
             if not type.custom:
                 settle(node, obj)
-            if obj == old and await is_stored(type, obj, current):
+            if obj == old and (type.converter is None or await is_stored(type, obj, current)):
                 return Result(before, warnings=tuple(request.warnings))
-            await self._reserve(request, obj)
+            if not request.dry_run and (taken := type.strategy.reserve(request, obj)) is not None:
+                await taken
             record = await self._store_update(request, obj, current)
             committed = not request.dry_run
         finally:
             if (ended := type.strategy.finish(request, obj, committed=committed)) is not None:
                 await ended
-        return Result(await read_record(type, record), warnings=tuple(request.warnings))
+        if type.converter is not None:
+            record = await read_record(type, record)
+        return Result(record, warnings=tuple(request.warnings))
 
     async def _store_update(self, request: Request, obj: Obj, current: Record) -> Record:
         type = request.type
-        stored = await store_form(type, obj)
+        stored = to_storage(type, obj) if type.converter is None else await store_form(type, obj)
         meta = obj["metadata"]
         last = (
             "deletionTimestamp" in meta
@@ -368,7 +373,8 @@ class Writer(Creator):
         self, request: Request, current: Record, patch_type: PatchType, body: Any, repeated: Sequence[str]
     ) -> Result:
         type, node = request.type, request.type.schema()
-        live = from_storage(type, (await read_record(type, current)).obj)
+        before = current if type.converter is None else await read_record(type, current)
+        live = from_storage(type, before.obj)
         if patch_type == "apply":
             obj = self._laid_over(request, type.schema, type.gvk, live, body)
         else:

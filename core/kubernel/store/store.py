@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +34,11 @@ class _Pending(Write):
     __slots__ = ("meta", "obj", "record")
 
     def __init__(self, key: Key, obj: Obj, expect: int | None, deleted: bool) -> None:
-        self.obj, self.meta, value = encode(obj)
+        self.obj, self.meta, self.value = encode(obj)
         self.record: Record | None = None
-        super().__init__(key, value, expect, deleted)
+        self.key = key
+        self.expect = expect
+        self.deleted = deleted
 
 
 class ObjectStore:
@@ -163,14 +165,14 @@ class ObjectStore:
 
     # --- writing
 
-    async def create(self, key: Key, obj: Obj) -> Record:
-        return await self._write(_Pending(key, obj, 0, False))
+    def create(self, key: Key, obj: Obj) -> Coroutine[Any, Any, Record]:
+        return self._write(_Pending(key, obj, 0, False))
 
-    async def update(self, key: Key, obj: Obj, expect: int | None = None) -> Record:
-        return await self._write(_Pending(key, obj, expect, False))
+    def update(self, key: Key, obj: Obj, expect: int | None = None) -> Coroutine[Any, Any, Record]:
+        return self._write(_Pending(key, obj, expect, False))
 
-    async def delete(self, key: Key, obj: Obj, expect: int | None = None) -> Record:
-        return await self._write(_Pending(key, obj, expect, True))
+    def delete(self, key: Key, obj: Obj, expect: int | None = None) -> Coroutine[Any, Any, Record]:
+        return self._write(_Pending(key, obj, expect, True))
 
     async def compact(self, revision: int) -> None:
         """Forget the past before ``revision``: the state at ``revision`` and every later change stay."""

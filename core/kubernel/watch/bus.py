@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING
 
 from kubernel.watch.cursor import Cursor
 from kubernel.watch.errors import Closed, TooNew, TooOld
-from kubernel.watch.topic import Channel, Split, Topic
+from kubernel.watch.topic import Channel, Split, Topic, wake
 
 if TYPE_CHECKING:
     from kubernel.store import Event, Obj, ObjectStore, Record
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["WatchBus"]
 
 _PATIENCE = 8
+_WOKEN = 64
+"""Cursors that are woken in one turn of the loop: however many there are, others have their turn in between."""
 
 Getter = Callable[["Obj"], str]
 
@@ -31,6 +34,8 @@ class WatchBus:
         self.closed = False
         self._touched: dict[Channel, None] = {}
         self._flushing = False
+        self._due: deque[asyncio.Future[None]] = deque()
+        """Cursors that are still to be woken."""
         self._waves = 0
         store.subscribe(self._dispatch)
 
@@ -152,8 +157,18 @@ class WatchBus:
             return
         self._flushing = False
         touched, self._touched = self._touched, {}
+        waking = bool(self._due)
         for channel in touched:
-            channel.wake()
+            self._due.extend(channel.due())
+        if not waking:
+            self._wake()
+
+    def _wake(self) -> None:
+        due = self._due
+        for _ in range(min(len(due), _WOKEN)):
+            wake(due.popleft())
+        if due:
+            asyncio.get_running_loop().call_soon(self._wake)
 
 
 def _by_namespace(event: Event) -> Iterable[Hashable]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kubernel.watch.errors import Closed, TooOld
+from kubernel.watch.topic import wake
 
 if TYPE_CHECKING:
     from kubernel.store import Event
@@ -20,7 +21,7 @@ __all__ = ["Cursor"]
 class Cursor:
     """Follows one channel. Made by ``WatchBus.watch``; for one task at a time."""
 
-    __slots__ = ("_accept", "_bus", "_channel", "_closed", "_position", "_seen")
+    __slots__ = ("_accept", "_bus", "_channel", "_closed", "_handle", "_position", "_seen")
 
     def __init__(
         self,
@@ -36,6 +37,7 @@ class Cursor:
         self._seen = since
         self._accept = accept
         self._closed = False
+        self._handle: asyncio.Future[None] | None = None
         channel.cursors += 1
 
     @property
@@ -73,15 +75,16 @@ class Cursor:
         while not (events := self.poll()):
             # The wake-up handle is in place before the loop can run anything else, and the next scan
             # comes after it: no event can slip in between.
-            waiting = self._channel.waiting
             handle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            waiting.append(handle)
+            self._handle = handle
+            self._channel.waiting.append(handle)
             try:
                 await handle
             except BaseException:
-                with contextlib.suppress(ValueError):
-                    self._channel.waiting.remove(handle)
+                self._leave(handle)
                 raise
+            finally:
+                self._handle = None
         return events
 
     def close(self) -> None:
@@ -89,4 +92,10 @@ class Cursor:
         if not self._closed:
             self._closed = True
             self._channel.cursors -= 1
-            self._channel.wake()
+            if self._handle is not None:
+                self._leave(self._handle)
+                wake(self._handle)
+
+    def _leave(self, handle: asyncio.Future[None]) -> None:
+        with contextlib.suppress(ValueError):
+            self._channel.waiting.remove(handle)

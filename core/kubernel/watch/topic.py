@@ -14,7 +14,7 @@ from operator import attrgetter
 
 from kubernel.store.records import Event
 
-__all__ = ["Channel", "Split", "Topic"]
+__all__ = ["Channel", "Split", "Topic", "wake"]
 
 _SHARED = 1024
 """Events in a slice that is kept for the next cursor; a longer one is a single cursor catching up."""
@@ -66,11 +66,19 @@ class Channel:
             self.dropped += count
             self._slice, self._slice_at = [], -1
 
-    def wake(self) -> None:
+    def due(self) -> list[asyncio.Future[None]]:
+        """Those who wait, for the caller to wake."""
         waiting, self.waiting = self.waiting, []
-        for handle in waiting:
-            if not handle.done():
-                handle.set_result(None)
+        return waiting
+
+    def wake(self) -> None:
+        for handle in self.due():
+            wake(handle)
+
+
+def wake(handle: asyncio.Future[None]) -> None:
+    if not handle.done():
+        handle.set_result(None)
 
 
 class Split:

@@ -40,9 +40,9 @@ class PodControl:
         if type == "DELETED" or meta.is_deleting(pod):
             self._expected.deletion_observed(controller["uid"], meta.uid(pod))
 
-    async def create(self, owner: Obj, wanted: Sequence[Obj]) -> ApiError | None:
+    async def create(self, owner: Obj, wanted: Sequence[Obj]) -> tuple[int, ApiError | None]:
         """Create in batches of 1, 2, 4, …: when the first is refused, the others need not be tried.
-        The first refusal is the answer, unless it is only that the namespace goes away."""
+        ``(how many were made, the first refusal)``; that the namespace goes away is none."""
         try:
             return await self._create(owner, wanted)
         except asyncio.CancelledError:
@@ -50,7 +50,7 @@ class PodControl:
             self._expected.forget(meta.uid(owner))
             raise
 
-    async def _create(self, owner: Obj, wanted: Sequence[Obj]) -> ApiError | None:
+    async def _create(self, owner: Obj, wanted: Sequence[Obj]) -> tuple[int, ApiError | None]:
         uid = meta.uid(owner)
         self._expected.expect_creations(uid, len(wanted))
         done, batch = 0, 1
@@ -64,9 +64,10 @@ class PodControl:
             if failed:
                 for _ in range(len(failed) + len(wanted) - done):
                     self._expected.creation_observed(uid)
-                return None if namespace_is_terminating(failed[0]) else _as_api_error(failed[0])
+                made = done - len(failed)
+                return made, None if namespace_is_terminating(failed[0]) else _as_api_error(failed[0])
             batch *= 2
-        return None
+        return done, None
 
     async def _create_one(self, owner: Obj, pod: Obj) -> None:
         try:
@@ -78,14 +79,17 @@ class PodControl:
             raise
         await self._recorder.event(owner, "Normal", "SuccessfulCreate", f"Created pod: {meta.name(created)}")
 
-    async def delete(self, owner: Obj, chosen: Sequence[Obj]) -> ApiError | None:
-        """Delete all of them; the first refusal is the answer."""
+    async def delete(self, owner: Obj, chosen: Sequence[Obj]) -> tuple[list[Obj], ApiError | None]:
+        """Delete all of them; ``(those that are gone or going, the first refusal)``."""
         self._expected.expect_deletions(meta.uid(owner), *(meta.uid(pod) for pod in chosen))
         results = await asyncio.gather(
             *(self._delete_one(owner, pod) for pod in chosen), return_exceptions=True
         )
         failed = [result for result in results if isinstance(result, BaseException)]
-        return _as_api_error(failed[0]) if failed else None
+        gone = [
+            pod for pod, result in zip(chosen, results, strict=True) if not isinstance(result, BaseException)
+        ]
+        return gone, _as_api_error(failed[0]) if failed else None
 
     async def _delete_one(self, owner: Obj, pod: Obj) -> None:
         try:

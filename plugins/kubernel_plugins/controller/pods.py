@@ -5,8 +5,7 @@ Source: k8s.io/kubernetes/pkg/controller/controller_utils.go and pkg/api/v1/pod/
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kubernel.objects import conditions, meta, times
@@ -15,18 +14,17 @@ if TYPE_CHECKING:
     from kubernel.store.records import Obj
 
 __all__ = [
-    "DELETION_COST",
     "deletion_rank",
-    "first_to_go",
     "from_template",
     "is_active",
     "is_available",
     "is_finished",
     "is_ready",
     "ready_since",
+    "restarts",
+    "stage",
 ]
 
-DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 _PHASE_RANK = {"Pending": 0, "Unknown": 1, "": 1, "Running": 2}
 
 
@@ -81,50 +79,15 @@ def deletion_rank(pod: Obj) -> tuple[Any, ...]:
     """Sort key: the pods that are the least loss come first (ActivePods)."""
     since = ready_since(pod)
     created = times.parse(pod["metadata"]["creationTimestamp"])
-    return (*_stage(pod, since), -(since or 0.0), *_restarts(pod), -created, meta.name(pod))
+    return (*stage(pod, since), -(since or 0.0), *restarts(pod), -created, meta.name(pod))
 
 
-def first_to_go(found: Iterable[Obj], same_node: Mapping[str, int], count: int, now: float) -> list[Obj]:
-    """The ``count`` pods that are the least loss (ActivePodsWithRanks).
-
-    ``same_node`` counts, by node, the pods of the same owner's family there. Of pods that have been ready, or there,
-    for about as long (the same power of two of nanoseconds, KEP-2185) the uid decides: not always the newest go.
-    """
-    groups: dict[tuple[Any, ...], list[tuple[float | None, Obj]]] = {}
-    for pod in found:
-        since = ready_since(pod)
-        node = (pod.get("spec") or {}).get("nodeName", "")
-        ready_for = 0 if since is None else _magnitude(now - since)
-        key = (*_stage(pod, since), _cost(pod), -same_node.get(node, 0), ready_for)
-        groups.setdefault(key, []).append((since, pod))
-    gone: list[Obj] = []
-    for key in sorted(groups):
-        group = groups[key]
-        if len(gone) + len(group) > count:
-            if len({since for since, _ in group}) == 1:
-                group.sort(key=lambda one: (*_restarts(one[1]), *_age_rank(one[1], now)))
-            else:
-                group.sort(key=lambda one: meta.uid(one[1]))
-        gone += [pod for _, pod in group[: count - len(gone)]]
-        if len(gone) >= count:
-            break
-    return gone
-
-
-def _stage(pod: Obj, since: float | None) -> tuple[bool, int, bool]:
+def stage(pod: Obj, since: float | None) -> tuple[bool, int, bool]:
     """How far the pod has come: a node, running, ready."""
     return bool((pod.get("spec") or {}).get("nodeName")), _PHASE_RANK.get(phase(pod), 1), since is not None
 
 
-def _magnitude(seconds: float) -> int:
-    return int(math.log2(seconds * 1e9)) if seconds > 0 else -1
-
-
-def _age_rank(pod: Obj, now: float) -> tuple[int, str]:
-    return _magnitude(now - times.parse(pod["metadata"]["creationTimestamp"])), meta.uid(pod)
-
-
-def _restarts(pod: Obj) -> tuple[int, int]:
+def restarts(pod: Obj) -> tuple[int, int]:
     """The most restarts of a container, and of a sidecar; more come first."""
     status, spec = pod.get("status") or {}, pod.get("spec") or {}
     most = max((entry.get("restartCount", 0) for entry in status.get("containerStatuses") or ()), default=0)
@@ -142,11 +105,3 @@ def _restarts(pod: Obj) -> tuple[int, int]:
         default=0,
     )
     return -most, -of_sidecars
-
-
-def _cost(pod: Obj) -> int:
-    text = meta.annotations(pod).get(DELETION_COST, "0")
-    try:
-        return int(text)
-    except ValueError:
-        return 0

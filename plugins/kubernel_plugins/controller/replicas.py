@@ -17,6 +17,7 @@ from kubernel_plugins.controller import pods
 from kubernel_plugins.controller.ownership import Claims, adopters, index_orphans
 from kubernel_plugins.controller.podcontrol import PodControl
 from kubernel_plugins.controller.podcounts import PodCounts, Tally
+from kubernel_plugins.controller.podranks import PodRanks, Ranks
 
 if TYPE_CHECKING:
     from kubernel.errors import ApiError
@@ -58,7 +59,9 @@ class ReplicasController(Reconciler):
         self._control = PodControl(self.client, self.recorder, self._expected)
         self._counts = PodCounts(self.kind)
         self._listen(self._pods, self._control.observe)
+        self._ranks = PodRanks(self.kind)
         self._listen(self._pods, self._counts.observe)
+        self._listen(self._pods, self._ranks.observe)
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
         rs = self.primary.get(name, namespace)
@@ -102,17 +105,13 @@ class ReplicasController(Reconciler):
         missing = wanted - active
         if missing > 0:
             pod = pods.from_template(rs["spec"]["template"], rs)
-            return await self._control.create(rs, [pod] * min(missing, _BURST))
+            _, failure = await self._control.create(rs, [pod] * min(missing, _BURST))
+            return failure
         if missing < 0:
-            if owned is None:
-                selector = self.selector(rs)
-                owned = [
-                    pod for pod in self._pods.by("owner", meta.uid(rs)) if selector.matches(meta.labels(pod))
-                ]
-            active_pods = filter(pods.is_active, owned)
-            count = min(-missing, _BURST)
-            gone = pods.first_to_go(active_pods, self._pods_by_node(rs), count, self.clock.time())
-            return await self._control.delete(rs, gone)
+            ranks = self._ranks.of(meta.uid(rs)) if owned is None else Ranks(owned)
+            gone = ranks.first(min(-missing, _BURST), self._pods_by_node(rs), self.clock.time())
+            _, failure = await self._control.delete(rs, gone)
+            return failure
         return None
 
     def _pods_by_node(self, rs: Obj) -> Counter[str]:
@@ -121,9 +120,7 @@ class ReplicasController(Reconciler):
         family = [rs] if controller is None else self.primary.by("owner", controller["uid"])
         counts: Counter[str] = Counter()
         for member in family:
-            for pod in self._pods.by("owner", meta.uid(member)):
-                if pods.is_active(pod):
-                    counts[(pod.get("spec") or {}).get("nodeName", "")] += 1
+            counts.update(self._ranks.of(meta.uid(member)).nodes)
         return counts
 
     # --- status

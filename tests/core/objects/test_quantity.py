@@ -106,6 +106,7 @@ texts = st.builds(
 
 @given(texts)
 def test_canonical_form_keeps_the_value_and_is_final(text: str) -> None:
+    assume(abs(quantity.parse(text)) < 10**21)  # what is larger has no suffix, in Go neither
     once = quantity.canonical(text)
     assert quantity.parse(once) == quantity.parse(text)
     assert quantity.canonical(once) == once

@@ -375,7 +375,7 @@ def test_fields_that_the_endpoint_resets_are_not_tracked() -> None:
     config = {"metadata": {"name": "web"}, "spec": {"replicas": 1}, "status": {"x": 1}}
     merged = apply_object(
         NODE,
-        None,
+        live,
         config,
         manager="b",
         api_version="apps/v1",
@@ -385,6 +385,23 @@ def test_fields_that_the_endpoint_resets_are_not_tracked() -> None:
         reset=("status",),
     )
     assert "status" not in merged
+
+
+def test_what_changes_leave_alone_may_come_with_a_creation_and_is_nobodys() -> None:
+    config = {"metadata": {"name": "web"}, "spec": {"replicas": 1}}
+    made = apply_object(
+        NODE,
+        None,
+        config,
+        manager="b",
+        api_version="apps/v1",
+        subresource="",
+        now=T1,
+        force=False,
+        reset=("spec",),
+    )
+    assert made["spec"] == {"replicas": 1}
+    assert made["metadata"]["managedFields"] == []
 
 
 def test_clients_may_edit_and_end_the_tracking() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -125,6 +126,39 @@ def test_a_waiting_watch_is_woken() -> None:
             assert not waiting.done()
             await store.create(Key("pods", "a", "x"), pod())
             assert revisions(await waiting) == [2]
+
+    run(work)
+
+
+def test_a_thousand_watches_are_woken_a_few_at_a_turn_and_all_of_them() -> None:
+    async def work() -> None:
+        async with cluster() as (store, bus):
+            waiting = [asyncio.create_task(bus.watch("pods").next()) for _ in range(1000)]
+            await asyncio.sleep(0)
+            await store.create(Key("pods", "a", "x"), pod())
+            seen = [0]
+            while seen[-1] < 1000:
+                await asyncio.sleep(0)
+                seen.append(sum(task.done() for task in waiting))
+            assert max(after - before for before, after in itertools.pairwise(seen)) <= 64
+            assert all(revisions(task.result()) == [1] for task in waiting)
+
+    run(work)
+
+
+def test_closing_a_watch_ends_that_one_and_disturbs_no_other() -> None:
+    async def work() -> None:
+        async with cluster() as (store, bus):
+            one, other = bus.watch("pods"), bus.watch("pods")
+            ended, waits = asyncio.create_task(one.next()), asyncio.create_task(other.next())
+            await asyncio.sleep(0)
+            handles = list(one._channel.waiting)
+            one.close()
+            with pytest.raises(Closed):
+                await ended
+            assert one._channel.waiting == handles[1:]
+            await store.create(Key("pods", "a", "x"), pod())
+            assert revisions(await waits) == [1]
 
     run(work)
 

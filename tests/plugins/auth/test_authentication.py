@@ -15,7 +15,7 @@ from webhook_kit import WebhookServer
 
 from kubernel.clock import rfc3339
 from kubernel.errors import PluginError, Unauthorized
-from kubernel.registry.attributes import Attributes, Credentials
+from kubernel.registry.attributes import Credentials
 from kubernel.registry.request import UserInfo
 from kubernel.testing import Cluster
 from kubernel_plugins.auth.x509.authority import Authority
@@ -308,72 +308,6 @@ def test_tokens_are_reviewed_by_another_server_and_answers_are_kept(
         server.raw["/tokens"] = lambda asked: (500, b"broken")
         with pytest.raises(Unauthorized):
             who(cluster, "other")
-
-
-JANE = UserInfo("jane", ("devs",))
-
-
-def may(cluster: Cluster, verb: str, user: UserInfo = JANE) -> tuple[bool, str]:
-    asked = Attributes(user, verb, "", "v1", "pods", "", "default", "a")
-    decision = cluster.run(cluster.kernel.hooks.decide(asked))
-    return decision.allowed, decision.reason
-
-
-def authorizer(server: WebhookServer, directory: Path, **settings: Any) -> Cluster:
-    webhook = {"name": "company", "kubeconfig": server.kubeconfig(directory, "/may"), **settings}
-    auth = plugins({"authorization_webhook": {"webhooks": [webhook]}}, "rbac")
-    return Cluster(config=auth, real_time=True)
-
-
-def test_another_server_allows_denies_or_leaves_it_to_the_next(server: WebhookServer, tmp_path: Path) -> None:
-    answers = {
-        "get": {"allowed": True},
-        "delete": {"allowed": False, "denied": True, "reason": "never"},
-        "list": {"allowed": False, "reason": "no idea"},
-    }
-
-    def review(asked: dict[str, Any]) -> tuple[int, bytes]:
-        return 200, json.dumps(
-            {**asked, "status": answers[asked["spec"]["resourceAttributes"]["verb"]]}
-        ).encode()
-
-    server.raw["/may"] = review
-    with authorizer(server, tmp_path) as cluster:
-        assert may(cluster, "get") == (True, "")
-        assert may(cluster, "delete") == (False, "never")
-        assert may(cluster, "list") == (False, "no idea")
-        masters = UserInfo("root", ("system:masters",))
-        assert may(cluster, "delete", masters) == (False, "never")
-        assert may(cluster, "list", masters) == (True, "")
-        before = len(server.asked)
-        may(cluster, "get")
-        assert len(server.asked) == before
-        spec = server.asked[0][1]["spec"]
-        assert spec == {
-            "user": "jane", "groups": ["devs"],
-            "resourceAttributes": {
-                "namespace": "default", "verb": "get", "version": "v1", "resource": "pods", "name": "a",
-            },
-        }  # fmt: skip
-
-
-@pytest.mark.parametrize(("policy", "allowed"), [("NoOpinion", True), ("Deny", False)])
-def test_no_answer_is_what_the_failure_policy_says(
-    server: WebhookServer, tmp_path: Path, policy: str, allowed: bool
-) -> None:
-    server.raw["/may"] = lambda asked: (500, b"broken")
-    with authorizer(server, tmp_path, failurePolicy=policy) as cluster:
-        assert may(cluster, "get", UserInfo("root", ("system:masters",)))[0] is allowed
-
-
-def test_a_condition_says_which_requests_are_asked_about(server: WebhookServer, tmp_path: Path) -> None:
-    server.raw["/may"] = lambda asked: (200, json.dumps({"status": {"allowed": True}}).encode())
-    conditions = [{"expression": "request.resourceAttributes.verb == 'get' && !('ops' in request.groups)"}]
-    with authorizer(server, tmp_path, matchConditions=conditions) as cluster:
-        assert may(cluster, "get")[0]
-        assert not may(cluster, "list")[0]
-        assert not may(cluster, "get", UserInfo("joe", ("ops",)))[0]
-        assert len(server.asked) == 1
 
 
 # --- trusted proxies

@@ -54,7 +54,7 @@ def test_a_secret_is_read_by_the_node_of_a_pod_that_uses_it_and_no_longer(author
     cluster.run(one.get("secrets", "mine", "default"))
     assert refused(cluster, two.get("secrets", "mine", "default")) == (
         'secrets "mine" is forbidden: User "system:node:two" cannot get resource "secrets" in API group "" in the '
-        "namespace \"default\": no relationship found between node 'two' and this object"
+        "namespace \"default\": node: no relationship found between node 'two' and this object"
     )
     assert "can only read resources of this type" in refused(
         cluster, one.delete("secrets", "mine", "default")

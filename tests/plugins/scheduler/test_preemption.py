@@ -163,7 +163,7 @@ def test_profiles_decide_by_scheduler_name(cluster_factory: Any) -> None:
         pytest.param({"profile": []}, 'did you mean "profiles"', id="unknown-field"),
         pytest.param(
             {"profiles": [{"plugins": {"score": {"enabled": [{"name": "NodeResourceFit"}]}}}]},
-            'did you mean "NodeResourcesFit"',
+            'ScorePlugin "NodeResourceFit" does not exist',
             id="unknown-policy",
         ),
         pytest.param(

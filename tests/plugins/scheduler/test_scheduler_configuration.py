@@ -70,6 +70,9 @@ profiles:
 """
 
 
+MAKING = "initializing profiles: creating profile for scheduler name default-scheduler: "
+
+
 @pytest.fixture(scope="module")
 def factories() -> Any:
     with Cluster() as cluster:
@@ -213,13 +216,38 @@ def test_a_whole_cluster_takes_it_too(cluster_factory: Any) -> None:
         ),
         pytest.param(
             {"profiles": [{"plugins": {"filter": {"enabled": [{"name": "NodeNme"}]}}}]},
-            'no scheduling policy is called "NodeNme"',
+            f'{MAKING}FilterPlugin "NodeNme" does not exist',
             id="unknown-policy",
         ),
         pytest.param(
-            {"profiles": [{"pluginConfig": [{"name": "NodeNme"}]}]},
-            'no scheduling policy is called "NodeNme"',
-            id="unknown-arguments",
+            {"profiles": [{"plugins": {"multiPoint": {"enabled": [{"name": "NodeNme"}]}}}]},
+            f'{MAKING}PreFilterPlugin "NodeNme" does not exist',
+            id="unknown-policy-everywhere",
+        ),
+        pytest.param(
+            {"profiles": [{"plugins": {"filter": {"enabled": [{"name": "ImageLocality"}]}}}]},
+            f'{MAKING}plugin "ImageLocality" does not extend FilterPlugin plugin',
+            id="a-policy-at-another-point",
+        ),
+        pytest.param(
+            {
+                "profiles": [
+                    {"plugins": {"filter": {"enabled": [{"name": "NodeName"}, {"name": "NodeName"}]}}}
+                ]
+            },
+            f'{MAKING}plugin "NodeName" already registered as "FilterPlugin"',
+            id="a-policy-twice",
+        ),
+        pytest.param(
+            {"profiles": [{"plugins": {"queueSort": {"disabled": [{"name": "*"}]}}}]},
+            f"{MAKING}only one queue sort plugin required for profile with scheduler name "
+            '"default-scheduler", but got 0',
+            id="nobody-who-sorts",
+        ),
+        pytest.param(
+            {"profiles": [{"plugins": {"bind": {"disabled": [{"name": "*"}]}}}]},
+            f'{MAKING}at least one bind plugin is needed for profile with scheduler name "default-scheduler"',
+            id="nobody-who-binds",
         ),
         pytest.param(
             {"healthzBindAddress": ""}, "healthzBindAddress: unknown field", id="of-an-older-version"
@@ -235,3 +263,8 @@ def test_what_is_wrong_is_named(given: dict[str, Any], text: str, factories: Any
     with pytest.raises(ValueError) as refused:  # noqa: PT011 - the text is looked at
         read(given, factories)
     assert text in str(refused.value)
+
+
+def test_arguments_of_a_policy_that_is_not_there_are_accepted(factories: Any) -> None:
+    given = {"profiles": [{"pluginConfig": [{"name": "SomebodyElses", "args": {"a": 1}}]}]}
+    assert read(given, factories).profiles[0].scheduler_name == "default-scheduler"

@@ -255,3 +255,63 @@ def test_pods_of_another_priority_than_their_group_are_an_error(cluster: Cluster
     assert condition(cluster, "ring") == ("False", "SchedulerError", why)
     found = conditions.find(cluster.get("pods", "a"), "PodScheduled") or {}
     assert (found["reason"], found["message"]) == ("SchedulerError", why)
+
+
+def _with_mode(made: Obj, mode: str, value: int) -> Obj:
+    spec = {**made["spec"], "disruptionMode": {mode: {}}, "priority": value}
+    return {**made, "spec": spec}
+
+
+@pytest.mark.parametrize(("mode", "left"), [("all", []), ("single", ["b"])])
+def test_a_group_that_only_goes_as_a_whole_makes_room_with_all_its_pods(
+    cluster: Cluster, mode: str, left: list[str]
+) -> None:
+    metadata = {"name": "high"}
+    cluster.create(
+        {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": metadata, "value": 9}
+    )
+    cluster.create(_with_mode(group("ring", 2), mode, 0))
+    for name in ("a", "b"):
+        cluster.create(member(name, "ring", cpu="2", terminationGracePeriodSeconds=0))
+    assert placed(cluster) == ["a", "b"]
+    where = {cluster.get("pods", name)["spec"]["nodeName"]: name for name in ("a", "b")}
+    containers = [{"name": "m", "image": "x", "resources": {"requests": {"cpu": "2"}}}]
+    needy = next(node for node, name in where.items() if name == "a")
+    here = {"kubernetes.io/hostname": needy}
+    cluster.create(pod("high", containers=containers, priorityClassName="high", nodeSelector=here))
+    assert placed(cluster) == sorted([*left, "high"])
+
+
+def test_attempts_for_groups_are_counted(cluster: Cluster) -> None:
+    cluster.create(group("ring", 2))
+    for name in ("a", "b"):
+        cluster.create(member(name, "ring", cpu="2"))
+    assert placed(cluster) == ["a", "b"]
+    text = cluster.kernel.hooks.metrics()
+    line = 'scheduler_podgroup_schedule_attempts_total{profile="default-scheduler",result="scheduled"} 1'
+    assert line in text
+    bound = 'extension_point="Bind",profile="default-scheduler",status="Success"'
+    assert f"scheduler_framework_extension_point_duration_seconds_count{{{bound}}} 2" in text
+
+
+def test_what_is_wrong_with_one_pod_has_the_whole_group_tried_again(cluster: Cluster) -> None:
+    cluster.create(
+        {
+            "apiVersion": "storage.k8s.io/v1",
+            "kind": "CSINode",
+            "metadata": {"name": "node-1"},
+            "spec": {"drivers": [{"name": "disk.csi.azure.com", "nodeID": "n", "allocatable": {"count": 1}}]},
+        }
+    )
+    cluster.create(group("ring", 2))
+    cluster.create(member("a", "ring"))
+    disk = {"diskName": "d", "diskURI": "https://x.blob.core.windows.net/vhds/d.vhd", "kind": "Dedicated"}
+    cluster.create(member("b", "ring", volumes=[{"name": "d", "azureDisk": disk}]))
+    assert placed(cluster) == []
+    why = (
+        'running "NodeVolumeLimits" filter plugin: converting volume(d) from inline to csi: '
+        "kind(Dedicated) is not supported in csi migration"
+    )
+    assert said(cluster, "b") == why
+    assert said(cluster, "a") == f"failed to schedule other pod from a pod group: {why}"
+    assert condition(cluster, "ring")[:2] == ("False", "SchedulerError")

@@ -41,17 +41,21 @@ class Plugin(Base):
         if request.operation not in ("CREATE", "UPDATE"):
             return
         spec = request.obj["spec"]
-        tolerations: list[dict[str, Any]] = spec.get("tolerations") or []
-        added = [
-            {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}
-            for key, seconds in (
-                (_NOT_READY, self.settings.not_ready_seconds),
-                (_UNREACHABLE, self.settings.unreachable_seconds),
-            )
-            if not any(_covers(toleration, key) for toleration in tolerations)
-        ]
-        if added:
-            spec["tolerations"] = [*tolerations, *added]
+        given: list[dict[str, Any]] = spec.get("tolerations") or []
+        tolerations = given.copy()
+        for key, seconds in (
+            (_NOT_READY, self.settings.not_ready_seconds),
+            (_UNREACHABLE, self.settings.unreachable_seconds),
+        ):
+            for toleration in given:
+                if _covers(toleration, key):
+                    break
+            else:
+                tolerations.append(
+                    {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}
+                )
+        if len(tolerations) > len(given):
+            spec["tolerations"] = tolerations
 
 
 def _covers(toleration: dict[str, Any], key: str) -> bool:

@@ -53,12 +53,11 @@ class Plugin(Base):
                 return self._look_again(request, name)
             self._set(request, found)
             return None
-        chosen: Obj | None = min(
-            self._classes.by("default", "yes"), key=lambda obj: (obj["value"], meta.name(obj)), default=None
-        )
-        if chosen is not None:
+        chosen: Obj = _DEFAULT
+        if defaults := self._classes.by("default", "yes"):
+            chosen = min(defaults, key=lambda obj: (obj["value"], meta.name(obj)))
             request.obj["spec"]["priorityClassName"] = meta.name(chosen)
-        self._set(request, chosen or _DEFAULT)
+        self._set(request, chosen)
         return None
 
     @hookimpl

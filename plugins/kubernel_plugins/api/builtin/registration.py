@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,7 @@ def _type(
         version,
         row.kind,
         row.plural,
-        partial(node, group, version, row.kind),
+        cache(partial(node, group, version, row.kind)),
         singular=row.singular,
         namespaced=row.namespaced,
         short_names=row.short,

@@ -6,6 +6,7 @@ pkg/apis/apiextensions/v1/defaults.go (v1.37).
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
@@ -30,6 +31,8 @@ _WEBHOOK_PORT = 443
 class DefinitionStrategy(Strategy):
     """``metadata`` is the node of ObjectMeta, which every custom resource has."""
 
+    any_finalizer = True
+    resets = MappingProxyType({"status": ("metadata", "spec")})
     unconditional_update = False
 
     def __init__(self, clock: Clock, metadata: Node) -> None:

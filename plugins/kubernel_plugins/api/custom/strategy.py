@@ -5,6 +5,7 @@ Source: k8s.io/apiextensions-apiserver/pkg/registry/customresource/{strategy,sta
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import Cause, MethodNotSupported
@@ -45,6 +46,7 @@ _UNCHECKED = (
 class CustomStrategy(Strategy):
     """Of one version of a definition. ``names`` is what its schema says about metadata."""
 
+    resets = MappingProxyType({"status": ("metadata", "spec")})
     unconditional_update = False
 
     def __init__(self, node: Node, *, scale: Scale | None, names: Node | None, terminating: bool) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kubernel.registry.request import UserInfo
 
     from .aggregation import Aggregator
-    from .aio import HttpServer
+    from .aio_server import HttpServer
 
 __all__ = ["Plugin", "Settings"]
 
@@ -74,7 +74,7 @@ class Plugin(BasePlugin):
         from kubernel_plugins.keyfiles import KeyFiles
 
         from .aggregation import Aggregator
-        from .aio import HttpServer
+        from .aio_server import HttpServer
         from .server import Api
         from .tls import server_context, serving_names, write_kubeconfig
 

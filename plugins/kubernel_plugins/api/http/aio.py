@@ -1,4 +1,4 @@
-"""The web server behind ``transport``: aiohttp's protocol and parser, replies written by ourselves.
+"""Connections and requests behind ``transport``: aiohttp's protocol and parser, replies written by ourselves.
 
 aiohttp's parser refuses conflicting Content-Length and Transfer-Encoding headers, oversized lines
 and malformed chunks. What its high-level responses cost is saved: a reply is one write.
@@ -7,33 +7,33 @@ and malformed chunks. What its high-level responses cost is saved: a reply is on
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
-import time
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
-from aiohttp.web_server import Server
 
 from kubernel.errors import BadRequest, Forbidden, InternalError, RequestEntityTooLarge
 
 from .aio_streams import COPIED, ChunkStream, MaskedFrames, RawTunnel, WebSocket
+from .heads import is_whole
+from .limits import Limits
 from .responses import error_reply
-from .transport import AtOnce, Handler, Reply, Stream
+from .transport import Reply, Stream
 
 if TYPE_CHECKING:
-    from kubernel.clock import Clock
     from kubernel.registry.request import UserInfo
 
+    from .aio_server import HttpServer
     from .audit import Trail
-    from .transport import Exchange, Headers, SocketChannel, Tunnel
+    from .heads import Heard
+    from .transport import Headers, SocketChannel, Tunnel
 
-__all__ = ["HttpServer", "Limits"]
+__all__ = ["AioExchange", "Connection", "Response"]
 
-_HEARD, _HEARD_BYTES = 512, 2048
-"""Requests that are kept to be heard again, and how large they may be."""
 _STATUS_LINES: dict[int, bytes] = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
 
@@ -41,24 +41,10 @@ def _status_line(status: int) -> bytes:
     return _STATUS_LINES.get(status) or b"HTTP/1.1 %d Status\r\n" % status
 
 
-class Limits:
-    """Times in seconds, sizes in bytes."""
-
-    HEADER_LINE = 32 * 1024
-    HEADERS = 128
-    HEADER_TIME = 30.0
-    IDLE = 90.0
-    HANDSHAKE = 10.0
-    BODY_TIME = 60.0
-    DRAIN = 30.0
-    """A client that takes nothing for so long is cut off."""
-    LINGER = 2.0
-
-
-class _Request(RequestHandler):
+class Connection(RequestHandler):
     """A connection: aiohttp's protocol plus what the API server remembers about the client."""
 
-    __slots__ = ("_between", "_certificate", "opened", "server", "user")
+    __slots__ = ("_between", "_certificate", "_deaf", "_running", "_unwanted", "opened", "server", "user")
 
     def __init__(self, manager: Any, server: HttpServer, opened: float, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
@@ -68,6 +54,11 @@ class _Request(RequestHandler):
         self._certificate: bytes | None = None
         self._between = True
         """The parser stands between two messages; False when that is not known."""
+        self._running: asyncio.Task[None] | None = None
+        """Answers a request that the parser has not seen."""
+        self._unwanted: int | None = None
+        """Bytes that are still read of a body that nobody wants; None while it is wanted."""
+        self._deaf = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -91,13 +82,18 @@ class _Request(RequestHandler):
             self._feed(data)
             return
         server = self.server
-        if (
-            self._between
-            and (heard := server.heard.get(data)) is not None
-            and server.answer_again(self, heard)
-        ):
-            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-            return
+        if self._between:
+            if (known := server.heard.get(data)) is not None:
+                if server.answer_again(self, known):
+                    self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+                    return
+            elif (
+                not self.writing_paused
+                and not server.draining
+                and (heard := server.heads.hear(data)) is not None
+            ):
+                self._begin(heard, waiter)
+                return
         self._waiter = None
         try:
             self._feed(data)
@@ -115,6 +111,53 @@ class _Request(RequestHandler):
         elif not waiter.done():
             waiter.set_result(None)
 
+    def _begin(self, heard: Heard, waiter: asyncio.Future[None]) -> None:
+        """Answer a request in a task of its own, beside the one of aiohttp, which waits as if nothing had come. What
+        the client sends meanwhile is parsed and left to that one."""
+        exchange = AioExchange(self.server, heard.manner, EMPTY_PAYLOAD, self, None, None, heard)
+        self._waiter = None
+        self._unwanted = None
+        self._request_count += 1
+        self._current_request = cast("Any", exchange)
+        self._request_in_progress = True
+        self._running = self._loop.create_task(self._run(exchange, waiter))
+
+    async def _run(self, exchange: AioExchange, waiter: asyncio.Future[None]) -> None:
+        keep = False
+        try:
+            response = await self.server.respond(exchange)
+            await response.prepare(exchange)
+            keep = response.keep_alive
+        except ConnectionError:
+            pass  # the client has gone
+        except Exception as error:
+            with contextlib.suppress(ConnectionError):
+                await self.handle_error(exchange, 500, error).prepare(exchange)
+        finally:
+            self._running = None
+            self._request_in_progress = False
+            self._current_request = None
+            if self._handler_waiter is not None and not self._handler_waiter.done():
+                self._handler_waiter.set_result(None)
+            self._waiter = waiter
+            if keep and not self._close and not self._force_close:
+                self._go_on(waiter)
+            else:
+                self.force_close()
+
+    def _go_on(self, waiter: asyncio.Future[None]) -> None:
+        """Wait for the next request, which may be there."""
+        at = self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(at, self._process_keepalive)
+        if self._messages and not waiter.done():
+            waiter.set_result(None)
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:
+        await super().shutdown(timeout)
+        if self._running is not None:
+            self._running.cancel()
+
     def set_parser(self, parser: Any, data_received_cb: Any = None) -> None:
         if not isinstance(parser, RawTunnel):
             parser = cast("Any", MaskedFrames(parser, self))
@@ -122,14 +165,32 @@ class _Request(RequestHandler):
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """aiohttp calls it whenever a body is taken, and parses nothing and resumes what was never paused."""
-        if self._reading_paused:
+        if self._reading_paused and not self._deaf:
             super().resume_reading(resume_parser)
 
+    def want(self, wanted: bool) -> None:
+        """Whether anybody wants what comes of the body. What nobody wants is read for the sake of what follows it, but
+        not for long: who sends more than that is left to find out that it was answered."""
+        self._unwanted = None if wanted else Limits.UNWANTED
+
+    def _turn_deaf(self) -> None:
+        if not self._deaf:
+            self._deaf = True
+            self.pause_reading()
+            self.server.clock.call_later(Limits.PARTING, self.force_close)
+
     def _feed(self, data: bytes) -> None:
+        if self._unwanted is not None:
+            self._unwanted -= len(data)
+            if self._unwanted < 0:
+                self._turn_deaf()
+                return
         before = len(self._messages)
         super().data_received(data)
         if self._between and data:
-            self._between = len(self._messages) == before + 1 and _is_whole(data, self._messages[-1][1])
+            self._between = len(self._messages) == before + 1 and is_whole(data, self._messages[-1][1])
+            if self._between:
+                self.server.heads.learn(data, self._messages[-1][0])
         # What follows a whole request for another protocol is kept until that is granted or refused. aiohttp does
         # so for WebSocket alone, and would read the rest as requests.
         if len(self._messages) > before and not self._upgraded:
@@ -158,29 +219,10 @@ class _Request(RequestHandler):
         what = (message or "Bad Request").split("\n", 1)[0]
         reply = error_reply(BadRequest(what) if status < 500 else InternalError("Internal error occurred"))
         reply.close = True
-        return _Response(reply)
+        return Response(reply)
 
 
-def _is_whole(data: bytes, payload: Any) -> bool:
-    """Whether ``data``, of which the parser made one message, ends where that does."""
-    body = len(data) - data.find(b"\r\n\r\n") - 4
-    if payload is EMPTY_PAYLOAD:
-        return not body
-    return bool(payload.is_eof() and payload.total_bytes == body)
-
-
-class _Heard:
-    """A request that was answered at once, as the parser told it. It is kept by its bytes: parsing them again gives
-    the same. Those that show credentials are never answered at once, so none are kept here."""
-
-    __slots__ = ("memo", "message")
-
-    def __init__(self, message: Any, memo: Any) -> None:
-        self.message = message
-        self.memo = memo
-
-
-class _Response:
+class Response:
     """What aiohttp's protocol expects of a response, reduced to one write."""
 
     __slots__ = ("keep_alive", "reply")
@@ -193,6 +235,8 @@ class _Response:
         if self.reply is None:
             return
         request.send(self.reply, self.keep_alive)
+        if not request.whole:
+            request.protocol.want(False)
         if request.protocol.writing_paused:
             await request.drain()
 
@@ -204,12 +248,19 @@ class AioExchange:
     """``transport.Exchange`` on aiohttp; it takes the place of aiohttp's request object."""
 
     __slots__ = (
-        "_given_up", "_message", "_payload", "_streaming", "_task", "headers", "memo", "method", "original", "path",
-        "protocol", "query", "server", "trail", "writer",
+        "_given_up", "_message", "_payload", "_streaming", "_task", "_whole", "headers", "manner", "memo", "method",
+        "original", "path", "protocol", "query", "server", "trail", "writer",
     )  # fmt: skip
 
     def __init__(
-        self, server: HttpServer, message: Any, payload: Any, protocol: _Request, writer: Any, task: Any
+        self,
+        server: HttpServer,
+        message: Any,
+        payload: Any,
+        protocol: Connection,
+        writer: Any,
+        task: Any,
+        heard: Heard | None = None,
     ) -> None:
         self.server = server
         self._message = message
@@ -222,12 +273,19 @@ class AioExchange:
         self.original: UserInfo | None = None
         self.trail: Trail | None = None
         self.memo: Any = None
-        self.method: str = message.method
-        self.path, _, self.query = message.path.partition("?")
         self.headers: Headers = message.headers
+        self.manner: dict[Any, Any] | None = None
+        self._whole: bytes | None = None
+        self.method: str
+        if heard is None:
+            self.method, path = message.method, message.path
+        else:
+            self.method, path, self._whole, manner = heard
+            self.manner = manner.memo
+        self.path, _, self.query = path.partition("?")
 
     @property
-    def connection(self) -> _Request:
+    def connection(self) -> Connection:
         return self.protocol
 
     @property
@@ -238,7 +296,16 @@ class AioExchange:
     def remote(self) -> str:
         return self.protocol.remote
 
+    @property
+    def whole(self) -> bool:
+        """All of the body has come."""
+        return bool(self._payload.is_eof())
+
     async def body(self, limit: int) -> bytes:
+        if self._whole is not None:
+            if len(self._whole) > limit:
+                raise _too_large(limit)
+            return self._whole
         payload = self._payload
         length = self.headers.get("Content-Length")
         if length and int(length) > limit:
@@ -258,11 +325,16 @@ class AioExchange:
                     if size > limit:
                         raise _too_large(limit)
                     chunks.append(chunk)
+                    await self.turn(len(chunk))
+            whole = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         except TimeoutError:
             raise BadRequest("the request body did not arrive in time") from None
         except RequestPayloadError as broken:
             raise BadRequest(f"the request body is broken: {broken}") from None
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        finally:
+            # An exception's frames may live until the next collection of cycles: the body shall not.
+            chunks.clear()
+        return whole
 
     def send(self, reply: Reply, keep_alive: bool) -> None:
         transport = self._transport()
@@ -295,6 +367,11 @@ class AioExchange:
         self.send(reply, False)
         self._given_up = True
         transport.close()
+
+    async def turn(self, size: int) -> None:
+        turns = self.server.turns
+        if not turns.take(size):
+            await turns.wait(size)
 
     async def stream(self, status: int, head: bytes) -> Stream:
         transport = self._transport()
@@ -387,153 +464,3 @@ class AioExchange:
 
 def _too_large(limit: int) -> RequestEntityTooLarge:
     return RequestEntityTooLarge(f"limit is {limit}")
-
-
-class _Server(Server):
-    """Makes connections of our own class."""
-
-    def __init__(self, owner: HttpServer, handler: Any, **kwargs: Any) -> None:
-        super().__init__(handler, request_factory=owner.exchange, **kwargs)
-        self.owner = owner
-
-    def __call__(self) -> RequestHandler:
-        return _Request(self, self.owner, self.owner.clock.monotonic(), loop=self._loop, **self._kwargs)
-
-
-class HttpServer:
-    """Listens, reads requests, hands them to ``handler``, writes its replies. ``at_once`` is asked first
-    where a reply could be sent before anything else is read."""
-
-    def __init__(
-        self,
-        handler: Handler,
-        clock: Clock,
-        drain_time: float = Limits.DRAIN,
-        at_once: AtOnce | None = None,
-    ) -> None:
-        self.handler = handler
-        self.at_once = at_once
-        self.clock = clock
-        self.drain_time = drain_time
-        self.streams: dict[Any, asyncio.Task[Any] | None] = {}
-        self.draining = False
-        self.heard: dict[bytes, _Heard] = {}
-        self._manager: _Server | None = None
-        self._listeners: list[asyncio.Server] = []
-        self._date = b""
-        self._date_second = -1
-
-    async def listen(self, host: str, port: int, context: ssl.SSLContext | None) -> int:
-        """Accept connections; the port. OSError when the address cannot be had."""
-        loop = asyncio.get_running_loop()
-        self._manager = _Server(
-            self,
-            self._handle,
-            access_log=None,
-            keepalive_timeout=Limits.IDLE,
-            max_line_size=Limits.HEADER_LINE,
-            max_field_size=Limits.HEADER_LINE,
-            max_headers=Limits.HEADERS,
-            lingering_time=Limits.LINGER,
-            auto_decompress=False,
-        )
-        extra: dict[str, Any] = {}
-        if context is not None:
-            extra = {"ssl": context, "ssl_handshake_timeout": Limits.HANDSHAKE, "ssl_shutdown_timeout": 1.0}
-        server = await loop.create_server(
-            cast("Any", self._manager), host, port, backlog=1024, reuse_address=True, **extra
-        )
-        self._listeners.append(server)
-        return int(server.sockets[0].getsockname()[1])
-
-    def exchange(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> Any:
-        return AioExchange(self, message, payload, protocol, writer, task)
-
-    def answer_at_once(self, connection: _Request, message: Any, payload: Any, data: bytes | None) -> bool:
-        """Answer a request without a body by a client that keeps up; whether that was done. ``data`` is the
-        request as it came, where it came in one piece of its own."""
-        if (
-            self.at_once is None
-            or payload is not EMPTY_PAYLOAD
-            or getattr(message, "method", "") != "GET"
-            or message.should_close
-            or message.upgrade
-            or self.draining
-            or connection.writing_paused
-        ):
-            return False
-        memo = self._answer(connection, message, None)
-        if memo is None:
-            return False
-        if data is not None and len(data) <= _HEARD_BYTES:
-            if len(self.heard) >= _HEARD:
-                self.heard.clear()
-            self.heard[data] = _Heard(message, memo)
-        return True
-
-    def answer_again(self, connection: _Request, heard: _Heard) -> bool:
-        """``answer_at_once`` for what was heard before."""
-        if self.draining or connection.writing_paused:
-            return False
-        memo = self._answer(connection, heard.message, heard.memo)
-        if memo is None:
-            return False
-        heard.memo = memo
-        return True
-
-    def _answer(self, connection: _Request, message: Any, memo: Any) -> Any:
-        """The new memo of a request that was answered; None for one that was not."""
-        assert self.at_once is not None  # noqa: S101 - who calls has looked
-        exchange = AioExchange(self, message, EMPTY_PAYLOAD, connection, None, None)
-        exchange.memo = memo
-        reply = self.at_once(cast("Exchange", exchange))
-        if reply is None or reply.close:
-            return None
-        try:
-            exchange.send(reply, True)
-        except ConnectionResetError:
-            return None
-        return exchange.memo
-
-    async def _handle(self, exchange: Any) -> Any:
-        try:
-            reply = await self.handler(exchange)
-        finally:
-            if exchange._streaming is not None:
-                self.streams.pop(exchange, None)
-        if reply is None:
-            return _Response(None, False if exchange._message.upgrade else exchange.keep_alive)
-        return _Response(reply, exchange.keep_alive and not reply.close and not self.draining)
-
-    def date_line(self) -> bytes:
-        second = int(self.clock.time())
-        if second != self._date_second:
-            self._date_second = second
-            self._date = time.strftime("Date: %a, %d %b %Y %H:%M:%S GMT\r\n", time.gmtime(second)).encode()
-        return self._date
-
-    async def sweep(self) -> None:
-        """Close connections that never sent a whole request; runs until cancelled."""
-        while True:
-            await self.clock.sleep(5.0)
-            now = self.clock.monotonic()
-            for connection in self._manager.connections if self._manager is not None else ():
-                if (
-                    isinstance(connection, _Request)
-                    and connection.untouched
-                    and now - connection.opened > Limits.HEADER_TIME
-                ):
-                    connection.force_close()
-
-    async def close(self, grace: float) -> None:
-        """Stop accepting, end streams, let running requests finish for ``grace`` seconds, close all."""
-        self.draining = True
-        for listener in self._listeners:
-            listener.close()
-        for task in list(self.streams.values()):
-            if task is not None:
-                task.cancel()
-        if self._manager is not None:
-            self._manager.pre_shutdown()
-            await self._manager.shutdown(grace)
-        self._listeners.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from .aio import AioExchange
     from .transport import Shared
 
-__all__ = ["COPIED", "ChunkStream", "MaskedFrames", "RawTunnel", "WebSocket"]
+__all__ = ["COPIED", "ChunkStream", "MaskedFrames", "RawTunnel", "Turns", "WebSocket"]
 
 COPIED = 64 * 1024
 """Copying less than this is cheaper than sending a head and its body one by one."""
@@ -25,21 +26,74 @@ _TUNNEL = 256 * 1024
 """What a client has sent after an upgrade and nobody has taken: more is not read."""
 
 
+class Turns:
+    """What connections send and take in one step of the loop, all together: ``STEP`` bytes, and ``EACH`` for what a
+    piece costs besides. Who comes later waits for its turn in one of the next steps, so that however many read a list
+    or watch the same object, whoever asks for something else is answered in between."""
+
+    __slots__ = ("_left", "_next", "_waiting")
+
+    STEP = 512 * 1024
+    EACH = 8 * 1024
+
+    def __init__(self) -> None:
+        self._left = self.STEP
+        self._next = False
+        """The next step is asked for."""
+        self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
+
+    def take(self, size: int) -> bool:
+        """Whether it is now the turn of who has ``size`` bytes; if not, ``wait``."""
+        if not self._next:
+            self._next = True
+            asyncio.get_running_loop().call_soon(self._step)
+        if self._waiting or self._left <= 0:
+            return False
+        self._left -= size + self.EACH
+        return True
+
+    async def wait(self, size: int) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((turn, size))
+        await turn
+
+    def _step(self) -> None:
+        self._left, waiting = self.STEP, self._waiting
+        while waiting and self._left > 0:
+            turn, size = waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                self._left -= size + self.EACH
+        self._next = bool(waiting)
+        if waiting:
+            asyncio.get_running_loop().call_soon(self._step)
+
+
 class ChunkStream:
-    __slots__ = ("chunked", "closed", "exchange", "silent")
+    __slots__ = ("_waits", "chunked", "closed", "exchange", "silent")
 
     def __init__(self, exchange: AioExchange, chunked: bool, silent: bool) -> None:
         self.exchange = exchange
         self.chunked = chunked
         self.silent = silent
         self.closed = False
+        self._waits = False
+
+    async def _turn(self, size: int) -> None:
+        turns = self.exchange.server.turns
+        if not turns.take(size):
+            self._waits = True
+            await turns.wait(size)
+            self._waits = False
 
     async def write(self, data: bytes) -> None:
+        await self._turn(len(data))
         self.push(data)
         if self.exchange.protocol.writing_paused:
             await self.exchange.drain()
 
     async def share(self, piece: Shared) -> None:
+        await self._turn(len(piece.data))
         if self.chunked and piece.data:
             framed = piece.framed
             if framed is None:
@@ -72,7 +126,7 @@ class ChunkStream:
 
     @property
     def congested(self) -> bool:
-        return self.exchange.protocol.writing_paused
+        return self._waits or self.exchange.protocol.writing_paused
 
     async def close(self) -> None:
         if self.closed:

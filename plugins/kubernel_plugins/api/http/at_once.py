@@ -139,8 +139,8 @@ class AtOnce:
         asked = Attributes(
             user, "get", target.group, target.version, target.resource, "", target.namespace, target.name
         )
-        standings = api.gate.standing(asked)
-        if standings is None and not api.gate.allows(asked):
+        found = api.gate.standing(asked)
+        if found is None and not api.gate.allows(asked):
             return None
         if api.auditor is not None and api.auditor.policy.verdict(asked).level:
             return None
@@ -148,8 +148,8 @@ class AtOnce:
         if api.fairness is not None:
             about = Asked("get", target.group, target.resource, "", target.namespace)
             classified = api.fairness.classify(user, about)
-        grant = _Grant(standings or (), classified)
-        if standings is not None:
+        grant = _Grant(found[1] if found is not None else (), classified)
+        if found is not None:
             if len(plan.grants) >= _GRANTS:
                 plan.grants.clear()
             plan.grants[user] = grant

@@ -6,7 +6,7 @@ Source: k8s.io/apiserver/pkg/endpoints/filters/audit.go, pkg/audit/request.go (v
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -20,9 +20,17 @@ if TYPE_CHECKING:
 
     from .transport import Exchange, Reply
 
-__all__ = ["Auditor", "Trail"]
+__all__ = ["Auditor", "Told", "Trail"]
 
 _REQUEST, _RESPONSE = 2, 3
+
+
+class Told(NamedTuple):
+    """What the events of all such requests say. ``spec`` is never changed; of what is each request's own it has the
+    places. Without a ``verdict`` nothing is told."""
+
+    verdict: Verdict | None
+    spec: dict[str, Any]
 
 
 class Trail:
@@ -36,6 +44,9 @@ class Trail:
         self.verdict = verdict
         self.notes: dict[str, str] = {}
         self.body = b""
+
+    def tells(self, stage: str) -> bool:
+        return stage not in self.verdict.omitted
 
     async def tell(self, stage: str, reply: Reply | None = None, status: int = 200) -> None:
         if stage in self.verdict.omitted:
@@ -54,13 +65,17 @@ class Trail:
                 event["responseObject"] = self._object(reply.body)
         if self.notes:
             event["annotations"] = dict(self.notes)
-        await self._handle.hooks.audit(event)
+        if (waiting := self._handle.hooks.audit(event)) is not None:
+            await waiting
 
     def named(self, obj: Mapping[str, Any]) -> None:
         """The object of a request whose path does not name it."""
-        reference, metadata = self._spec.get("objectRef"), obj.get("metadata")
+        reference = self._spec.get("objectRef")
+        if reference is None or "name" in reference:
+            return
+        metadata = obj.get("metadata")
         name = metadata.get("name") if isinstance(metadata, dict) else None
-        if reference is not None and "name" not in reference and isinstance(name, str):
+        if isinstance(name, str):
             self._spec["objectRef"] = {**reference, "name": name}
 
     def decided(self, decision: Decision) -> None:
@@ -88,33 +103,43 @@ class Auditor:
         self._handle = handle
         self.policy = policy
 
-    async def begin(self, exchange: Exchange, asked: Attributes, stamp: bytes) -> Trail | None:
-        """None when nothing is told. ``stamp`` begins with the header line of the request's id."""
+    def about(self, exchange: Exchange, asked: Attributes) -> Told:
+        """What is the same for all requests with these header lines that ask this of any object."""
         verdict = self.policy.verdict(asked)
         if not verdict.level:
-            return None
-        query = f"?{exchange.query}" if exchange.query else ""
+            return Told(None, {})
         original = exchange.original
         spec: dict[str, Any] = {
             "kind": "Event",
             "apiVersion": "audit.k8s.io/v1",
             "level": LEVELS[verdict.level],
-            "auditID": stamp[10:46].decode(),
+            "auditID": "",
             "stage": "",
-            "requestURI": f"{exchange.path}{query}",
+            "requestURI": "",
             "verb": asked.verb,
             "user": (original or asked.user).as_dict(),
         }
         if original is not None:
             spec["impersonatedUser"] = asked.user.as_dict()
-        spec["sourceIPs"] = [exchange.connection.remote]
+        spec["sourceIPs"] = []
         spec["userAgent"] = exchange.headers.get("User-Agent", "")
         if asked.resource:
             spec["objectRef"] = _reference(asked)
+        return Told(verdict, spec)
+
+    def begin(self, exchange: Exchange, told: Told, name: str, stamp: bytes) -> Trail | None:
+        """None when nothing is told. ``name`` is the object's where the path says it; ``stamp`` begins with the header
+        line of the request's id."""
+        if told.verdict is None:
+            return None
+        spec = told.spec.copy()
+        spec["auditID"] = stamp[10:46].decode()
+        spec["requestURI"] = f"{exchange.path}?{exchange.query}" if exchange.query else exchange.path
+        spec["sourceIPs"] = [exchange.connection.remote]
+        if name and "objectRef" in spec:
+            spec["objectRef"] = {**spec["objectRef"], "name": name}
         spec["requestReceivedTimestamp"] = micro_time(self._handle.clock.time())
-        trail = Trail(self._handle, verdict, spec)
-        await trail.tell("RequestReceived")
-        return trail
+        return Trail(self._handle, told.verdict, spec)
 
 
 def _reference(asked: Attributes) -> Mapping[str, str]:

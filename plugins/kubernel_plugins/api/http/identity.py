@@ -14,7 +14,7 @@ from kubernel.registry.request import UserInfo
 
 if TYPE_CHECKING:
     from kubernel.plugin.manager import Hooks
-    from kubernel.registry.attributes import Standing
+    from kubernel.registry.attributes import Decision, Standing
 
     from .audit import Trail
     from .transport import Exchange, Headers
@@ -78,8 +78,8 @@ class Gate:
     def allows(self, attributes: Attributes) -> bool:
         return self._hooks.authorize(attributes).allowed
 
-    def standing(self, attributes: Attributes) -> tuple[Standing, ...] | None:
-        """What permission rests on, for who wants to remember it."""
+    def standing(self, attributes: Attributes) -> tuple[Decision, tuple[Standing, ...]] | None:
+        """A permission and what it rests on, for who wants to remember it."""
         return self._hooks.standing(attributes)
 
     async def user(self, exchange: Exchange) -> UserInfo:

@@ -166,12 +166,10 @@ def _dry_run(values: list[str], causes: list[Cause]) -> bool:
     return bool(values)
 
 
-def write_options(
-    query: Query, kind: str, user_agent: str, *, patch: str = "", notes: dict[str, Any] | None = None
-) -> WriteOptions:
+def write_options(query: Query, kind: str, user_agent: str, *, patch: str = "") -> WriteOptions:
     """``kind`` is CreateOptions, UpdateOptions or PatchOptions; ``patch`` the type of a patch."""
     if not query and patch != "apply":
-        return WriteOptions(field_manager=_default_manager(user_agent), notes=notes)
+        return WriteOptions(field_manager=_default_manager(user_agent))
     causes: list[Cause] = []
     manager = one(query, "fieldManager")
     if patch and patch != "apply" and "force" in query:
@@ -192,7 +190,6 @@ def write_options(
         field_validation=cast("Any", validation or "Warn"),
         said=tuple(pair for pair in (("fieldManager", manager), ("fieldValidation", validation)) if pair[1]),
         force=flag(query, "force"),
-        notes=notes,
     )
 
 

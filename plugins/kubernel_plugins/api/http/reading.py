@@ -12,7 +12,7 @@ from kubernel.store.records import ADDED
 from kubernel.watch import Closed
 
 from . import query as q
-from .shapes import BATCH_BYTES, Shape, joined
+from .shapes import BATCH, BATCH_BYTES, Shape, joined
 from .transport import Reply, Shared
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ BOOKMARK_EVERY = 60.0
 _LAST_BOOKMARK = 2.0
 """Seconds before a watch ends that the last bookmark is sent."""
 _MIN_WATCH = 1800.0
+_LONG = 64 * 1024
+"""Bytes of a list that are worth waiting for one's turn."""
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
@@ -42,6 +44,9 @@ class ListWriter:
     ) -> Reply | None:
         """``stamp`` is the audit id's line. A reply that comes back whole gets it, and is compressed, with
         all others."""
+        size = sum(len(record.data) for record in page.records[:BATCH])
+        if size > _LONG:
+            await exchange.turn(min(size, 2 * BATCH_BYTES))
         pieces = shape.pieces(page)
         piece = await _substance(pieces)
         more = await _substance(pieces)
@@ -143,6 +148,7 @@ class Watcher:
         for piece in joined(_initial(watch.initial, shape), b""):
             await stream.write(piece)
             first = False
+            await asyncio.sleep(0)
         if begun is not None:
             begun()
         state = _Bookmarks(self.clock, stream, watch, shape, first, lasting)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from .fairness import Fairness, Rejected, Ticket
     from .paths import Target
+    from .plans import Grant
     from .transport import Exchange
 
 __all__ = ["Seat", "turned_away"]
@@ -25,7 +26,7 @@ __all__ = ["Seat", "turned_away"]
 class Seat:
     """Of one request. A watch gives it back when what was there at its beginning has been sent."""
 
-    __slots__ = ("_asked", "_fairness", "_name", "_registry", "_ticket", "_watches")
+    __slots__ = ("_asked", "_fairness", "_name", "_registry", "_ticket", "_watches", "_watching")
 
     def __init__(self, fairness: Fairness, registry: Registry) -> None:
         self._fairness = fairness
@@ -33,17 +34,26 @@ class Seat:
         self._ticket: Ticket | None = None
         self._asked = Asked("")
         self._name = ""
-        self._watches = False
+        self._watching = self._watches = False
 
-    async def take(self, exchange: Exchange, user: UserInfo, target: Target | None, verb: str) -> bytes:
-        """Header lines that say how the request was classified. Raises Rejected."""
+    def take(
+        self, exchange: Exchange, user: UserInfo, target: Target | None, verb: str, grant: Grant | None
+    ) -> bytes:
+        """Header lines that say how the request was classified. It has a seat unless it ``waits`` for one. Raises
+        Rejected."""
         fairness = self._fairness
+        if grant is not None and grant.classified is not None and target is not None:
+            classified, asked, name = grant.classified, grant.asked, target.name
+            self._asked = asked
+            estimate = fairness.estimate(classified, asked, name, None)
+            self._ticket = fairness.arrive(classified, user, asked, name, estimate)
+            return classified.head
         method = exchange.method.lower()
         if target is None or not target.resource:
             asked = Asked(method, path=exchange.path)
             classified = fairness.classify(user, asked)
             estimate = fairness.estimate(classified, asked, "", None)
-            self._ticket = await fairness.enter(classified, user, asked, "", estimate, exchange.heed_leaving)
+            self._ticket = fairness.arrive(classified, user, asked, "", estimate)
             return classified.head
         asked = self._asked = Asked(
             verb or method, target.group, target.resource, target.subresource, target.namespace
@@ -62,11 +72,29 @@ class Seat:
             )
         self._name = name
         estimate = fairness.estimate(classified, asked, name, type, limit=limit, initial=initial)
-        self._ticket = await fairness.enter(classified, user, asked, name, estimate, exchange.heed_leaving)
+        self._ticket = fairness.arrive(classified, user, asked, name, estimate)
         if verb == "watch":
-            self._watches = True
-            fairness.estimator.watch_begins(asked, name)
+            self._watching = True
+            if not self.waits:
+                self._watch_begins()
         return classified.head
+
+    @property
+    def waits(self) -> bool:
+        return self._ticket is not None and self._ticket.waiting is not None
+
+    async def turn(self, exchange: Exchange) -> None:
+        """Returns when a seat is free. Raises Rejected."""
+        ticket, self._ticket = self._ticket, None
+        assert ticket is not None  # noqa: S101 - it waits
+        await self._fairness.turn(ticket, exchange.heed_leaving)
+        self._ticket = ticket
+        if self._watching:
+            self._watch_begins()
+
+    def _watch_begins(self) -> None:
+        self._watches = True
+        self._fairness.estimator.watch_begins(self._asked, self._name)
 
     def begun(self) -> None:
         """The watch has begun: its seats are free, and writes that it will hear of cost more."""

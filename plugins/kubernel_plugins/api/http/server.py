@@ -24,12 +24,14 @@ from .at_once import AtOnce
 from .audit import Auditor
 from .audit_policy import read as read_policy
 from .connect import Connector
+from .deadlines import Deadlines
 from .endpoints import Endpoints
 from .fairness import Fairness, Rejected
 from .identity import Gate
 from .metrics import Metrics
 from .negotiate import Form, Negotiator
 from .paths import Target, parse
+from .plans import Plan, Planner
 from .protobuf import in_media
 from .reading import ListWriter, Watcher
 from .responses import GZIP_FROM, NoPage, error_reply, gzip_reply, not_served, warning_head, yaml_reply
@@ -39,12 +41,15 @@ from .transport import Reply
 from .writing import Changer
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from kubernel.clock import Timer
     from kubernel.plugin import Handle
     from kubernel.registry.types import ResourceType
     from kubernel.store.records import Obj
 
     from .aggregation import Aggregator
+    from .plans import Grant
     from .transport import Exchange
 
 __all__ = ["Api"]
@@ -82,13 +87,13 @@ class Api:
         """User -> how many watches are open."""
         self.targets: dict[str, Target | None] = {}
         self._random = handle.rng.getrandbits
+        self._deadlines = Deadlines(handle.clock, settings.request_timeout, self._late)
         self.at_once = AtOnce(self)
+        self.planner = Planner(self)
 
     def stamp(self) -> bytes:
-        number = b"%032x" % self._random(128)
-        return b"Audit-Id: %b-%b-%b-%b-%b\r\n" % (
-            number[:8], number[8:12], number[12:16], number[16:20], number[20:],
-        )  # fmt: skip
+        bits = self._random
+        return b"Audit-Id: %08x-%04x-%04x-%04x-%012x\r\n" % (bits(32), bits(16), bits(16), bits(16), bits(48))
 
     async def handle(self, exchange: Exchange) -> Reply | None:
         started = self.clock.monotonic()
@@ -108,13 +113,21 @@ class Api:
         watching: str | None = None
         seat: Seat | None = None
         timer: Timer | None = None
+        plan: Plan | None = None
+        grant: Grant | None = None
+        if exchange.manner is not None and target is not None:
+            plan = self.planner.find(exchange.manner, exchange, target, verb)
         if lasting:
             self.metrics.longrunning += 1
         else:
             inflight[kind] += 1
         try:
             if not lasting:
-                timer = self.clock.call_later(self._allotted(exchange.query), self._late, exchange, stamp)
+                if "timeout=" in exchange.query:
+                    allotted = self._allotted(exchange.query)
+                    timer = self.clock.call_later(allotted, self._late, exchange, stamp)
+                else:
+                    self._deadlines.begin(exchange, stamp)
             if not lasting and self.fairness is None:
                 limit = self.settings.max_inflight if reading else self.settings.max_mutating_inflight
                 if inflight[kind] > limit:
@@ -122,17 +135,34 @@ class Api:
                     raise TooManyRequests(
                         "too many requests, please try again later", retry_after=_RETRY_AFTER
                     )
-            user = await self.gate.user(exchange)
+            if plan is not None and plan.plain:
+                user = exchange.connection.user
+            if user is None:
+                user = await self.gate.user(exchange)
             if verb == "watch":
                 watching = self._watch(user)
+            if plan is not None and target is not None:
+                grant = self.planner.grant(plan, exchange, user, target)
             told: Attributes | None = None
             if self.auditor is not None:
-                told = _told(exchange, user, target, verb)
-                exchange.trail = await self.auditor.begin(exchange, told, stamp)
+                if grant is None or grant.told is None:
+                    told = _told(exchange, user, target, verb)
+                    trail = self.auditor.begin(exchange, self.auditor.about(exchange, told), "", stamp)
+                else:
+                    trail = self.auditor.begin(exchange, grant.told, target.name if target else "", stamp)
+                exchange.trail = trail
+                if trail is not None and trail.tells("RequestReceived"):
+                    await trail.tell("RequestReceived")
             if self.fairness is not None and verb != "connect":
                 seat = Seat(self.fairness, self.registry)
-                stamp += await seat.take(exchange, user, target, verb)
-            if target is None or not target.resource:
+                stamp += seat.take(exchange, user, target, verb, grant)
+                if seat.waits:
+                    await seat.turn(exchange)
+            if grant is not None and plan is not None and target is not None:
+                if exchange.trail is not None:
+                    exchange.trail.decided(grant.decision)
+                reply = await self._change(exchange, user, target, plan)
+            elif target is None or not target.resource:
                 asked = Attributes(user, exchange.method.lower(), path=_plain(path))
                 await self.gate.authorize(asked, exchange.trail)
                 remote = self._remote(target)
@@ -164,6 +194,8 @@ class Api:
         finally:
             if timer is not None:
                 timer.cancel()
+            elif not lasting:
+                self._deadlines.end(exchange)
             if seat is not None:
                 seat.leave()
             if watching is not None:
@@ -185,7 +217,10 @@ class Api:
             if self.auditor is not None:
                 if user is None:
                     asked = _told(exchange, UserInfo(""), target, verb)
-                    exchange.trail = await self.auditor.begin(exchange, asked, stamp)
+                    trail = self.auditor.begin(exchange, self.auditor.about(exchange, asked), "", stamp)
+                    exchange.trail = trail
+                    if trail is not None:
+                        await trail.tell("RequestReceived")
                 if exchange.trail is not None:
                     await exchange.trail.tell("ResponseComplete", reply)
         if reply is not None:
@@ -198,7 +233,7 @@ class Api:
         """Seconds that a request may take; BadRequest for a ``timeout`` that is no duration
         (k8s.io/apiserver/pkg/endpoints/filters/request_deadline.go)."""
         most: float = self.settings.request_timeout
-        text = q.parse(query).get("timeout", [""])[0] if "timeout=" in query else ""
+        text = q.parse(query).get("timeout", [""])[0]
         if not text:
             return most
         try:
@@ -360,16 +395,10 @@ class Api:
             begun = seat.begun if seat is not None else None
             await self.watcher.serve(exchange, type, namespace, query, shape, extra + stamp, begun)
             return None
-        if verb == "create":
-            return await self.changer.create(exchange, user, type, target, query, shape)
-        if verb == "update":
-            return await self.changer.update(exchange, user, type, target, query, shape)
-        if verb == "patch":
-            return await self.changer.patch(exchange, user, type, target, query, shape)
-        delete = self.changer.delete if verb == "delete" else self.changer.delete_collection
-        reply = await delete(exchange, user, type, target, query, shape)
-        reply.head += extra
-        return reply
+        plan = Plan(self.registry.generation, type, verb, query, shape)
+        if not whole:
+            self.planner.keep(exchange, target, plan)
+        return await self._change(exchange, user, target, plan)
 
     async def _subresource(
         self,
@@ -399,14 +428,25 @@ class Api:
             shaped = shape_for(form, self.registry, type, query)
             body = shaped.one(record) if view is None else shaped.view(view, sub.columns)
             return Reply(200, body, shaped.head)
+        if verb not in ("create", "update", "patch"):
+            raise MethodNotSupported.for_path()
         shape = shape_for(form, self.registry, type, query)
+        plan = Plan(self.registry.generation, type, verb, query, shape)
+        if form.media != "yaml":
+            self.planner.keep(exchange, target, plan)
+        return await self._change(exchange, user, target, plan)
+
+    def _change(self, exchange: Exchange, user: UserInfo, target: Target, plan: Plan) -> Awaitable[Reply]:
+        changer, verb = self.changer, plan.verb
         if verb == "create":
-            return await self.changer.create(exchange, user, type, target, query, shape)
+            return changer.create(exchange, user, target, plan)
         if verb == "update":
-            return await self.changer.update(exchange, user, type, target, query, shape)
+            return changer.update(exchange, user, target, plan)
         if verb == "patch":
-            return await self.changer.patch(exchange, user, type, target, query, shape)
-        raise MethodNotSupported.for_path()
+            return changer.patch(exchange, user, target, plan)
+        if verb == "delete":
+            return changer.delete(exchange, user, target, plan)
+        return changer.delete_collection(exchange, user, target, plan)
 
     async def _authorize(
         self,

@@ -50,6 +50,8 @@ class Shape:
     head: bytes = JSON_HEAD
     stream_head: bytes = JSON_HEAD
     media = "json"
+    lasting = True
+    """Whether it serves one request as well as another, whenever that comes."""
 
     def __init__(self, registry: Registry, type: ResourceType) -> None:
         self.registry = registry
@@ -167,6 +169,8 @@ class Partial(Shape):
 
 class Table(Shape):
     """Rows of cells. In a watch each event is a table of one row, the first with its columns."""
+
+    lasting = False
 
     def __init__(self, registry: Registry, type: ResourceType, version: str, include: str) -> None:
         super().__init__(registry, type)

@@ -80,7 +80,7 @@ class Stream(Protocol):
 
     @property
     def congested(self) -> bool:
-        """The client does not keep up."""
+        """Something is still to be sent: the client does not keep up, or others have their turn."""
         ...
 
     async def close(self) -> None:
@@ -143,12 +143,20 @@ class Exchange(Protocol):
     """Who asked, where that user acts as another."""
     trail: Trail | None
     """What is told of it to the audit plugins."""
+    manner: dict[Any, Any] | None
+    """Scratch space that requests with the same header lines have in common, whatever their method and path; None for
+    one whose header lines came for the first time."""
     memo: Any
     """Scratch space of an ``AtOnce``: of what it answers, the next request of the very same bytes comes with what it
     left here. None at first."""
 
     async def body(self, limit: int) -> bytes:
         """The whole body; RequestEntityTooLarge beyond ``limit`` bytes, BadRequest when broken off."""
+        ...
+
+    async def turn(self, size: int) -> None:
+        """Wait until it is this request's turn to make and send ``size`` bytes, so that those who want much do not
+        keep others waiting."""
         ...
 
     async def stream(self, status: int, head: bytes) -> Stream: ...

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
+from msgspec.structs import replace
 
 from kubernel.errors import BadRequest, MethodNotSupported
 from kubernel.objects.go_json import kind_of
@@ -13,18 +13,20 @@ from kubernel.registry.operations import Page, Result
 from kubernel.registry.request import AUDIT_NOTES, DeleteOptions, WriteOptions
 
 from . import query as q
-from .bodies import MAX_BODY, Body, decode_json, decode_yaml
+from .bodies import MAX_BODY, Body, YamlReader, decode_json
 from .negotiate import patch_type, request_format
 from .responses import warning_head
 from .transport import Reply
 
 if TYPE_CHECKING:
+    from kubernel.registry.operations import PatchType
     from kubernel.registry.registry import Registry
     from kubernel.registry.request import UserInfo
     from kubernel.registry.types import ResourceType
     from kubernel.store.records import Obj
 
     from .paths import Target
+    from .plans import Plan
     from .shapes import Shape
     from .transport import Exchange
 
@@ -36,17 +38,11 @@ class Changer:
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
+        self._yaml = YamlReader()
 
-    async def create(
-        self,
-        exchange: Exchange,
-        user: UserInfo,
-        type: ResourceType,
-        target: Target,
-        query: q.Query,
-        shape: Shape,
-    ) -> Reply:
-        obj, raw, options, warnings = await self._object(exchange, type, query, "CreateOptions")
+    async def create(self, exchange: Exchange, user: UserInfo, target: Target, plan: Plan) -> Reply:
+        type = plan.type
+        obj, raw, options, warnings = await self._object(exchange, plan, "CreateOptions")
         result = await self.registry.create(
             user,
             type,
@@ -57,18 +53,11 @@ class Changer:
             subresource=target.subresource,
             raw=raw,
         )
-        return self._reply(201, result, shape, warnings)
+        return self._reply(201, result, plan.shape, warnings)
 
-    async def update(
-        self,
-        exchange: Exchange,
-        user: UserInfo,
-        type: ResourceType,
-        target: Target,
-        query: q.Query,
-        shape: Shape,
-    ) -> Reply:
-        obj, raw, options, warnings = await self._object(exchange, type, query, "UpdateOptions")
+    async def update(self, exchange: Exchange, user: UserInfo, target: Target, plan: Plan) -> Reply:
+        type = plan.type
+        obj, raw, options, warnings = await self._object(exchange, plan, "UpdateOptions")
         result = await self.registry.update(
             user,
             type,
@@ -79,23 +68,19 @@ class Changer:
             subresource=target.subresource,
             raw=raw,
         )
-        return self._reply(201 if result.created else 200, result, shape, warnings)
+        return self._reply(201 if result.created else 200, result, plan.shape, warnings)
 
-    async def patch(
-        self,
-        exchange: Exchange,
-        user: UserInfo,
-        type: ResourceType,
-        target: Target,
-        query: q.Query,
-        shape: Shape,
-    ) -> Reply:
-        kind = patch_type(exchange.headers.get("Content-Type", ""), custom=type.custom)
-        data = await _body(exchange)
-        agent = exchange.headers.get("User-Agent", "")
-        options = q.write_options(query, "PatchOptions", agent, patch=kind, notes=_notes(exchange))
+    async def patch(self, exchange: Exchange, user: UserInfo, target: Target, plan: Plan) -> Reply:
+        type = plan.type
+        kind = cast("PatchType", plan.format)
+        if not kind:
+            kind = plan.format = patch_type(exchange.headers.get("Content-Type", ""), custom=type.custom)
+        data = await exchange.body(MAX_BODY)
+        options = _options(exchange, plan, "PatchOptions", kind)
+        if exchange.trail is not None:
+            exchange.trail.body = data
         try:
-            body = decode_yaml(data) if kind == "apply" else decode_json(data)
+            body = await self._yaml.read(data) if kind == "apply" else decode_json(data)
         except BadRequest as wrong:
             if kind == "apply":
                 told = (
@@ -106,7 +91,9 @@ class Changer:
         wanted = list if kind == "json" else dict
         if not isinstance(body.value, wanted):
             raise _no_patch(kind, body.value)
-        options, warnings = _repeated(body, options)
+        warnings: tuple[str, ...] = ()
+        if body.duplicates:
+            options, warnings = _repeated(body, options)
         result = await self.registry.patch(
             user,
             type,
@@ -118,41 +105,31 @@ class Changer:
             subresource=target.subresource,
             raw=body.raw,
         )
-        return self._reply(201 if result.created else 200, result, shape, warnings)
+        return self._reply(201 if result.created else 200, result, plan.shape, warnings)
 
-    async def delete(
-        self,
-        exchange: Exchange,
-        user: UserInfo,
-        type: ResourceType,
-        target: Target,
-        query: q.Query,
-        shape: Shape,
-    ) -> Reply:
+    async def delete(self, exchange: Exchange, user: UserInfo, target: Target, plan: Plan) -> Reply:
         if target.subresource:
             raise MethodNotSupported.for_path()
-        options = await self._delete_options(exchange, query)
+        type, shape = plan.type, plan.shape
+        options = await self._delete_options(exchange, plan.query)
         namespace = target.namespace if type.namespaced else ""
         result = await self.registry.delete(user, type, namespace, target.name, options)
+        deprecation = _deprecation(type)
         if result.status is not None:
-            return Reply(200, shape.document(result.status), shape.head + warning_head(result.warnings))
-        return self._reply(200, result, shape, ())
+            told = warning_head((*deprecation, *result.warnings))
+            return Reply(200, shape.document(result.status), shape.head + told)
+        return self._reply(200, result, shape, deprecation)
 
     async def delete_collection(
-        self,
-        exchange: Exchange,
-        user: UserInfo,
-        type: ResourceType,
-        target: Target,
-        query: q.Query,
-        shape: Shape,
+        self, exchange: Exchange, user: UserInfo, target: Target, plan: Plan
     ) -> Reply:
-        options = await self._delete_options(exchange, query)
+        type, shape = plan.type, plan.shape
+        options = await self._delete_options(exchange, plan.query)
         records = await self.registry.delete_collection(
-            user, type, target.namespace if type.namespaced else "", q.list_options(query), options
+            user, type, target.namespace if type.namespaced else "", q.list_options(plan.query), options
         )
         page = Page(records, self.registry.store.revision)
-        return Reply(200, b"".join(shape.pieces(page)), shape.head)
+        return Reply(200, b"".join(shape.pieces(page)), shape.head + warning_head(_deprecation(type)))
 
     def _reply(self, status: int, result: Result, shape: Shape, warnings: tuple[str, ...]) -> Reply:
         head = shape.head
@@ -163,24 +140,28 @@ class Changer:
         return Reply(status, shape.one(result.record), head)
 
     async def _object(
-        self, exchange: Exchange, type: ResourceType, query: q.Query, kind: str
+        self, exchange: Exchange, plan: Plan, kind: str
     ) -> tuple[Obj, bytes, WriteOptions, tuple[str, ...]]:
         """(object, its JSON, options of this ``kind``, warnings) of a create or an update."""
-        body = await self._read(exchange, type)
-        agent = exchange.headers.get("User-Agent", "")
-        options = q.write_options(query, kind, agent, notes=_notes(exchange))
-        options, warnings = _repeated(body, options)
+        if not plan.format:
+            plan.format = self._format(exchange, custom=plan.type.custom)
+        body = await self._read(await exchange.body(MAX_BODY), plan, exchange)
+        warnings: tuple[str, ...] = ()
+        options = _options(exchange, plan, kind)
+        if body.duplicates:
+            options, warnings = _repeated(body, options)
         obj = body.value
         if exchange.trail is not None:
             exchange.trail.body = body.raw
             exchange.trail.named(obj)
         return obj, body.raw, options, warnings
 
-    async def _read(self, exchange: Exchange, type: ResourceType) -> Body:
-        kind = self._format(exchange, custom=type.custom)
-        data = await _body(exchange)
+    async def _read(self, data: bytes, plan: Plan, exchange: Exchange) -> Body:
+        kind, type = plan.format, plan.type
+        if exchange.trail is not None:
+            exchange.trail.body = data
         try:
-            body = self._decode(kind, data)
+            body = decode_json(data) if kind == "json" else await self._decode(kind, data)
             if body.value is None:
                 body = Body({}, b"{}")
             problem = _no_object(body.value)
@@ -207,11 +188,13 @@ class Changer:
         return options if notes is None else replace(options, notes=notes)
 
     async def _delete_body(self, exchange: Exchange) -> Any:
-        data = await _body(exchange)
+        data = await exchange.body(MAX_BODY)
+        if exchange.trail is not None:
+            exchange.trail.body = data
         if not data:
             return None
         try:
-            return self._decode(self._format(exchange), data).value
+            return (await self._decode(self._format(exchange), data)).value
         except BadRequest as wrong:
             raise BadRequest(f"couldn't get version/kind; {wrong.message}") from None
 
@@ -219,11 +202,11 @@ class Changer:
         no_protobuf = custom or self.registry.protobuf is None
         return request_format(exchange.headers.get("Content-Type", ""), custom=no_protobuf)
 
-    def _decode(self, kind: str, data: bytes) -> Body:
+    async def _decode(self, kind: str, data: bytes) -> Body:
         if kind == "json":
             return decode_json(data)
         if kind == "yaml":
-            return decode_yaml(data)
+            return await self._yaml.read(data)
         assert self.registry.protobuf is not None  # noqa: S101 - _format looked
         value = self.registry.protobuf.decode(data)
         return Body(value, orjson.dumps(value))
@@ -264,22 +247,29 @@ def _start(data: bytes) -> str:
     return text if len(data) <= _SHOWN else f"{text} ..."
 
 
-async def _body(exchange: Exchange) -> bytes:
-    data = await exchange.body(MAX_BODY)
-    if exchange.trail is not None:
-        exchange.trail.body = data
-    return data
-
-
 def _notes(exchange: Exchange) -> dict[str, Any] | None:
     """A place for the audit annotations of policies and webhooks."""
     return None if exchange.trail is None else {AUDIT_NOTES: exchange.trail.notes}
 
 
+def _deprecation(type: ResourceType) -> tuple[str, ...]:
+    return (type.deprecation,) if type.deprecation else ()
+
+
+def _options(exchange: Exchange, plan: Plan, kind: str, patch: str = "") -> WriteOptions:
+    """The query's, which are the same for all requests of a plan."""
+    options = plan.options
+    if options is None:
+        agent = exchange.headers.get("User-Agent", "")
+        options = plan.options = q.write_options(plan.query, kind, agent, patch=patch)
+    notes = _notes(exchange)
+    return options if notes is None else replace(options, notes=notes)
+
+
 def _repeated(body: Body, options: WriteOptions) -> tuple[WriteOptions, tuple[str, ...]]:
     """What fieldValidation says about keys that a YAML body repeats, as (options that refuse them, warnings). JSON's
     are found by the registry."""
-    if not body.duplicates or options.field_validation == "Ignore":
+    if options.field_validation == "Ignore":
         return options, ()
     if options.field_validation == "Strict":
         listed = "\n  ".join(body.duplicates)

@@ -1,4 +1,4 @@
-"""One webhook: the question, its conditions, and the answers that are kept."""
+"""One webhook: the question, and the answers that are kept."""
 
 from __future__ import annotations
 
@@ -9,96 +9,109 @@ import orjson
 from kubernel import cel
 from kubernel.errors import PluginError
 from kubernel.registry.attributes import Attributes, Decision
+from kubernel_plugins.auth.authorization_webhook.conditions import unmatched
+from kubernel_plugins.selector_terms import field_requirements, label_requirements
 from kubernel_plugins.webhooks import Caller, CallFailed, Target
 
 if TYPE_CHECKING:
     from kubernel.plugin import Handle
-    from kubernel_plugins.auth.authorization_webhook import WebhookSettings
+    from kubernel_plugins.auth.authorization_webhook.configuration import WebhookSettings
+    from kubernel_plugins.auth.authorization_webhook.metrics import Metrics
 
 __all__ = ["Webhook"]
 
 _KEPT = 8192
-_REQUEST = cel.object_type(
-    "kubernetes.SubjectAccessReviewSpec",
-    {
-        "user": cel.STRING,
-        "uid": cel.STRING,
-        "groups": cel.list_of(cel.STRING),
-        "extra": cel.map_of(cel.STRING, cel.list_of(cel.STRING)),
-        "resourceAttributes": cel.object_type(
-            "kubernetes.ResourceAttributes",
-            dict.fromkeys(
-                ("namespace", "verb", "group", "version", "resource", "subresource", "name"), cel.STRING
-            ),
-        ),
-        "nonResourceAttributes": cel.object_type(
-            "kubernetes.NonResourceAttributes", {"path": cel.STRING, "verb": cel.STRING}
-        ),
-    },
-)
+_MOST_KEPT = 10_000
+"""Bytes of a question whose answer is kept."""
 
 
 class Webhook:
-    def __init__(self, handle: Handle, caller: Caller, settings: WebhookSettings) -> None:
+    def __init__(self, handle: Handle, caller: Caller, settings: WebhookSettings, metrics: Metrics) -> None:
         self._handle = handle
         self._caller = caller
         self._settings = settings
+        self._metrics = metrics
+        if not settings.kubeconfig:
+            raise PluginError(
+                "unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be "
+                "defined"
+            )
         self._target = Target.of_kubeconfig(settings.kubeconfig)
         self._answers: dict[Attributes, tuple[float, Decision | None]] = {}
-        environment = cel.Environment({"request": _REQUEST})
-        self._conditions: list[cel.Program] = []
-        for condition in settings.match_conditions:
-            try:
-                program = environment.compile(condition.expression)
-            except cel.CompileError as error:
-                raise PluginError(
-                    f"auth/authorization_webhook: {settings.name}: compilation failed: {error}"
-                ) from None
-            if program.result != cel.BOOL:
-                raise PluginError(
-                    f"auth/authorization_webhook: {settings.name}: a condition must evaluate to bool"
-                )
-            self._conditions.append(program)
+        self._now: tuple[Attributes, Decision] | None = None
+        """An answer for the request alone that has just asked: nothing else runs before it is fetched."""
 
     def known(self, attributes: Attributes) -> Decision | None:
+        if self._now is not None:
+            asked, decision = self._now
+            self._now = None
+            if asked is attributes:
+                return decision
         found = self._answers.get(attributes)
         if found is None or found[0] <= self._handle.clock.monotonic():
             return None
         return found[1]
 
-    async def ask(self, attributes: Attributes) -> Decision | None:
-        """The answer, kept for who asks next."""
+    async def ask(self, attributes: Attributes) -> None:
+        """Find out what ``known`` answers next."""
         settings = self._settings
-        now = self._handle.clock.monotonic()
         found = self._answers.get(attributes)
-        if found is not None and found[0] > now:
-            return found[1]
+        if found is not None and found[0] > self._handle.clock.monotonic():
+            return
         spec = _spec(attributes)
+        if settings.conditions:
+            try:
+                if unmatched(settings.conditions, spec):
+                    self._metrics.excluded(settings.name)
+                    return
+            except cel.EvaluationError as error:
+                self._metrics.broken(settings.name)
+                self._handle.log.warning("{}: a condition cannot be told: {}", settings.name, error)
+                self._no_answer(attributes, "")
+                return
+        begun = self._handle.clock.monotonic()
         try:
-            if not all(program.evaluate({"request": spec}) is True for program in self._conditions):
-                return self._keep(attributes, None, settings.unauthorized_ttl)
-            review = {"kind": "SubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "spec": spec}
-            answer = await self._caller.post(
-                self._target, orjson.dumps(review), max(1, int(settings.timeout))
-            )
-            status = orjson.loads(answer).get("status") or {}
-        except (CallFailed, cel.EvaluationError, orjson.JSONDecodeError, AttributeError) as error:
+            status = await self._asked(spec)
+        except (CallFailed, orjson.JSONDecodeError, AttributeError) as error:
+            result = "timeout" if "deadline exceeded" in str(error) else "error"
+            self._metrics.asked(settings.name, result, self._handle.clock.monotonic() - begun)
             self._handle.log.warning("the webhook {} gave no answer: {}", settings.name, error)
-            if settings.failure_policy == "NoOpinion":
-                return self._keep(attributes, None, 0.0)
-            # Just long enough for the request that asked.
-            return self._keep(attributes, Decision(False, f"{settings.name}: no answer"), 0.001)
+            self._no_answer(attributes, result)
+            return
+        self._metrics.asked(settings.name, "success", self._handle.clock.monotonic() - begun)
         reason = str(status.get("reason") or "")
-        if status.get("allowed") and not status.get("denied"):
-            return self._keep(attributes, Decision(True, reason), settings.authorized_ttl)
-        final = bool(status.get("denied"))
-        return self._keep(attributes, Decision(False, reason, final=final), settings.unauthorized_ttl)
+        allowed, denied = bool(status.get("allowed")), bool(status.get("denied"))
+        if allowed and denied:
+            self._handle.log.warning("the webhook {} both allows and denies", settings.name)
+            self._no_answer(attributes, "error")
+            return
+        decision = Decision(allowed, reason, final=allowed or denied)
+        self._now = (attributes, decision)
+        seconds = settings.authorized_ttl if allowed else settings.unauthorized_ttl
+        if seconds and len(orjson.dumps(spec)) <= _MOST_KEPT:
+            if len(self._answers) >= _KEPT:
+                self._answers.clear()
+            self._answers[attributes] = (self._handle.clock.monotonic() + seconds, decision)
 
-    def _keep(self, attributes: Attributes, decision: Decision | None, seconds: float) -> Decision | None:
-        if len(self._answers) >= _KEPT:
-            self._answers.clear()
-        self._answers[attributes] = (self._handle.clock.monotonic() + seconds, decision)
-        return decision
+    async def _asked(self, spec: dict[str, Any]) -> dict[str, Any]:
+        settings = self._settings
+        if settings.version == "v1beta1":
+            spec = {"group" if key == "groups" else key: value for key, value in spec.items()}
+        review = {
+            "kind": "SubjectAccessReview",
+            "apiVersion": f"authorization.k8s.io/{settings.version}",
+            "metadata": {},
+            "spec": spec,
+        }
+        answer = await self._caller.post(self._target, orjson.dumps(review), max(1, int(settings.timeout)))
+        status: dict[str, Any] = orjson.loads(answer).get("status") or {}
+        return status
+
+    def _no_answer(self, attributes: Attributes, result: str) -> None:
+        if self._settings.denies_on_error:
+            self._now = (attributes, Decision(False, ""))
+        elif result:
+            self._metrics.failed_open(self._settings.name, result)
 
 
 def _spec(asked: Attributes) -> dict[str, Any]:
@@ -120,5 +133,10 @@ def _spec(asked: Attributes) -> dict[str, Any]:
         "subresource": asked.subresource,
         "name": asked.name,
     }
-    spec["resourceAttributes"] = {key: value for key, value in told.items() if value}
+    attributes: dict[str, Any] = {key: value for key, value in told.items() if value}
+    if asked.field_selector and (fields := field_requirements(asked.field_selector)):
+        attributes["fieldSelector"] = {"requirements": fields}
+    if asked.label_selector and (labels := label_requirements(asked.label_selector)):
+        attributes["labelSelector"] = {"requirements": labels}
+    spec["resourceAttributes"] = attributes
     return spec

@@ -115,7 +115,7 @@ class Plugin(BasePlugin):
         if name is None:
             return self._abstains
         if not name:
-            return Decision(False, f'unknown node for user "{attributes.user.name}"', final=False)
+            return Decision(False, f'node: unknown node for user "{attributes.user.name}"', final=False)
         for followed in self._followed:
             try:
                 self._take(followed, followed.watch.poll())
@@ -124,4 +124,4 @@ class Plugin(BasePlugin):
         refusal = self._rules.refuses(name, attributes)
         if refusal is None:
             return ALLOW
-        return Decision(False, refusal, final=False) if refusal else None
+        return Decision(False, f"node: {refusal}", final=False) if refusal else None

@@ -71,7 +71,7 @@ class Plugin(BasePlugin):
                     # view goes into edit, edit into admin: the table has them in the other order.
                     obj = {**obj, "rules": _collect(obj, roles)}
                 self._put(plural, obj, stored=False)
-        Reviews(handle.hooks, self.policy).attach(handle.registry)
+        Reviews(handle.hooks, self.policy, handle.clock).attach(handle.registry)
         handle.spawn(reconcile(client, handle.clock, wanted), "default roles")
         handle.spawn(self._aggregator.run(), "aggregated roles")
 

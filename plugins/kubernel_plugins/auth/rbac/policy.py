@@ -18,6 +18,7 @@ __all__ = ["Policy"]
 _CACHE = 20_000
 _Subjects = dict[str, dict[str, tuple[str, str]]]
 """Subject -> binding name -> (kind, name) of the role."""
+_ACCOUNT = "system:serviceaccount:"
 _NONE: dict[str, tuple[str, str]] = {}
 
 
@@ -133,6 +134,42 @@ class Policy:
             if granted is not False:
                 names |= granted
         return frozenset(names) if names else False
+
+    def because(self, attributes: Attributes) -> str:
+        """What allows it, in upstream's words; empty when nothing does."""
+        resource = attributes.resource
+        if attributes.subresource:
+            resource = f"{resource}/{attributes.subresource}"
+        key = permission(attributes.verb, attributes.group, resource)
+        for binding, told, subject, role in self._bound_to(attributes.user, attributes.namespace):
+            if attributes.path:
+                granted: bool | frozenset[str] = any(
+                    rule.matches_verb(attributes.verb) and rule.matches_path(attributes.path)
+                    for rule in role.rules
+                )
+            else:
+                granted = role.grants(key, attributes)
+            if granted is True or (granted is not False and attributes.name in granted):
+                return f'RBAC: allowed by {binding} of {told[0]} "{told[1]}" to {subject}'
+        return ""
+
+    def _bound_to(
+        self, user: UserInfo, namespace: str
+    ) -> Iterator[tuple[str, tuple[str, str], str, Ruleset]]:
+        """(binding, (kind, name) of its role, subject, role), cluster-wide ones first."""
+        shown = f'User "{user.name}"'
+        if user.name.startswith(_ACCOUNT) and user.name.count(":") == 3:
+            _, _, space, account = user.name.split(":")
+            shown = f'ServiceAccount "{account}/{space}"'
+        keys = {f"u:{user.name}": shown, **{f"g:{group}": f'Group "{group}"' for group in user.groups}}
+        for scope in ("", namespace) if namespace else ("",):
+            subjects = self._bindings.get(scope, {})
+            for key, subject in keys.items():
+                for name, told in subjects.get(key, _NONE).items():
+                    role = self._roles.get((scope if told[0] == "Role" else "", told[1]))
+                    if role is not None:
+                        binding = f'RoleBinding "{name}/{scope}"' if scope else f'ClusterRoleBinding "{name}"'
+                        yield binding, told, subject, role
 
     def _roles_of(self, user: UserInfo, namespace: str) -> Iterator[Ruleset]:
         keys = (f"u:{user.name}", *[f"g:{group}" for group in user.groups])

@@ -232,7 +232,7 @@ class Tokens:
         if not token:
             raise BadRequest("token is required for TokenReview in authentication")
         wanted = tuple(spec.get("audiences") or ())
-        status: dict[str, Any] = {"authenticated": False}
+        status: dict[str, Any] = {"user": {}}
         try:
             claims = self._claims(token)
             if claims is not None:
@@ -245,9 +245,16 @@ class Tokens:
             else:
                 answer: Any = self._handle.hooks.authenticate(Credentials(token=token))
                 user = await answer if inspect.isawaitable(answer) else answer
-                shared = list(wanted or self._audiences)
+                # Who issued it named no audience: it is for this server.
+                shared = (
+                    [one for one in wanted if one in self._audiences] if wanted else list(self._audiences)
+                )
+                if user is None or not shared:
+                    user, status["error"] = None, "invalid bearer token"
             if user is not None:
-                status = {"authenticated": True, "user": user.as_dict(), "audiences": shared}
+                groups = dict.fromkeys((*user.groups, "system:authenticated"))
+                told = {**user.as_dict(), "groups": list(groups)}
+                status = {"authenticated": True, "user": told, "audiences": shared}
         except Unauthorized:
             status["error"] = "[invalid bearer token, token lookup failed]"
         return {**obj, "status": status}

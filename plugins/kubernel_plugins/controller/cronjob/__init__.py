@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from kubernel.client.reconciler import Reconciler
 from kubernel.clock import rfc3339
@@ -33,6 +34,8 @@ class _Status:
         self.active: list[dict[str, Any]] = list(self.before.get("active") or ())
         self.scheduled: str | None = self.before.get("lastScheduleTime")
         self.successful: str | None = self.before.get("lastSuccessfulTime")
+        self.news: list[tuple[Literal["Normal", "Warning"], str, str]] = []
+        """Events, (type, reason, message), for when the status says it too: a refused write is tried again."""
 
     def is_active(self, uid: str) -> bool:
         return any(reference.get("uid") == uid for reference in self.active)
@@ -85,14 +88,16 @@ class Plugin(Reconciler):
         ]
         status = _Status(cronjob)
         try:
+            await self._clean_up(cronjob, jobs, status)
             await self._note_ends(cronjob, jobs, status)
             again = None if meta.is_deleting(cronjob) else await self._start_due(cronjob, status)
-            await self._clean_up(cronjob, jobs, status)
         finally:
             # A Job that was made has to be in the status, whatever fails after it.
             if status.as_dict() != status.before:
                 changed = {**cronjob, "status": status.as_dict()}
                 await self.client.update(self.resource, changed, subresource="status")
+            for event in status.news:
+                await self.recorder.event(cronjob, *event)
         return again
 
     # --- what has become of its Jobs
@@ -107,12 +112,12 @@ class Plugin(Reconciler):
                         status.active = _Status(fresh).active
                         continue
                     text = f"Saw a job that the controller did not create or forgot: {meta.name(job)}"
-                    await self.recorder.event(cronjob, "Warning", "UnexpectedJob", text)
+                    status.news.append(("Warning", "UnexpectedJob", text))
                 continue
             if status.is_active(uid):
                 status.drop(uid)
                 text = f"Saw completed job: {meta.name(job)}, condition: {ended}"
-                await self.recorder.event(cronjob, "Normal", "SawCompletedJob", text)
+                status.news.append(("Normal", "SawCompletedJob", text))
             completed = (job.get("status") or {}).get("completionTime")
             if ended == "Complete" and completed and _later(completed, status.successful):
                 status.successful = completed
@@ -125,7 +130,7 @@ class Plugin(Reconciler):
             except NotFound:
                 status.drop(reference.get("uid", ""))
                 text = f"Active job went missing: {reference['name']}"
-                await self.recorder.event(cronjob, "Normal", "MissingJob", text)
+                status.news.append(("Normal", "MissingJob", text))
 
     # --- the next Job
 
@@ -157,7 +162,12 @@ class Plugin(Reconciler):
             )
             await self.recorder.event(cronjob, "Warning", "UnsupportedSchedule", text)
         now = self.clock.time()
-        due = timing.due(cronjob, now, schedule, deadline=True)
+        try:
+            due = timing.due(cronjob, now, schedule, deadline=True)
+        except ValueError as error:
+            text = f"invalid schedule: {spec['schedule']} : {error}"
+            await self.recorder.event(cronjob, "Warning", "InvalidSchedule", text)
+            return None
         if due.at is not None:
             if due.many:
                 text = (
@@ -248,7 +258,9 @@ class Plugin(Reconciler):
             ended = sorted((job for job in jobs if _ended(job) == condition), key=_age)
             for job in ended[: max(len(ended) - limit, 0)]:
                 if not meta.is_deleting(job):
-                    await self._delete(cronjob, status, meta.name(job), meta.uid(job))
+                    # A refusal is told and left at that: the next Job's end comes here again.
+                    with suppress(ApiError):
+                        await self._delete(cronjob, status, meta.name(job), meta.uid(job))
 
 
 def _timing(cronjob: Obj) -> tuple[Any, Any]:

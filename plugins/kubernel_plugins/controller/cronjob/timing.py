@@ -44,7 +44,8 @@ def schedule_of(cronjob: Obj) -> cron.Schedule:
 
 
 def due(cronjob: Obj, now: float, schedule: cron.Schedule, *, deadline: bool) -> Due:
-    """``deadline``: leave out what ``startingDeadlineSeconds`` has made too late."""
+    """``deadline``: leave out what ``startingDeadlineSeconds`` has made too late. ValueError when the schedule names
+    no time that ever comes."""
     last = (cronjob.get("status") or {}).get("lastScheduleTime")
     since = times.parse(last or cronjob["metadata"]["creationTimestamp"])
     seconds = cronjob["spec"].get("startingDeadlineSeconds")
@@ -52,7 +53,9 @@ def due(cronjob: Obj, now: float, schedule: cron.Schedule, *, deadline: bool) ->
         since = max(since, now - seconds)
     first = schedule.next(since)
     second = None if first is None else schedule.next(first)
-    if first is None or now < first:
+    if first is None:
+        raise ValueError("time difference between two schedules is less than 1 second")
+    if now < first:
         return Due(since, None)
     if second is None or now < second:
         return Due(since, first)
@@ -69,7 +72,10 @@ def due(cronjob: Obj, now: float, schedule: cron.Schedule, *, deadline: bool) ->
 
 def wait(cronjob: Obj, now: float, schedule: cron.Schedule) -> float | None:
     """Seconds until just after the next time; None when there is none."""
-    last = due(cronjob, now, schedule, deadline=False)
+    try:
+        last = due(cronjob, now, schedule, deadline=False)
+    except ValueError:
+        return None
     start = last.at
     if start is None:
         start = now if last.missed else last.since

@@ -162,11 +162,9 @@ class Plugin(Reconciler):
 
     async def _carry_out(self, view: View, plan: Plan) -> None:
         made = [pod_for(view.daemons, node, view.digest) for node in plan.create[:_BURST]]
-        refusals = [
-            await self._control.create(view.daemons, made) if made else None,
-            await self._control.delete(view.daemons, plan.delete[:_BURST]) if plan.delete else None,
-        ]
-        for refusal in refusals:
+        _, unmade = await self._control.create(view.daemons, made)
+        _, kept = await self._control.delete(view.daemons, plan.delete[:_BURST])
+        for refusal in (unmade, kept):
             if refusal is not None:
                 raise refusal
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from kubernel.client.reconciler import ObjectKey, Reconciler
 from kubernel.clock import rfc3339
-from kubernel.errors import Conflict, NotFound
+from kubernel.errors import ApiError, Conflict, NotFound
 from kubernel.objects import conditions, meta, times
 from kubernel.objects.selectors import from_object
 from kubernel_plugins.controller import pods
+from kubernel_plugins.controller.scales import NoSuchKind, Scales
 
 if TYPE_CHECKING:
     from kubernel.store.records import EventType, Obj
@@ -62,6 +63,7 @@ class Plugin(Reconciler):
     async def start(self) -> None:
         await super().start()
         self._pods = self.informer("pods")
+        self._scales = Scales(self.client)
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
         if name.startswith(_POD):
@@ -90,7 +92,12 @@ class Plugin(Reconciler):
             found = [pod for pod in self._pods.list(meta.namespace(budget)) if matches(meta.labels(pod))]
         if not found:
             await self.recorder.event(budget, "Normal", "NoPods", "No matching pods found")
-        expected, desired = await self._expected(budget, found)
+        try:
+            expected, desired = await self._expected(budget, found)
+        except _Uncountable as error:
+            text = f"Failed to calculate the number of expected pods: {error}"
+            await self.recorder.event(budget, "Warning", "CalculateExpectedPodCountFailed", text)
+            raise
         now = self.clock.time()
         disrupted, recheck = await self._disrupted(budget, found, now)
         healthy = sum(
@@ -156,17 +163,22 @@ class Plugin(Reconciler):
             if reference is None:
                 unmanaged = True
                 continue
+            if reference["uid"] in scales:
+                continue
             owner = self._owner(reference, meta.namespace(pod))
             if owner is None:
+                owner = await self._scale_of(reference, meta.namespace(pod))
+            if owner is None:
                 raise _Uncountable(f'found no controllers for pod "{meta.name(pod)}"')
-            count = owner["spec"].get("replicas")
-            scales[meta.uid(owner)] = 1 if count is None else count
+            count = owner["spec"].get("replicas", 0)
+            scales[meta.uid(owner)] = count
         if unmanaged:
+            selector = _in_go(budget["spec"].get("selector") or {})
             text = (
-                f"Pods selected by this PodDisruptionBudget (selector: {budget['spec'].get('selector')}) were "
-                "found to be unmanaged. As a result, the status of the PDB cannot be calculated correctly, which "
-                "may result in undefined behavior. To account for these pods please set "
-                '".spec.minAvailable" field of the PDB to an integer value.'
+                f"Pods selected by this PodDisruptionBudget (selector: {selector}) were found to be unmanaged. "
+                "As a result, the status of the PDB cannot be calculated correctly, which may result in undefined "
+                'behavior. To account for these pods please set ".spec.minAvailable" field of the PDB to an '
+                "integer value."
             )
             await self.recorder.event(budget, "Warning", "UnmanagedPods", text)
         return sum(scales.values())
@@ -174,7 +186,8 @@ class Plugin(Reconciler):
     def _owner(self, reference: dict[str, Any], namespace: str) -> Obj | None:
         """What has the scale: a ReplicaSet's Deployment rather than the ReplicaSet."""
         resource = _OWNERS.get(reference["kind"])
-        if resource is None:
+        group = "" if reference["kind"] == "ReplicationController" else "apps"
+        if resource is None or reference["apiVersion"].rpartition("/")[0] != group:
             return None
         found = self.informer(resource).get(reference["name"], namespace)
         if found is None or meta.uid(found) != reference["uid"]:
@@ -183,6 +196,23 @@ class Plugin(Reconciler):
         if reference["kind"] == "ReplicaSet" and above is not None and above["kind"] == "Deployment":
             return self._owner(above, namespace)
         return found
+
+    async def _scale_of(self, reference: dict[str, Any], namespace: str) -> Obj | None:
+        """The scale of an owner of any other kind."""
+        try:
+            resource = await self._scales.resource(reference["apiVersion"], reference["kind"])
+        except NoSuchKind as error:
+            raise _Uncountable(str(error)) from error
+        try:
+            found = await self._scales.get(resource, reference["name"], namespace)
+        except NotFound as error:
+            if error.name:
+                return None
+            name = ".".join(part for part in (resource.partition(".")[0], *resource.split(".")[2:]) if part)
+            raise _Uncountable(f"{name} does not implement the scale subresource") from error
+        except ApiError as error:
+            raise _Uncountable(error.message) from error
+        return found if meta.uid(found) == reference["uid"] else None
 
     async def _disrupted(
         self, budget: Obj, found: Sequence[Obj], now: float
@@ -197,7 +227,9 @@ class Plugin(Reconciler):
                 continue
             left = times.parse(since) + _DELETION_TIMEOUT - now
             if left < 0:
-                text = f"Pod was expected by PDB {'/'.join(meta.key(budget))} to be deleted but it wasn't"
+                # Upstream's text names the namespace twice and the budget not at all.
+                namespace = meta.namespace(budget)
+                text = f"Pod was expected by PDB {namespace}/{namespace} to be deleted but it wasn't"
                 await self.recorder.event(pod, "Warning", "NotDeleted", text)
                 continue
             kept[meta.name(pod)] = since
@@ -236,6 +268,20 @@ def _marked(pod: Obj) -> dict[str, Any] | None:
     if found is None or found.get("status") != "True" or found.get("reason") == "TerminationByKubelet":
         return None
     return found
+
+
+def _in_go(selector: dict[str, Any]) -> str:
+    """The selector as Go prints the type."""
+    labels = "".join(f"{key}: {value}," for key, value in sorted((selector.get("matchLabels") or {}).items()))
+    rules = "".join(
+        f"LabelSelectorRequirement{{Key:{rule['key']},Operator:{rule['operator']},"
+        f"Values:[{' '.join(rule.get('values') or ())}],}},"
+        for rule in selector.get("matchExpressions") or ()
+    )
+    return (
+        f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},"
+        f"MatchExpressions:[]LabelSelectorRequirement{{{rules}}},}}"
+    )
 
 
 def _share(value: int | str, of: int) -> int:

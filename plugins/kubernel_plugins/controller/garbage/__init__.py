@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kubernel.client.naming import groups_of
+from kubernel.client.naming import groups_of, parse_resource
+from kubernel.client.recorder import EventRecorder
 from kubernel.client.workqueue import WorkQueue
 from kubernel.errors import ApiError, Conflict, NotFound
 from kubernel.plugin import Plugin as Base
 from kubernel_plugins.controller.garbage.collector import Collector, Unresolvable
-from kubernel_plugins.controller.garbage.graph import Graph
+from kubernel_plugins.controller.garbage.graph import Graph, Node, Reference
 
 if TYPE_CHECKING:
     from kubernel.client.informer import Informer
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Plugin"]
 
 _USER = "system:serviceaccount:kube-system:generic-garbage-collector"
+_COMPONENT = "garbage-collector-controller"
 _WORKERS = 8
 _DISCOVERY_PERIOD = 30.0
 _DISCOVERY_PAUSE = 1.0
@@ -61,7 +63,9 @@ class Plugin(Base):
     async def start(self) -> None:
         self._client: Client = self.handle.client(_USER, groups_of(_USER))
         self._queue: WorkQueue[str] = WorkQueue(self.handle.clock)
-        self._graph = Graph()
+        self._recorder = EventRecorder(self._client, self.handle.clock, _COMPONENT, log=self.handle.log)
+        self._misplaced: asyncio.Queue[tuple[Node, Reference]] = asyncio.Queue()
+        self._graph = Graph(lambda node, reference: self._misplaced.put_nowait((node, reference)))
         self._new_types = asyncio.Event()
         self._collector = Collector(self._client, self._graph, self._resolve, self._queue.add)
         self.handle.spawn(self._run(), "garbage collector")
@@ -72,6 +76,7 @@ class Plugin(Base):
         self._followed.clear()
         if hasattr(self, "_queue"):
             self._queue.close()
+            await self._recorder.close()
 
     async def _run(self) -> None:
         await self._discover()
@@ -79,6 +84,23 @@ class Plugin(Base):
             for number in range(_WORKERS):
                 group.create_task(self._work(), name=f"garbage worker {number}")
             group.create_task(self._rediscover(), name="garbage discovery")
+            group.create_task(self._tell_misplaced(), name="garbage events")
+
+    async def _tell_misplaced(self) -> None:
+        while True:
+            node, reference = await self._misplaced.get()
+            _, version, group = parse_resource(node.resource)
+            about = {
+                "apiVersion": f"{group}/{version}" if group else version,
+                "kind": node.kind,
+                "metadata": {"namespace": node.namespace, "name": node.name, "uid": node.uid},
+            }
+            owner_version = f"{reference.group}/{reference.version}" if reference.group else reference.version
+            told = (
+                f"ownerRef [{owner_version}/{reference.kind}, namespace: {node.namespace}, name: {reference.name}, "
+                f'uid: {reference.uid}] does not exist in namespace "{node.namespace}"'
+            )
+            await self._recorder.event(about, "Warning", "OwnerRefInvalidNamespace", told)
 
     async def _rediscover(self) -> None:
         while True:

@@ -5,7 +5,7 @@ A node is *virtual* while it is known only from the reference of a dependent.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -70,8 +70,10 @@ def references(obj: Obj) -> dict[str, Reference]:
 class Graph:
     """``observe`` takes changes and gives the uids that have to be looked at because of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, misplaced: Callable[[Node, Reference], object] = lambda node, reference: None) -> None:
+        """``misplaced`` is told of a reference to an owner that has been seen in another namespace."""
         self._nodes: dict[str, Node] = {}
+        self._misplaced = misplaced
 
     def get(self, uid: str) -> Node | None:
         return self._nodes.get(uid)
@@ -107,6 +109,8 @@ class Graph:
             if before is not None:
                 node.dependents = before.dependents
                 if _displaced(before, node):
+                    for dependent in map(self._nodes.__getitem__, node.dependents):
+                        self._tell_misplaced(dependent, node, dependent.owners[uid])
                     # Some dependents may name it wrongly: each is checked against what is there.
                     yield from tuple(node.dependents)
         for old in node.owners:
@@ -137,8 +141,13 @@ class Graph:
             owner.virtual, owner.reference = True, reference
             yield reference.uid
         elif owner.virtual or not matches(owner, reference) or owner.waits:
+            self._tell_misplaced(node, owner, reference)
             yield node.uid
         owner.dependents[node.uid] = None
+
+    def _tell_misplaced(self, node: Node, owner: Node, reference: Reference) -> None:
+        if not owner.virtual and owner.namespace not in ("", node.namespace):
+            self._misplaced(node, reference)
 
     def _detach(self, uid: str, owner_uid: str) -> Iterator[str]:
         owner = self._nodes.get(owner_uid)

@@ -24,6 +24,7 @@ from kubernel_plugins.controller.horizontalpodautoscaler.calculation import (
     Tolerances,
 )
 from kubernel_plugins.controller.horizontalpodautoscaler.metrics import Metrics, go_selector
+from kubernel_plugins.controller.scales import NoSuchKind, Scales
 
 if TYPE_CHECKING:
     from kubernel.client.reconciler import ObjectKey
@@ -50,6 +51,9 @@ class Settings:
             raise ValueError("tolerance must not be negative")
 
 
+_SCALED_TO_ZERO = "ScaledToZero"
+
+
 class _Failed(Exception):
     """Nothing can be scaled: the condition says why."""
 
@@ -74,6 +78,11 @@ class _Pass:
         self.metrics: list[dict[str, Any]] = []
         self.error: str = ""
 
+    @property
+    def sees_outside(self) -> bool:
+        """Whether a metric does not come from the pods, and has a value without them."""
+        return any(metric["type"] in ("Object", "External") for metric in self.spec.get("metrics") or ())
+
     def condition(self, type: str, status: str, reason: str, message: str) -> None:
         self.conditions, _ = conditions.set(self.conditions, type, status, reason, message, rfc3339(self.now))
 
@@ -90,11 +99,11 @@ class Plugin(Reconciler):
         super().__init__(settings, handle)
         self._history: dict[ObjectKey, behaviour.History] = {}
         self._selectors: dict[ObjectKey, Selector] = {}
-        self._resources: dict[tuple[str, str], str] = {}
 
     async def start(self) -> None:
         await super().start()
         self._pods = self.informer("pods")
+        self._scales = Scales(self.client)
         user = UserInfo(self.user, groups_of(self.user))
         self._metrics = Metrics(self.client, self.handle.hooks, user)
 
@@ -121,9 +130,9 @@ class Plugin(Reconciler):
     async def _scale(self, now: _Pass) -> None:
         hpa, spec, target = now.hpa, now.spec, now.spec["scaleTargetRef"]
         try:
-            resource = await self._resource(target.get("apiVersion", ""), target["kind"])
-            scale = await self.client.get(resource, target["name"], meta.namespace(hpa), subresource="scale")
-        except (ApiError, MetricError) as error:
+            resource = await self._scales.resource(target.get("apiVersion", ""), target["kind"])
+            scale = await self._scales.get(resource, target["name"], meta.namespace(hpa))
+        except (ApiError, NoSuchKind) as error:
             text = _words(error)
             await self.recorder.event(hpa, "Warning", "FailedGetScale", text)
             message = f"the HPA controller was unable to get the target's current scale: {text}"
@@ -153,13 +162,16 @@ class Plugin(Reconciler):
         """(replicas, why they change)."""
         spec = now.spec
         low, high = spec.get("minReplicas", 1), spec["maxReplicas"]
-        if current == 0 and low != 0:
-            message = "scaling is disabled since the replica count of the target is zero"
-            now.condition("ScalingActive", "False", "ScalingDisabled", message)
-            return 0, ""
-        if current > high:
+        scaled_to_zero = conditions.is_true(now.hpa, _SCALED_TO_ZERO)
+        if current == 0:
+            # Somebody else's nought is left alone.
+            if not (scaled_to_zero and (low != 0 or now.sees_outside)):
+                message = "scaling is disabled since the replica count of the target is zero"
+                now.condition("ScalingActive", "False", "ScalingDisabled", message)
+                return 0, ""
+        elif current > high:
             return high, "Current number of replicas above Spec.MaxReplicas"
-        if current < low:
+        elif current < low:
             return low, "Current number of replicas below Spec.MinReplicas"
         try:
             wanted, metric = await self._from_metrics(now, scale)
@@ -177,6 +189,8 @@ class Plugin(Reconciler):
         )
         now.condition("AbleToScale", *decision.able)
         now.condition("ScalingLimited", *decision.limited)
+        if current == 0 and decision.replicas < low:
+            return low, reason or "Current number of replicas below Spec.MinReplicas"
         return decision.replicas, reason
 
     async def _rescale(
@@ -196,22 +210,12 @@ class Plugin(Reconciler):
         now.condition("AbleToScale", "True", "SucceededRescale", message)
         text = f"New size: {desired}; reason: {reason}"
         await self.recorder.event(now.hpa, "Normal", "SuccessfulRescale", text)
-
-    async def _resource(self, api_version: str, kind: str) -> str:
-        """The resource of a kind; the version that the group prefers where the named one is not served."""
-        group, _, version = api_version.rpartition("/")
-        known = self._resources.get((api_version, kind))
-        if known is None:
-            served = [
-                one for one in await self.client.discover() if (one["group"], one["kind"]) == (group, kind)
-            ]
-            if not served:
-                where = f' in group "{group}"' if group else ' in version "v1"'
-                raise MetricError(f'no matches for kind "{kind}"{where}')
-            chosen = next((one for one in served if one["version"] == version), served[0])
-            known = f"{chosen['resource']}.{chosen['version']}"
-            known = self._resources[api_version, kind] = f"{known}.{group}" if group else known
-        return known
+        if current > 0 and desired == 0 and now.spec.get("minReplicas", 1) == 0 and now.sees_outside:
+            message = "the HPA controller scaled the workload to zero"
+            now.condition(_SCALED_TO_ZERO, "True", "ScaledToZero", message)
+        else:
+            message = "the HPA controller did not scale the workload to zero"
+            now.condition(_SCALED_TO_ZERO, "False", "NotScaledToZero", message)
 
     # --- metrics
 
@@ -233,9 +237,9 @@ class Plugin(Reconciler):
                 found = await self._metric(now, spec, scale, calculator)
             except MetricError as error:
                 kind = spec["type"]
-                reason, text = f"FailedGet{kind}Metric", str(error)
+                reason, text = f"FailedGet{kind}Metric", error.told
                 await self.recorder.event(now.hpa, "Warning", reason, text)
-                failures.append((reason, text, f"failed to get {_what(spec)} value: {text}"))
+                failures.append((reason, text, f"failed to get {_what(spec)} value: {error}"))
                 now.metrics.append({"type": ""})
                 continue
             now.metrics.append(found.status)
@@ -380,15 +384,15 @@ class Plugin(Reconciler):
                 "invalid object metric source: neither a value target nor an average value target was set"
             )
         try:
-            resource = await self._resource(about.get("apiVersion", "v1"), about["kind"])
+            resource = await self._scales.resource(about.get("apiVersion", "v1"), about["kind"])
             plural, _, rest = resource.partition(".")
             group = rest.partition(".")[2]
             qualified = f"{plural}.{group}" if group else plural
             usage = await self._metrics.of_object(metric, namespace, about, qualified)
-        except MetricError as error:
-            # Upstream's arguments are in this order.
-            text = f"unable to get metric {name}: {about['kind']} on {namespace} {about['name']}/{error}"
-            raise MetricError(f"failed to get {name} object metric: {text}" if per_pod else text) from error
+        except (MetricError, NoSuchKind) as error:
+            text = f"unable to get metric {name} on {about['kind']} {namespace}/{about['name']}: {error}"
+            full = f"failed to get {name} object metric: {text}" if per_pod else text
+            raise MetricError(full, text) from error
         status: dict[str, Any] = {"metric": metric, "describedObject": about}
         if per_pod:
             replicas, average = calculator.per_pod(usage, told, quantity.to_int_milli(target["averageValue"]))
@@ -415,7 +419,7 @@ class Plugin(Reconciler):
         except MetricError as error:
             text = f"unable to get external metric {namespace}/{name}/{selector}: {error}"
             what = f"{name} external metric" if per_pod else f"external metric {name}"
-            raise MetricError(f"failed to get {what}: {text}") from error
+            raise MetricError(f"failed to get {what}: {text}", text) from error
         status: dict[str, Any] = {"metric": metric}
         if per_pod:
             goal = quantity.to_int_milli(target["averageValue"])
@@ -432,12 +436,16 @@ class Plugin(Reconciler):
 
     def _status(self, now: _Pass, current: int) -> dict[str, Any]:
         status = dict(now.hpa.get("status") or {})
-        status["currentReplicas"] = current
+        if current:
+            status["currentReplicas"] = current
+        else:
+            status.pop("currentReplicas", None)
         status.setdefault("desiredReplicas", 0)
         if now.metrics:
             status["currentMetrics"] = now.metrics
         else:
             status.pop("currentMetrics", None)
+        status["observedGeneration"] = meta.get(now.hpa, "metadata", "generation", default=0)
         return status
 
     async def _put(self, now: _Pass, status: dict[str, Any]) -> None:
@@ -457,5 +465,5 @@ def _what(spec: Mapping[str, Any]) -> str:
     return f"{str(spec['type']).lower()} metric"
 
 
-def _words(error: ApiError | MetricError) -> str:
+def _words(error: ApiError | MetricError | NoSuchKind) -> str:
     return error.message if isinstance(error, ApiError) else str(error)

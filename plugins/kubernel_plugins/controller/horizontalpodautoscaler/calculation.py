@@ -23,7 +23,12 @@ _MAX_INT64 = 2**63 - 1
 
 
 class MetricError(Exception):
-    """Why no replica count could be made of a metric, in upstream's words."""
+    """Why no replica count could be made of a metric, in upstream's words; ``told`` is what events and conditions
+    have of it."""
+
+    def __init__(self, message: str, told: str = "") -> None:
+        super().__init__(message)
+        self.told = told or message
 
 
 class PodMetric(NamedTuple):

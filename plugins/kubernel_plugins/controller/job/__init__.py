@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Plugin"]
 
 _MANAGER = "kubernetes.io/job-controller"
+_KIND = "Job"
 _BURST = 500
 """Most pods created or deleted in one reconcile (upstream's MaxPodCreateDeletePerSync)."""
 _ABANDONED = "/"
@@ -77,6 +78,8 @@ class _Pass:
         self.terminating = len(account.leaving)
         self.again: float | None = None
         self.error: Exception | None = None
+        self.news: tuple[str, str] | None = None
+        """(reason, message) of an event, for when the status says it too: a refused write is tried again."""
 
     @property
     def suspended(self) -> bool:
@@ -118,6 +121,9 @@ class Plugin(Reconciler):
     owns = ("pods",)
     watches = {"pods": _jobs_of_orphan}  # noqa: RUF012 - typed in the base
     user = "system:serviceaccount:kube-system:job-controller"
+    gather = 1.0
+    retry_first = 1.0
+    retry_longest = 60.0
 
     def __init__(self, settings: Any, handle: Any) -> None:
         super().__init__(settings, handle)
@@ -139,7 +145,7 @@ class Plugin(Reconciler):
     def _observe(self, type: EventType, pod: Obj, old: Obj | None) -> None:
         if type == "DELETED" or not tracked(pod):
             self._released.discard(meta.uid(pod))
-        elif self._job_of(pod) is None:
+        elif self._is_abandoned(pod):
             controller = meta.controller_of(pod)
             self.queue.add(_abandoned(meta.namespace(pod), controller["uid"] if controller else ""))
 
@@ -155,6 +161,21 @@ class Plugin(Reconciler):
             return None
         job = self.primary.get(controller["name"], meta.namespace(pod))
         return job if job is not None and meta.uid(job) == controller["uid"] else None
+
+    def _is_abandoned(self, pod: Obj) -> bool:
+        """Whether it waits for a Job that is not there; what another kind controls is that kind's to release."""
+        controller = meta.controller_of(pod)
+        if controller is None:
+            return True
+        of_a_job = controller["kind"] == _KIND and controller["apiVersion"] == "batch/v1"
+        return of_a_job and self._job_of(pod) is None
+
+    def primary_changed(self, type: EventType, obj: Obj, old: Obj | None) -> None:
+        same = old is not None and meta.get(obj, "metadata", "generation") == meta.get(
+            old, "metadata", "generation"
+        )
+        # Changes of the status come with those of the pods.
+        self.queue.add(meta.key(obj), self.gather if type == "MODIFIED" and same else 0.0)
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
         if name.startswith(_ABANDONED):
@@ -190,11 +211,9 @@ class Plugin(Reconciler):
             now.status["startTime"] = rfc3339(now.now)
         verdict = self._verdict(now)
         if verdict is not None:
-            now.error = await self._control.delete(now.job, now.account.active)
-            if now.error is not None:
-                return None
-            now.leave(now.account.active)
-            return None if wait else verdict
+            gone, now.error = await self._control.delete(now.job, now.account.active)
+            now.leave(gone)
+            return None if wait or now.error is not None else verdict
         now.look_again(_deadline_in(now))
         managed = not wait and not meta.is_deleting(now.job)
         if managed:
@@ -204,7 +223,7 @@ class Plugin(Reconciler):
         if enough and not now.active:
             return _succeeded("CompletionsReached", "Reached expected number of succeeded pods")
         if managed:
-            await self._tell_suspension(now)
+            self._note_suspension(now)
         return None
 
     def _verdict(self, now: _Pass) -> _Verdict | None:
@@ -242,22 +261,23 @@ class Plugin(Reconciler):
         restarts = sum(
             entry.get("restartCount", 0)
             for pod in account.owned
-            if not pods.is_finished(pod)
+            if pods.phase(pod) in ("Pending", "Running")
             for key in ("initContainerStatuses", "containerStatuses")
             for entry in (pod.get("status") or {}).get(key) or ()
         )
         limit: int = spec.get("backoffLimit", 6)
         return bool(restarts > 0 if limit == 0 else restarts >= limit)
 
-    async def _tell_suspension(self, now: _Pass) -> None:
+    @staticmethod
+    def _note_suspension(now: _Pass) -> None:
         if now.suspended:
             if now.condition("Suspended", "True", "JobSuspended", "Job suspended"):
-                await self.recorder.event(now.job, "Normal", "Suspended", "Job suspended")
+                now.news = ("Suspended", "Job suspended")
             now.status.pop("startTime", None)
         elif conditions.is_true(now.job, "Suspended"):
             now.condition("Suspended", "False", "JobResumed", "Job resumed")
             now.status["startTime"] = rfc3339(now.now)
-            await self.recorder.event(now.job, "Normal", "Resumed", "Job resumed")
+            now.news = ("Resumed", "Job resumed")
 
     # --- its pods
 
@@ -282,9 +302,8 @@ class Plugin(Reconciler):
             return
         wanted_pods = self._new_pods(now, min(missing, _BURST))
         if wanted_pods:
-            now.error = await self._control.create(job, wanted_pods)
-            if now.error is None:
-                now.active += len(wanted_pods)
+            made, now.error = await self._control.create(job, wanted_pods)
+            now.active += made
 
     @staticmethod
     def _wanted(now: _Pass) -> int:
@@ -326,9 +345,8 @@ class Plugin(Reconciler):
         held = [pod for pod in chosen if tracked(pod)]
         freed, now.error = await self._release(held)
         free = [pod for pod in chosen if not tracked(pod) or meta.uid(pod) in freed]
-        error = await self._control.delete(now.job, free)
-        if error is None:
-            now.leave(free)
+        gone, error = await self._control.delete(now.job, free)
+        now.leave(gone)
         now.error = now.error or error
 
     # --- tracking
@@ -344,6 +362,8 @@ class Plugin(Reconciler):
             now.condition(verdict.interim, "True", verdict.reason, verdict.message)
         now.write_counts()
         job = await self._put_status(job, now.status)
+        if now.news is not None:
+            await self.recorder.event(job, "Normal", *now.news)
         self._rows[meta.uid(job)] = now.row
         freed, error = await self._release(chosen)
         account.count(freed.__contains__)
@@ -354,17 +374,17 @@ class Plugin(Reconciler):
             if not verdict.failed:
                 now.status["completionTime"] = rfc3339(now.now)
             await self._put_status(job, now.status)
-            await self._tell_end(job, verdict, account)
+            await self._tell_end(job, verdict, now.status.get("succeeded", 0))
         else:
             await self._put_status(job, now.status)
         now.error = error or now.error
 
-    async def _tell_end(self, job: Obj, verdict: _Verdict, account: Account) -> None:
+    async def _tell_end(self, job: Obj, verdict: _Verdict, succeeded: int) -> None:
         if verdict.failed:
             await self.recorder.event(job, "Warning", verdict.reason, verdict.message)
             return
         completions = job["spec"].get("completions")
-        if completions is not None and account.succeeded > completions:
+        if completions is not None and succeeded > completions:
             text = "Too many succeeded pods running after completion count reached"
             await self.recorder.event(job, "Warning", "TooManySucceededPods", text)
         await self.recorder.event(job, "Normal", "Completed", "Job completed")
@@ -397,7 +417,7 @@ class Plugin(Reconciler):
     async def _free(self, namespace: str, uid: str) -> None:
         """Release the pods of a Job that is gone, or of none (``uid`` empty): nobody will count them."""
         found = self._pods.by("owner", uid) if uid else self._pods.by(ORPHANS, namespace)
-        _, error = await self._release([pod for pod in found if tracked(pod) and self._job_of(pod) is None])
+        _, error = await self._release([pod for pod in found if tracked(pod) and self._is_abandoned(pod)])
         _raise(error)
 
     async def _put_status(self, job: Obj, status: dict[str, Any]) -> Obj:

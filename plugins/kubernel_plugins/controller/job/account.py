@@ -31,8 +31,9 @@ def indexed(job: Obj) -> bool:
 
 
 def replaces_late(job: Obj) -> bool:
-    """Whether a pod on its way out is replaced, and counted, only when it has ended."""
-    return job["spec"].get("podReplacementPolicy") == "Failed" or bool(job["spec"].get("podFailurePolicy"))
+    """Whether a pod on its way out is replaced, and counted, only when it has ended. With a failure policy that is
+    the default."""
+    return bool(job["spec"].get("podReplacementPolicy") == "Failed")
 
 
 def tracked(pod: Obj) -> bool:
@@ -122,9 +123,9 @@ class Account:
             if index is None or index >= self._limit or index in settled or not self.is_failed(pod):
                 continue
             other = self.delayed.get(index)
-            if other is None or (sum(failures_of_index(other)), finished_at(other)) <= (
-                sum(failures_of_index(pod)),
-                finished_at(pod),
+            if other is None or (
+                sum(failures_of_index(other)) <= sum(failures_of_index(pod))
+                and finished_at(other) <= finished_at(pod)
             ):
                 self.delayed[index] = pod
 
@@ -179,9 +180,9 @@ class Account:
         failed, and so did every pod that has not succeeded.
         """
         chosen: list[Obj] = []
-        fresh = 0
         of_index = indexed(self.job)
         known = {*self.noted["succeeded"], *self.noted["failed"]}
+        held = len(known)
         for pod in self._tracked:
             uid, done = meta.uid(pod), pods.phase(pod) == "Succeeded"
             failed = self.is_failed(pod)
@@ -194,11 +195,11 @@ class Account:
                 # The index of an Indexed Job's pod says it already.
                 if not of_index:
                     self.noted["succeeded"].append(uid)
-                fresh += 1
+                held += 1
             elif (failed or failing) and self._is_of_an_index(pod) and self.failure(pod).counts:
                 self.noted["failed"].append(uid)
-                fresh += 1
-            if fresh >= _MOST_UNCOUNTED:
+                held += 1
+            if held >= _MOST_UNCOUNTED:
                 return chosen, False
         return chosen, True
 

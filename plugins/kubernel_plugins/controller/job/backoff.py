@@ -70,8 +70,17 @@ def finished_at(pod: Obj) -> float:
 
 
 def _containers_ended(pod: Obj) -> float | None:
+    """When the last container ended; sidecars, which end after the others, among them."""
+    status = pod.get("status") or {}
+    sidecars = {
+        entry.get("name")
+        for entry in (pod.get("spec") or {}).get("initContainers") or ()
+        if entry.get("restartPolicy") == "Always"
+    }
+    watched = list(status.get("containerStatuses") or ())
+    watched += [entry for entry in status.get("initContainerStatuses") or () if entry.get("name") in sidecars]
     last: float | None = None
-    for entry in (pod.get("status") or {}).get("containerStatuses") or ():
+    for entry in watched:
         ended = meta.get(entry, "state", "terminated", "finishedAt")
         if not ended:
             return None

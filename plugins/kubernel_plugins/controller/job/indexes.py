@@ -27,16 +27,19 @@ ANNOTATION = "batch.kubernetes.io/job-completion-index"
 _FAILURES = "batch.kubernetes.io/job-index-failure-count"
 _IGNORED = "batch.kubernetes.io/job-index-ignored-failure-count"
 _ENVIRONMENT = "JOB_COMPLETION_INDEX"
-_MOST_DIGITS = 9
+_MOST_FAILURES = 2**31 - 1
+_LONGEST_BASE = 58
+"""Characters of a generated name that stay when the server makes room for its suffix."""
 
 
 def parse_ranges(text: str, limit: int) -> set[int]:
     """Indexes below ``limit`` in ``1,3-5``; malformed parts are passed over."""
     found: set[int] = set()
     for part in text.split(",") if text else ():
-        first, _, last = part.partition("-")
-        if first.isdigit() and (last.isdigit() or not last):
-            found.update(range(int(first), min(int(last or first) + 1, limit)))
+        ends = [_number(end) for end in part.split("-")[:2]]
+        first, last = ends[0], ends[-1]
+        if first is not None and last is not None:
+            found.update(range(first, min(last + 1, limit)))
     return found
 
 
@@ -60,8 +63,7 @@ def format_ranges(indexes: Iterable[int]) -> str:
 
 
 def index_of(pod: Obj) -> int | None:
-    text = meta.annotations(pod).get(ANNOTATION, "")
-    return int(text) if text.isdigit() else None
+    return _number(meta.annotations(pod).get(ANNOTATION, ""))
 
 
 def failures_of_index(pod: Obj) -> tuple[int, int]:
@@ -70,8 +72,13 @@ def failures_of_index(pod: Obj) -> tuple[int, int]:
 
 
 def _count(pod: Obj, annotation: str) -> int:
-    text = meta.annotations(pod).get(annotation, "")
-    return int(text) if text.isdigit() and len(text) <= _MOST_DIGITS else 0
+    count = _number(meta.annotations(pod).get(annotation, ""))
+    return count if count is not None and count <= _MOST_FAILURES else 0
+
+
+def _number(text: str) -> int | None:
+    """Not negative; of at most 19 digits, as many as the annotations' readers take."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 19 else None
 
 
 def with_failures(pod: Obj, replaced: Obj | None, *, counts: bool) -> Obj:
@@ -91,7 +98,7 @@ def with_index(pod: Obj, job: Obj, index: int) -> Obj:
     """The pod as the one of ``index``: annotation, label, name, host name and environment."""
     metadata = {
         **pod["metadata"],
-        "generateName": f"{meta.name(job)}-{index}-",
+        "generateName": _generate_name(meta.name(job), index),
         "annotations": {**meta.annotations(pod), ANNOTATION: str(index)},
         "labels": {**meta.labels(pod), ANNOTATION: str(index)},
     }
@@ -101,6 +108,12 @@ def with_index(pod: Obj, job: Obj, index: int) -> Obj:
         if spec.get(key):
             spec[key] = [_with_environment(container, source) for container in spec[key]]
     return {**pod, "metadata": metadata, "spec": spec}
+
+
+def _generate_name(job: str, index: int) -> str:
+    """The name of the job gives way, so that the index stays when the name is too long."""
+    suffix = f"-{index}-"
+    return job[: _LONGEST_BASE - len(suffix)] + suffix
 
 
 def _with_environment(container: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:

@@ -6,14 +6,16 @@ KEP-5080 (ordered namespace deletion).
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from kubernel.client.naming import parse_resource
 from kubernel.client.reconciler import ObjectKey, Reconciler
 from kubernel.clock import rfc3339
-from kubernel.errors import ApiError, MethodNotSupported, NotFound
-from kubernel.objects import meta
+from kubernel.errors import ApiError, InternalError, MethodNotSupported, NotFound
+from kubernel.objects import meta, times
 from kubernel_plugins.controller.namespace.content import Outcome
 
 if TYPE_CHECKING:
@@ -23,7 +25,8 @@ __all__ = ["Plugin"]
 
 _FINALIZER = "kubernetes"
 _PODS = ("", "pods")
-_PAUSE = 5.0
+_FINALIZERS_TAKE = 15
+"""Seconds that finalizers are thought to need."""
 
 
 def _namespace_of(self: Plugin, type: EventType, pod: Obj, old: Obj | None) -> Iterable[ObjectKey]:
@@ -55,19 +58,20 @@ class Plugin(Reconciler):
             return None
         if _FINALIZER not in meta.get(owner, "spec", "finalizers", default=()):
             return None
-        outcome = await self._empty(name)
+        outcome = await self._empty(name, times.parse(owner["metadata"]["deletionTimestamp"]))
         owner = await self._report(owner, outcome)
         if outcome.errors:
             # Tried again with growing pauses, and in the log.
             raise outcome.errors[0]
         if outcome.remaining:
-            # Half of the longest grace that was given, as upstream; a pod's end queues the key at once.
-            return outcome.grace / 2 + 1 if outcome.grace else _PAUSE
+            # Half of what it may take, as upstream; the end of the last pod queues the key at once.
+            return float(outcome.estimate // 2 + 1)
         await self._finalize(owner)
         return None
 
-    async def _empty(self, namespace: str) -> Outcome:
-        """Delete what there is, pods first; other content stays untouched while a pod is left."""
+    async def _empty(self, namespace: str, since: float) -> Outcome:
+        """Delete what there is, pods first; other content stays untouched while a pod is left. ``since`` is when
+        the namespace was deleted, in epoch seconds."""
         outcome = Outcome()
         try:
             resources = await self._resources()
@@ -77,7 +81,7 @@ class Plugin(Reconciler):
             return outcome
         pods = resources.pop(_PODS, None)
         if pods is not None:
-            await self._delete_all(_PODS, pods, namespace, outcome)
+            await self._delete_all(_PODS, pods, namespace, outcome, self.clock.time() - since)
             if outcome.remaining or outcome.errors:
                 return outcome
         for identity, resource in resources.items():
@@ -95,8 +99,14 @@ class Plugin(Reconciler):
         return found
 
     async def _delete_all(
-        self, identity: tuple[str, str], resource: str, namespace: str, outcome: Outcome
+        self,
+        identity: tuple[str, str],
+        resource: str,
+        namespace: str,
+        outcome: Outcome,
+        passed: float = math.inf,
     ) -> None:
+        """``passed``: seconds for which the objects may have been ending already."""
         try:
             if not (await self.client.list(resource, namespace, limit=1)).items:
                 return
@@ -111,11 +121,18 @@ class Plugin(Reconciler):
         if not left:
             return
         outcome.remaining[identity] = len(left)
-        outcome.finalizers += Counter(
-            finalizer for obj in left for finalizer in obj["metadata"].get("finalizers") or ()
-        )
-        grace = max(obj["metadata"].get("deletionGracePeriodSeconds") or 0 for obj in left)
-        outcome.grace = max(outcome.grace, float(grace))
+        held = Counter(finalizer for obj in left for finalizer in obj["metadata"].get("finalizers") or ())
+        outcome.finalizers += held
+        grace = _longest_grace(left)
+        if grace > passed:
+            outcome.estimate = max(outcome.estimate, grace)
+        elif held:
+            outcome.estimate = max(outcome.estimate, _FINALIZERS_TAKE)
+        else:
+            plural, version, group = parse_resource(resource)
+            which = f"{group}/{version}, Resource={plural}"
+            told = f"unexpected items still remain in namespace: {namespace} for gvr: {which}"
+            outcome.errors.append(InternalError(told))
 
     async def _report(self, owner: Obj, outcome: Outcome) -> Obj:
         old = owner.get("status") or {}
@@ -129,3 +146,9 @@ class Plugin(Reconciler):
         kept = [entry for entry in meta.get(owner, "spec", "finalizers", default=()) if entry != _FINALIZER]
         released = meta.replace(owner, ("spec", "finalizers"), kept)
         await self.client.update("namespaces", released, subresource="finalize")
+
+
+def _longest_grace(pods: Iterable[Obj]) -> int:
+    """Seconds that the slowest of these pods may take to end."""
+    running = (pod for pod in pods if meta.get(pod, "status", "phase") not in ("Succeeded", "Failed"))
+    return max((meta.get(pod, "spec", "terminationGracePeriodSeconds") or 0 for pod in running), default=0)

@@ -15,12 +15,12 @@ __all__ = ["Outcome"]
 
 @dataclass(slots=True)
 class Outcome:
-    """``remaining`` counts objects by (group, plural), ``finalizers`` those that hold them; ``grace`` is
-    the longest grace period in seconds that one of them has."""
+    """``remaining`` counts objects by (group, plural), ``finalizers`` those that hold them;
+    ``estimate`` is how many seconds it may take until they are gone."""
 
     remaining: dict[tuple[str, str], int] = field(default_factory=dict)
     finalizers: Counter[str] = field(default_factory=Counter)
-    grace: float = 0.0
+    estimate: int = 0
     errors: list[ApiError] = field(default_factory=list)
     discovery_failure: str = ""
 
@@ -72,9 +72,8 @@ class Outcome:
     def _failures(self) -> str:
         if not self.errors or self.discovery_failure:
             return ""
-        texts = sorted({str(error) for error in self.errors})
-        told = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
-        return f"Failed to delete all resource types, {len(self.errors)} remaining: {told}"
+        texts = sorted(str(error) for error in self.errors)
+        return f"Failed to delete all resource types, {len(texts)} remaining: {', '.join(texts)}"
 
     def _left(self) -> str:
         texts = sorted(

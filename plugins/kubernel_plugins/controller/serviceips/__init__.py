@@ -1,4 +1,4 @@
-"""Repairs what services and their IPAddresses say of each other.
+"""Repairs what services, their IPAddresses and the records of their node ports say of each other.
 
 The API server writes both within the service's request (``api/builtin``); what a crash, an operator or older data left
 behind is put right here. Source: k8s.io/kubernetes/pkg/registry/core/service/ipallocator/controller (v1.37).
@@ -14,6 +14,7 @@ from kubernel.client.reconciler import Reconciler
 from kubernel.client.recorder import EventRecorder
 from kubernel.errors import NotFound
 from kubernel.objects import meta, times
+from kubernel_plugins.controller.serviceips.ports import PERIOD, PortRepair
 from kubernel_plugins.ipaddresses import (
     ADDRESSES,
     family,
@@ -32,6 +33,8 @@ __all__ = ["Plugin"]
 _CIDRS = "servicecidrs.v1.networking.k8s.io"
 _GRACE = 60.0
 """Seconds in which the request that made an IPAddress may still be making its service."""
+_PORTS = ("/", "ports")
+"""The key of all node ports together."""
 
 
 def _parent(entry: Obj) -> ObjectKey:
@@ -71,8 +74,17 @@ class Plugin(Reconciler):
         self.recorder = EventRecorder(self._admin, self.clock, "ipallocator-repair-controller", log=self.log)
         self.primary.add_index("address", service_addresses)
         self._indexed = True
+        teller = EventRecorder(self._admin, self.clock, "portallocator-repair-controller", log=self.log)
+        self._port_recorder = teller
+        self._ports = PortRepair(self.handle.registry.store, self.clock, teller)
+
+    async def stop(self) -> None:
+        await super().stop()
+        if hasattr(self, "_port_recorder"):
+            await self._port_recorder.close()
 
     async def setup(self) -> None:
+        self.queue.add(_PORTS)
         for entry in self.informer(ADDRESSES).list():
             self.queue.add(("", meta.name(entry)))
 
@@ -85,6 +97,9 @@ class Plugin(Reconciler):
         return list(self.primary.by("address", address)) if self._indexed else []
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
+        if (namespace, name) == _PORTS:
+            await self._ports.run(self.primary.list())
+            return PERIOD
         # Both are read as they are stored: an informer may know one before the other.
         if not namespace:
             entry = await self._get(ADDRESSES, name)

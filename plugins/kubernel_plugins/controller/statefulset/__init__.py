@@ -219,16 +219,21 @@ class Plugin(Reconciler):
     async def _update(self, view: _View) -> None:
         """Delete pods of other revisions, the highest ordinal first, as many as may be missing."""
         partition = view.rolling.get("partition", 0)
-        missing = sum(view.unavailable(pod) for pod in view.slots)
-        room = _max_unavailable(view) - missing
-        for place in range(len(view.slots) - 1, -1, -1):
-            if room <= 0 or place < partition:
-                return
-            pod = view.slots[place]
-            if pod is None or meta.is_deleting(pod) or identity.revision(pod) == meta.name(view.update):
-                continue
+        room = _max_unavailable(view) - sum(map(view.unavailable, view.slots))
+        old = [
+            pod
+            for pod in reversed(view.slots[partition:])
+            if pod is not None
+            and not meta.is_deleting(pod)
+            and identity.revision(pod) != meta.name(view.update)
+        ]
+        if identity.parallel(view.owner):
+            # What is missing already is no loss, however many are.
+            for pod in filter(view.unavailable, old):
+                await self._delete(view.owner, pod)
+            old = [pod for pod in old if not view.unavailable(pod)]
+        for pod in old[: max(room, 0)]:
             await self._delete(view.owner, pod)
-            room -= 1
 
     async def _create(self, view: _View, number: int) -> None:
         owner = view.owner
@@ -262,7 +267,7 @@ class Plugin(Reconciler):
         await self._tell(owner, pod, "Delete")
 
     async def _tell(self, owner: Obj, pod: Obj, verb: str, error: ApiError | None = None) -> None:
-        text = f"{verb.lower()} Pod {meta.name(pod)} in StatefulSet {meta.name(owner)}"
+        text = f"{verb} Pod {meta.name(pod)} in StatefulSet {meta.name(owner)}"
         if error is None:
             await self.recorder.event(owner, "Normal", f"Successful{verb}", f"{text} successful")
         else:

@@ -46,10 +46,10 @@ class Claims:
             except AlreadyExists:
                 continue
             except ApiError as error:
-                text = f"create Claim {name} for Pod {pod} in StatefulSet {meta.name(owner)} failed error: "
+                text = f"Create Claim {name} for Pod {pod} in StatefulSet {meta.name(owner)} failed error: "
                 await self._recorder.event(owner, "Warning", "FailedCreate", text + error.message)
                 raise
-            text = f"create Claim {name} Pod {pod} in StatefulSet {meta.name(owner)} success"
+            text = f"Create Claim {name} Pod {pod} in StatefulSet {meta.name(owner)} success"
             await self._recorder.event(owner, "Normal", "SuccessfulCreate", text)
 
     def is_stale(self, owner: Obj, number: int) -> bool:

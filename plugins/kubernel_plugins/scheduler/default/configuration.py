@@ -48,8 +48,6 @@ _ELECTION = {
     "resourceNamespace",
     "retryPeriod",
 }
-_NOT_HERE = frozenset(("DynamicResources", "GangScheduling"))
-"""Policies of upstream that may be configured where they are not installed."""
 _REMOVED = frozenset(("AzureDiskLimits", "CinderLimits", "EBSLimits", "GCEPDLimits"))
 _OF_GROUPS = ("placementGenerate", "placementScore", "podGroupPostFilter")
 """Extension points of groups of pods: accepted, without effect."""
@@ -233,43 +231,58 @@ def _profile(
     _check_range(f"{path}.percentageOfNodesToScore", given)
     known = {factory.name: factory for factory in factories}
     plugins = given.get("plugins") or {}
+    name = given.get("schedulerName") or scheduler_name
+    making = f"initializing profiles: creating profile for scheduler name {name}: "
     _check_keys(f"{path}.plugins", plugins, {"multiPoint", *POINTS, *_OF_GROUPS})
     for point, sets in plugins.items():
         if point in _OF_GROUPS:
             continue
-        _check_sets(f"{path}.plugins.{point}", sets or {}, known)
+        _check_sets(f"{path}.plugins.{point}", sets or {})
+        # The first point that all are tried at.
+        kind = _kind("preFilter" if point == "multiPoint" else point)
+        for entry in (sets or {}).get("enabled") or ():
+            if entry.get("name", "") not in known:
+                raise ValueError(f'{making}{kind} "{entry.get("name", "")}" does not exist')
     everywhere = _everywhere(plugins.get("multiPoint") or {}, factories)
     points = {}
     for point, method in POINTS.items():
         there = [each for each in everywhere if takes_part(each.name, method)]
-        points[method] = _at_point(plugins.get(point) or {}, there, known)
-        for each in points[method]:
+        its = points[method] = _at_point(plugins.get(point) or {}, there, known)
+        for position, each in enumerate(its):
             if not takes_part(each.name, method):
-                raise ValueError(f"{path}.plugins.{point}: {each.name} does not take part in {point}")
+                raise ValueError(f'{making}plugin "{each.name}" does not extend {_kind(point)} plugin')
+            if any(other.name == each.name for other in its[:position]):
+                raise ValueError(f'{making}plugin "{each.name}" already registered as "{_kind(point)}"')
     if len(points["sort_key"]) != 1:
-        raise ValueError(f"{path}.plugins.queueSort: exactly one queue sort plugin is needed")
+        raise ValueError(
+            f'{making}only one queue sort plugin required for profile with scheduler name "{name}", '
+            f"but got {len(points['sort_key'])}"
+        )
     if not points["bind"]:
-        raise ValueError(f"{path}.plugins.bind: at least one bind plugin is needed")
+        raise ValueError(
+            f'{making}at least one bind plugin is needed for profile with scheduler name "{name}"'
+        )
     arguments: dict[str, Mapping[str, Any]] = {}
     for position, entry in enumerate(given.get("pluginConfig") or ()):
         where = f"{path}.pluginConfig[{position}]"
         _check_keys(where, entry, {"name", "args"})
-        name = entry.get("name", "")
-        if name not in known and name in _NOT_HERE:
-            continue
-        if name not in known:
-            raise ValueError(f'{where}.name: no scheduling policy is called "{name}"{suggest(name, known)}')
-        if name in arguments:
-            raise ValueError(f'{where}: Duplicate value: "{name}"')
+        policy = entry.get("name", "")
+        if policy in arguments:
+            raise ValueError(f'{path}.pluginConfig: Duplicate value: "{policy}"')
         ignored = ("apiVersion", "kind")
-        arguments[name] = {k: v for k, v in (entry.get("args") or {}).items() if k not in ignored}
-    return ProfileSettings(given.get("schedulerName") or scheduler_name, points, arguments)
+        # Of a policy that is not there they are not looked at, as upstream does not.
+        arguments[policy] = {k: v for k, v in (entry.get("args") or {}).items() if k not in ignored}
+    return ProfileSettings(name, points, arguments)
 
 
-def _check_sets(path: str, sets: Mapping[str, Any], known: Mapping[str, PolicyFactory]) -> None:
+def _kind(point: str) -> str:
+    """As upstream calls the plugins of an extension point: ``PreFilterPlugin``."""
+    return f"{point[0].upper()}{point[1:]}Plugin"
+
+
+def _check_sets(path: str, sets: Mapping[str, Any]) -> None:
     _check_keys(path, sets, {"enabled", "disabled"})
     for part in ("enabled", "disabled"):
-        seen = set()
         for position, entry in enumerate(sets.get(part) or ()):
             where = f"{path}.{part}[{position}]"
             _check_keys(where, entry, {"name", "weight"})
@@ -279,14 +292,6 @@ def _check_sets(path: str, sets: Mapping[str, Any], known: Mapping[str, PolicyFa
                     f'{where}: Invalid value: "{name}": was invalid in version "{_GROUP}/v1" '
                     f'(KubeSchedulerConfiguration is version "{_GROUP}/v1")'
                 )
-            # What is not there may be disabled.
-            if name not in known and part == "enabled":
-                raise ValueError(
-                    f'{where}.name: no scheduling policy is called "{name}"{suggest(name, known)}'
-                )
-            if name in seen:
-                raise ValueError(f'{where}: Duplicate value: "{name}"')
-            seen.add(name)
 
 
 def _everywhere(sets: Mapping[str, Any], factories: Sequence[PolicyFactory]) -> list[Chosen]:

@@ -82,6 +82,9 @@ class SchedulerContext:
     async def follow(self, resource: str) -> Informer:
         return await self._scheduler.follow_also(resource)
 
+    def forget_answers(self) -> None:
+        self._scheduler.table.epoch += 1
+
     def changed(self, change: Change) -> None:
         self._scheduler.queue.changed(change)
 
@@ -133,7 +136,7 @@ class Supposed:
             return None
         table = self._scheduler.table
         promised = self._scheduler.nominations.for_row(self.pod, table.name(row), table)
-        return self._kind, table.version(row), tuple(each.uid for each in promised)
+        return self._kind, table.epoch, table.version(row), tuple(each.uid for each in promised)
 
     @contextmanager
     def suppose(self, row: int) -> Iterator[_Node]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kubernel.plugin.gangs import GangNomination
+from kubernel.plugin.scheduling import PolicyError
 from kubernel_plugins.scheduler.default.messages import unschedulable
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class GangCycle:
         self._placed: list[tuple[PodState, str]] = []
         self._failed: dict[str, str] = {}
         self._refused_by: dict[str, Policy] = {}
+        self._error = ""
+        self._begun = scheduler.clock.monotonic()
 
     async def schedule(self, first: PodState, group: asyncio.TaskGroup, binds: asyncio.Semaphore) -> None:
         """``first`` is out of the queue; the others of its gang that wait are taken out here."""
@@ -42,13 +45,14 @@ class GangCycle:
         others = [uid for uid in self.gang.members if uid != first.uid]
         members = [first, *queue.take(others)]
         if wrong := self._mixed(members):
-            for pod in members:
-                queue.fail(pod, retry=True)
-            for pod in members:
-                await scheduler.tell(pod, self._profile, wrong, "", reason="SchedulerError")
-            await self._policy.decided(self.gang, wrong, error=True)
+            await self._stop(members, wrong)
             return
         refusal = first_refusal = self._place(members)
+        scheduler.metrics.gang_algorithm.observe(scheduler.clock.monotonic() - self._begun)
+        if self._error:
+            self.undo()
+            await self._stop(members, self._error)
+            return
         promised: Mapping[str, str] = {}
         fitted: set[str] = set()
         if refusal:
@@ -71,6 +75,22 @@ class GangCycle:
                     text = refusal if promised else f"{_UNSCHEDULABLE}{refusal}"
                 await scheduler.tell(pod, self._profile, text, promised.get(pod.uid, ""))
         await self._policy.decided(self.gang, refusal)
+        result = "scheduled" if not refusal else "waiting_on_preemption" if promised else "unschedulable"
+        self._count(result)
+
+    def _count(self, result: str) -> None:
+        seconds = self._scheduler.clock.monotonic() - self._begun
+        self._scheduler.metrics.gang_attempt(self._profile.scheduler_name, result, seconds)
+
+    async def _stop(self, members: list[PodState], why: str) -> None:
+        """Something is wrong; all are tried again."""
+        for pod in members:
+            self._scheduler.queue.fail(pod, retry=True)
+        for pod in members:
+            text = self._failed.get(pod.uid, why)
+            await self._scheduler.tell(pod, self._profile, text, "", reason="SchedulerError")
+        await self._policy.decided(self.gang, why, error=True)
+        self._count("error")
 
     def undo(self) -> None:
         """The members have no nodes after all."""
@@ -104,18 +124,18 @@ class GangCycle:
 
     async def _make_room(self, members: list[PodState], refusal: str) -> tuple[str, Mapping[str, str]]:
         """What is said of the gang after policies tried to make room, and the nodes promised to its pods."""
-        failed, refused_by = dict(self._failed), dict(self._refused_by)
+        failed, refused_by, wrong = dict(self._failed), dict(self._refused_by), self._error
         found: Mapping[str, str] = {}
         for policy in self._profile.at("post_filter"):
             trial = _Trial(self._scheduler, self, members)
             answer = await policy.post_filter_gang(trial)
             if isinstance(answer, GangNomination):
-                self._scheduler.metrics.victims.observe(answer.victims)
+                self._scheduler.metrics.gang_victims.observe(answer.victims)
                 refusal, found = f"{refusal}, {answer.text}", answer.nodes
                 break
             if answer:
                 refusal = f"{refusal}, {answer}"
-        self._failed, self._refused_by = failed, refused_by
+        self._failed, self._refused_by, self._error = failed, refused_by, wrong
         return refusal, found
 
     def place(self, members: list[PodState]) -> tuple[str, list[tuple[PodState, str]]]:
@@ -125,31 +145,46 @@ class GangCycle:
 
     def _place(self, members: list[PodState]) -> str:
         """Assume one after the other; why the gang as a whole is refused."""
-        scheduler, before = self._scheduler, len(self.gang.placed)
+        before = len(self.gang.placed)
         refusal = self._policy.too_few(self.gang, before, len(members))
         if refusal:
             return f"{_UNSCHEDULABLE}{refusal}"
         for position, pod in enumerate(members):
             if refusal:
                 break
-            evaluation = scheduler.evaluation(pod)
-            row = scheduler.choose(pod, evaluation)
-            if row is None:
-                found = evaluation.diagnose(pod)
-                self._failed[pod.uid] = unschedulable(found)
-                self._refused_by.update((name, self._profile.policies[name]) for name in found.policies)
-            else:
-                node = scheduler.table.name(row)
-                if (why := scheduler.assume(pod, node, self._profile)) is not None:
-                    self._failed[pod.uid] = f"0/1 nodes are available: 1 {why.text}."
-                    self._refused_by[why.policy] = self._profile.policies[why.policy]
-                    scheduler.give_back(pod, self._profile)
-                    scheduler.table.take_off(pod.uid)
-                else:
-                    self._placed.append((pod, node))
+            try:
+                self._place_one(pod)
+            except PolicyError as error:
+                self._failed = {pod.uid: str(error)}
+                self._error = f"failed to schedule other pod from a pod group: {error}"
+                return self._error
             left = len(members) - position - 1
             refusal = self._policy.too_few(self.gang, before + len(self._placed), left)
         return refusal
+
+    def _place_one(self, pod: PodState) -> None:
+        scheduler = self._scheduler
+        evaluation = scheduler.evaluation(pod)
+        row = scheduler.choose(pod, evaluation)
+        if row is None:
+            found = evaluation.diagnose(pod)
+            self._failed[pod.uid] = unschedulable(found)
+            self._refused_by.update((name, self._profile.policies[name]) for name in found.policies)
+            return
+        node = scheduler.table.name(row)
+        kept = False
+        try:
+            why = scheduler.assume(pod, node, self._profile)
+            kept = why is None
+        finally:
+            if not kept:
+                scheduler.give_back(pod, self._profile)
+                scheduler.table.take_off(pod.uid)
+        if why is None:
+            self._placed.append((pod, node))
+        else:
+            self._failed[pod.uid] = f"0/1 nodes are available: 1 {why.text}."
+            self._refused_by[why.policy] = self._profile.policies[why.policy]
 
 
 def _preemption(pod: PodState) -> str:

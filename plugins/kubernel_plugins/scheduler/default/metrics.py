@@ -21,6 +21,8 @@ _ATTEMPT = exponential(0.001, 2, 15)
 _VICTIMS = exponential(1, 2, 7)
 _TRIES = exponential(1, 2, 5)
 _SLI = exponential(0.01, 2, 20)
+_POINT = exponential(0.0001, 2, 12)
+_GANG_VICTIMS = exponential(1, 2, 11)
 _MANY = 15
 
 
@@ -38,6 +40,35 @@ class Metrics:
         self.waits: dict[str, Histogram] = {}
         self.victims = Histogram(_VICTIMS)
         self.preemptions = 0
+        self.after_flush = 0
+        """Pods that got a node after they were tried again for having waited long."""
+        self.points: dict[tuple[str, str, str], Histogram] = {}
+        """By (extension point, status, profile)."""
+        self.permit_waits: dict[str, Histogram] = {}
+        self.gang_attempts: Counter[tuple[str, str]] = Counter()
+        """By (profile, result)."""
+        self.gang_durations: dict[tuple[str, str], Histogram] = {}
+        self.gang_algorithm = Histogram(_ATTEMPT)
+        self.gang_victims = Histogram(_GANG_VICTIMS)
+
+    def point(self, point: str, status: str, profile: str, seconds: float) -> None:
+        key = point, status, profile
+        if key not in self.points:
+            self.points[key] = Histogram(_POINT)
+        self.points[key].observe(seconds)
+
+    def permit_wait(self, result: str, seconds: float) -> None:
+        if result not in self.permit_waits:
+            self.permit_waits[result] = Histogram(_ATTEMPT)
+        self.permit_waits[result].observe(seconds)
+
+    def gang_attempt(self, profile: str, result: str, seconds: float) -> None:
+        """``result``: as of ``attempt``, or ``waiting_on_preemption``."""
+        key = profile, result
+        self.gang_attempts[key] += 1
+        if key not in self.gang_durations:
+            self.gang_durations[key] = Histogram(_ATTEMPT)
+        self.gang_durations[key].observe(seconds)
 
     def attempt(self, profile: str, result: str, seconds: float) -> None:
         """``result``: ``scheduled``, ``unschedulable`` or ``error``."""
@@ -86,6 +117,23 @@ def _lines(metrics: Metrics, queue: SchedulingQueue, table: NodeTable) -> Iterab
     yield from _head(name, "histogram", "Latency from a pod's way into the queue to its node.")
     for tries, one in metrics.waits.items():
         yield from one.lines(f"scheduler_{name}", f'attempts="{tries}"')
+    name = "framework_extension_point_duration_seconds"
+    yield from _head(name, "histogram", "Latency for running all plugins of a specific extension point.")
+    for (point, status, profile), one in metrics.points.items():
+        labels = f'extension_point="{point}",profile="{profile}",status="{status}"'
+        yield from one.lines(f"scheduler_{name}", labels)
+    name = "permit_wait_duration_seconds"
+    yield from _head(name, "histogram", "Duration of waiting on permit.")
+    for result, one in metrics.permit_waits.items():
+        yield from one.lines(f"scheduler_{name}", f'result="{result}"')
+    yield from _family(
+        "pod_scheduled_after_flush_total",
+        "counter",
+        "Number of pods that were scheduled after being flushed from the unschedulable ones.",
+        {"": metrics.after_flush},
+    )
+    if metrics.gang_attempts:
+        yield from _gang_lines(metrics)
     yield from _family(
         "preemption_attempts_total",
         "counter",
@@ -120,6 +168,33 @@ def _lines(metrics: Metrics, queue: SchedulingQueue, table: NodeTable) -> Iterab
             'type="pods"': table.pods_known,
         },
     )
+
+
+def _gang_lines(metrics: Metrics) -> Iterable[str]:
+    yield from _family(
+        "podgroup_schedule_attempts_total",
+        "counter",
+        "Number of attempts to schedule pod groups, by the result.",
+        {f'profile="{p}",result="{r}"': count for (p, r), count in metrics.gang_attempts.items()},
+    )
+    name = "podgroup_scheduling_attempt_duration_seconds"
+    yield from _head(name, "histogram", "Pod group scheduling attempt latency in seconds.")
+    for (profile, result), one in metrics.gang_durations.items():
+        yield from one.lines(f"scheduler_{name}", f'profile="{profile}",result="{result}"')
+    for name, text, single in (
+        (
+            "podgroup_scheduling_algorithm_duration_seconds",
+            "Pod group scheduling algorithm latency in seconds.",
+            metrics.gang_algorithm,
+        ),
+        (
+            "workload_preemption_victims",
+            "Number of selected preemption victims in workload preemption.",
+            metrics.gang_victims,
+        ),
+    ):
+        yield from _head(name, "histogram", text)
+        yield from single.lines(f"scheduler_{name}", "")
 
 
 def _family(name: str, kind: str, text: str, values: Mapping[str, int]) -> Iterable[str]:

@@ -43,6 +43,8 @@ class _Waiting:
     refused_by: tuple[Policy, ...] = ()
     place: str = "active"
     """``gated``, ``active``, ``backoff``, ``unschedulable``, ``out`` (popped) or ``placed``."""
+    flushed: bool = False
+    """Whether it is tried again only because it waited for long."""
     missed: list[Change] = field(default_factory=list)
     """What happened while it was out."""
     timer: Timer | None = None
@@ -59,11 +61,13 @@ class _Alike:
 
 
 class Attempt(NamedTuple):
-    """How often a pod was tried, when it came into the queue and when this attempt began (monotonic)."""
+    """How often a pod was tried, when it came into the queue, when this attempt began (monotonic), and whether it was
+    made only because the pod had waited for long."""
 
     number: int
     entered: float
     begun: float
+    flushed: bool = False
 
 
 def _wishes(pod: PodState) -> tuple[Any, ...]:
@@ -134,7 +138,7 @@ class SchedulingQueue:
         if waiting is None:
             now = self._clock.monotonic()
             return Attempt(1, now, now)
-        return Attempt(waiting.attempts, waiting.entered, waiting.popped)
+        return Attempt(waiting.attempts, waiting.entered, waiting.popped, waiting.flushed)
 
     def signature(self, uid: str) -> object:
         """Of a pod that is in the queue, or popped; None of others."""
@@ -242,6 +246,7 @@ class SchedulingQueue:
             return
         self._out.pop(pod.uid, None)
         waiting.since = self._clock.monotonic()
+        waiting.flushed = False
         waiting.refused_by = tuple(refused_by)
         if retry:
             waiting.errors += 1
@@ -293,6 +298,7 @@ class SchedulingQueue:
         for waiting in list(self._pods.values()):
             if waiting.place == "unschedulable" and waiting.since <= limit:
                 self._unstick(waiting)
+                waiting.flushed = True
                 self._back_off(waiting, "UnschedulableTimeout")
 
     def close(self) -> None:

@@ -60,14 +60,14 @@ class Scheduler:
         recorders: Callable[[str], SeriesRecorder],
         parallel_binds: int,
     ) -> None:
-        self._clock, self.rng, self._log = handle.clock, handle.rng, handle.log
+        self.clock, self.rng, self._log = handle.clock, handle.rng, handle.log
         self._client = client
         self._parallel_binds = parallel_binds
         self.election = settings.election
         self.extenders = Extenders(settings.extenders, Caller(handle), handle.log)
         self.table = NodeTable()
         self.nominations = Nominations()
-        self.held = WaitingPods(self._clock)
+        self.held = WaitingPods(self.clock)
         self._contexts = {
             each.scheduler_name: SchedulerContext(self, handle, client, recorders(each.scheduler_name))
             for each in settings.profiles
@@ -78,7 +78,7 @@ class Scheduler:
         }
         self.metrics = Metrics()
         self.queue = SchedulingQueue(
-            self._clock,
+            self.clock,
             incoming=self.metrics.incoming,
             order=lambda pod: self.profile(pod).sort_key(pod),
             gate=lambda pod: self.profile(pod).gates(pod),
@@ -187,7 +187,7 @@ class Scheduler:
 
     async def _flush(self) -> None:
         while True:
-            await self._clock.sleep(_FLUSH_PERIOD)
+            await self.clock.sleep(_FLUSH_PERIOD)
             self.queue.flush()
 
     # --- events
@@ -241,14 +241,14 @@ class Scheduler:
             await GangCycle(self, profile, *gang).schedule(pod, group, binds)
             return
         evaluation = self.evaluation(pod)
-        begun = self._clock.monotonic()
+        begun = self.clock.monotonic()
         try:
             refused = None
             if self.extenders.decide(pod):
                 row, refused = await self._ask_extenders(pod, evaluation)
             else:
                 row = self.choose(pod, evaluation)
-            self.metrics.algorithm.observe(self._clock.monotonic() - begun)
+            self.metrics.algorithm.observe(self.clock.monotonic() - begun)
             if row is None:
                 await self._no_node(pod, profile, evaluation, refused)
                 return
@@ -318,23 +318,33 @@ class Scheduler:
 
     def _reserve(self, pod: PodState, node: str, profile: Profile) -> Decision | None:
         """Why the pod may not have the node after all; None when everything it needs there is kept for it."""
-        for policy in profile.at("reserve"):
-            try:
-                refusal = policy.reserve(pod, node)
-            except PolicyError as error:
-                raise PolicyError(f'running Reserve plugin "{policy.name}": {error}') from error
-            if refusal:
-                return Decision(policy.name, refusal)
+        with self._measured("Reserve", profile) as measured:
+            for policy in profile.at("reserve"):
+                try:
+                    refusal = policy.reserve(pod, node)
+                except PolicyError as error:
+                    raise PolicyError(f'running Reserve plugin "{policy.name}": {error}') from error
+                if refusal:
+                    measured.status = "Unschedulable"
+                    return Decision(policy.name, refusal)
+        if not profile.at("permit"):
+            return None
         waits = {}
-        for policy in profile.at("permit"):
-            answer = policy.permit(pod, node)
-            if isinstance(answer, Wait):
-                waits[policy.name] = answer.seconds
-            elif answer:
-                return Decision(policy.name, answer)
-        if waits:
-            self.held.hold(pod, waits)
+        with self._measured("Permit", profile) as measured:
+            for policy in profile.at("permit"):
+                answer = policy.permit(pod, node)
+                if isinstance(answer, Wait):
+                    waits[policy.name] = answer.seconds
+                elif answer:
+                    measured.status = "Unschedulable"
+                    return Decision(policy.name, answer)
+            if waits:
+                measured.status = "Wait"
+                self.held.hold(pod, waits)
         return None
+
+    def _measured(self, point: str, profile: Profile) -> _Measured:
+        return _Measured(self, point, profile.scheduler_name)
 
     async def _bind(self, pod: PodState, node: str, profile: Profile, binds: asyncio.Semaphore) -> None:
         doing, attempt = "", self._attempts.pop(pod.uid)
@@ -343,7 +353,9 @@ class Scheduler:
             if pod.uid in self.held:
                 promised = True
                 await self.patch_status(pod, {"nominatedNodeName": node})
+                since = self.clock.monotonic()
                 refusal = await _aside(binds, self.held.wait(pod.uid))
+                self.metrics.permit_wait(_result(refusal), self.clock.monotonic() - since)
                 if refusal is not None and refusal.taken_back:
                     await self._give_up(pod, profile, f"waiting on permit for pod: {refusal.text}")
                     return
@@ -351,30 +363,35 @@ class Scheduler:
                     await self._give_up(pod, profile, refusal.text, refusal.policy)
                     return
             self.queue.placed(pod.uid)
-            for policy in profile.at("pre_bind"):
-                doing = f'running PreBind plugin "{policy.name}"'
-                if (work := policy.pre_bind(pod, node)) is not None:
-                    await _aside(binds, self._prepare(pod, work, "" if promised else node))
-                    promised = True
+            with self._measured("PreBind", profile):
+                for policy in profile.at("pre_bind"):
+                    doing = f'running PreBind plugin "{policy.name}"'
+                    if (work := policy.pre_bind(pod, node)) is not None:
+                        await _aside(binds, self._prepare(pod, work, "" if promised else node))
+                        promised = True
             doing = ""
             if (binder := self.extenders.binder(pod)) is not None:
                 await binder.bind(pod, node)
-            for policy in profile.at("bind") if binder is None else ():
-                doing = f'running Bind plugin "{policy.name}"'
-                answer = policy.bind(pod, node)
-                if inspect.isawaitable(answer) and await answer:
-                    break
+            else:
+                with self._measured("Bind", profile):
+                    for policy in profile.at("bind"):
+                        doing = f'running Bind plugin "{policy.name}"'
+                        answer = policy.bind(pod, node)
+                        if inspect.isawaitable(answer) and await answer:
+                            break
         except KubernelError as error:
             await self._give_up(pod, profile, f"{doing}: {error}" if doing else str(error))
             return
         finally:
             binds.release()
         self._assumed.pop(pod.uid, None)
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         self.metrics.attempt(profile.scheduler_name, "scheduled", now - attempt.begun)
         self.metrics.scheduled(attempt.number, now - attempt.entered)
-        for policy in profile.at("post_bind"):
-            policy.post_bind(pod, node)
+        self.metrics.after_flush += attempt.flushed
+        with self._measured("PostBind", profile):
+            for policy in profile.at("post_bind"):
+                policy.post_bind(pod, node)
         message = f"Successfully assigned {pod.namespace}/{pod.name} to {node}"
         self._contexts[profile.scheduler_name].event(pod.pod, "Normal", "Scheduled", "Binding", message)
 
@@ -427,7 +444,7 @@ class Scheduler:
 
     def _failed(self, pod: PodState, profile: Profile, result: str) -> None:
         begun = self.queue.attempt(pod.uid).begun
-        self.metrics.attempt(profile.scheduler_name, result, self._clock.monotonic() - begun)
+        self.metrics.attempt(profile.scheduler_name, result, self.clock.monotonic() - begun)
 
     # --- when no node fits
 
@@ -449,10 +466,25 @@ class Scheduler:
             # When all nodes are refused at once those after the one that refused were not asked.
             asked = names[: names.index(min(found.policies)) + 1] if found.everywhere else names
             cycle = Supposed(self, pod, evaluation, found.lasting, asked)
+            said, nominated = await self._make_room(pod, profile, cycle)
+        if pod.uid in self.queue and nominated:
+            self.nominations.add(pod, nominated)
+        self.queue.fail(pod, refused_by)
+        await self.tell(pod, profile, unschedulable(found, said), nominated)
+
+    async def _make_room(
+        self, pod: PodState, profile: Profile, cycle: Supposed
+    ) -> tuple[list[str], str | None]:
+        """What the policies said that tried to, and the node that was promised to the pod (empty: none any more)."""
+        said: list[str] = []
+        nominated: str | None = None
+        with self._measured("PostFilter", profile) as measured:
+            measured.status = "Unschedulable"
             for policy in profile.at("post_filter"):
                 try:
                     answer = await policy.post_filter(cycle)
                 except PolicyError as error:
+                    measured.status = "Error"
                     said.append(str(error))
                     break
                 if isinstance(answer, Nomination) and not answer.node:
@@ -460,15 +492,12 @@ class Scheduler:
                     self.nominations.remove(pod.uid)
                     said.append(answer.text)
                 elif isinstance(answer, Nomination):
-                    nominated, said = answer.node, [answer.text] if answer.text else []
+                    measured.status = "Success"
                     self.metrics.victims.observe(answer.victims)
-                    break
+                    return [answer.text] if answer.text else [], answer.node
                 elif answer:
                     said.append(answer)
-        if pod.uid in self.queue and nominated:
-            self.nominations.add(pod, nominated)
-        self.queue.fail(pod, refused_by)
-        await self.tell(pod, profile, unschedulable(found, said), nominated)
+        return said, nominated
 
     async def tell(
         self,
@@ -484,7 +513,7 @@ class Scheduler:
         self._failed(pod, profile, "unschedulable" if reason == "Unschedulable" else "error")
         context = self._contexts[profile.scheduler_name]
         context.event(pod.pod, "Warning", "FailedScheduling", "Scheduling", message)
-        now = rfc3339(self._clock.time())
+        now = rfc3339(self.clock.time())
         current = self._pods.get(pod.name, pod.namespace)
         obj = pod.pod if current is None or meta.uid(current) != pod.uid else current
         status = obj.get("status") or {}
@@ -515,6 +544,31 @@ class Scheduler:
             return
         except ApiError as error:
             self._log.warning("status of pod {}/{}: {}", pod.namespace, pod.name, error.message)
+
+
+class _Measured:
+    """How long an extension point takes."""
+
+    __slots__ = ("_begun", "_point", "_profile", "_scheduler", "status")
+
+    def __init__(self, scheduler: Scheduler, point: str, profile: str) -> None:
+        self._scheduler, self._point, self._profile = scheduler, point, profile
+        self.status = "Success"
+
+    def __enter__(self) -> _Measured:
+        self._begun = self._scheduler.clock.monotonic()
+        return self
+
+    def __exit__(self, type: type[BaseException] | None, *_: object) -> None:
+        status = self.status if type is None else "Error"
+        seconds = self._scheduler.clock.monotonic() - self._begun
+        self._scheduler.metrics.point(self._point, status, self._profile, seconds)
+
+
+def _result(refusal: Decision | None) -> str:
+    if refusal is None:
+        return "Success"
+    return "Error" if refusal.taken_back else "Unschedulable"
 
 
 def _placing(pod: Obj) -> tuple[Any, ...]:

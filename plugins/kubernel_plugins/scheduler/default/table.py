@@ -76,7 +76,7 @@ class NodeTable:
         self._terms: dict[tuple[TermKind, Term, int], Amounts] = {}
         self._term_pods: dict[tuple[TermKind, Term, int], int] = {}
         self.epoch = 0
-        """Grows when arrays are replaced."""
+        """Grows when arrays are replaced, and when nothing holds any more that was computed from them."""
         self._versions = [0] * self._size
         self._log: list[int] = []
         self._log_start = 0

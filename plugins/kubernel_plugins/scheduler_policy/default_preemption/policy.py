@@ -216,15 +216,17 @@ class DefaultPreemption(Policy):
                 return
 
     def _candidate(self, cycle: Cycle, row: int) -> Candidate | Sequence[str]:
-        lower = self._lower(self.context.nodes.pods_on(row), cycle.pod.priority)
-        stamp = None if any(victim.grouped for victim in lower) else cycle.stamp(row)
-        if stamp is None:
-            return self._victims(cycle, row, lower)
+        stamp = cycle.stamp(row)
         now = stamp, self._budget_changes
         known = self._known.get(row)
-        if known is None or known[0] != now:
-            known = self._known[row] = now, self._victims(cycle, row, lower)
-        return known[1]
+        if stamp is not None and known is not None and known[0] == now:
+            return known[1]
+        lower = self._lower(self.context.nodes.pods_on(row), cycle.pod.priority)
+        found = self._victims(cycle, row, lower)
+        # What becomes of a group depends on other nodes, too.
+        if stamp is not None and not any(victim.grouped for victim in lower):
+            self._known[row] = now, found
+        return found
 
     def _victims(self, cycle: Cycle, row: int, lower: Sequence[Victim]) -> Candidate | Sequence[str]:
         """The fewest that have to go: all of lower priority are taken off, then, the important ones first, each that

@@ -1,7 +1,7 @@
 """DynamicResources.
 
 Source: k8s.io/kubernetes/pkg/scheduler/framework/plugins/dynamicresources (v1.37) with the feature gates of its
-defaults, without extended resources that a device class stands for.
+defaults.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from kubernel.clock import rfc3339
-from kubernel.errors import Conflict, KubernelError
+from kubernel.errors import Conflict, KubernelError, NotFound
 from kubernel.objects import meta, times
 from kubernel.plugin.scheduling import ALL, SKIP, Change, Nomination, Policy, PolicyError, Refusal
 from kubernel_plugins.scheduler_policy import scores, selecting
-from kubernel_plugins.scheduler_policy.dynamic_resources import claims
+from kubernel_plugins.scheduler_policy.device_classes import CLASSES, DeviceClasses
+from kubernel_plugins.scheduler_policy.dynamic_resources import claims, extended
 from kubernel_plugins.scheduler_policy.dynamic_resources.allocator import (
     AllocationError,
     Taken,
@@ -44,7 +45,6 @@ __all__ = ["DynamicResources"]
 
 _CLAIMS = "resourceclaims.v1.resource.k8s.io"
 _SLICES = "resourceslices.v1.resource.k8s.io"
-_CLASSES = "deviceclasses.v1.resource.k8s.io"
 _RULES = "devicetaintrules.v1.resource.k8s.io"
 _FINALIZER = "resource.kubernetes.io/delete-protection"
 _TRIES = 5
@@ -53,6 +53,18 @@ _ALTERNATIVES = 8
 """FirstAvailableDeviceRequestMaxSize."""
 _ELSEWHERE = Refusal("resourceclaim not available on the node", lasting=True)
 _NONE = Refusal("cannot allocate all claims", lasting=True)
+_STALE = Refusal("cannot schedule extended resource claim")
+
+
+@dataclass(slots=True)
+class _Offer:
+    """What a pod would get on a node: an allocation for each claim. The last may be one for extended resources, that is
+    yet to be made; ``mappings``: which container gets what of it."""
+
+    claims: Sequence[Obj]
+    allocations: Sequence[Obj]
+    made: bool = False
+    mappings: Sequence[Obj] = ()
 
 
 @dataclass(slots=True)
@@ -63,16 +75,24 @@ class _State:
     wanted: list[Obj]
     elsewhere: Mask
     """Nodes that an allocated claim does not let the pod go to."""
-    found: dict[int, list[Obj] | None] = field(default_factory=dict)
+    extended: Sequence[str] = ()
+    """Resources that a device class stands for on nodes that do not have them otherwise."""
+    stale: Obj | None = None
+    """The claim for these of an earlier attempt."""
+    found: dict[int, _Offer | None] = field(default_factory=dict)
     """By row, what the wanted claims would get."""
 
 
 @dataclass(slots=True)
 class _Chosen:
-    """What a pod gets on its node: (claim, allocation; None where it has one)."""
+    """What a pod gets on its node: (claim, allocation; None where it has one), and beside them (claim to be made,
+    allocation, mappings) for extended resources."""
 
     node: str
     claims: Sequence[tuple[Obj, Obj | None]]
+    special: tuple[Obj, Obj, Sequence[Obj]] | None = None
+    made: Obj | None = None
+    """The special claim once it is there."""
 
 
 class DynamicResources(Policy):
@@ -106,7 +126,8 @@ class DynamicResources(Policy):
         self._taken = Taken()
         self._claims = await self.context.follow(_CLAIMS)
         self._slices = await self.context.follow(_SLICES)
-        self._classes = await self.context.follow(_CLASSES)
+        self._classes = await self.context.follow(CLASSES)
+        self._resolver = DeviceClasses(self._classes)
         self._rules = await self.context.follow(_RULES)
         self._unlisten = [
             self._claims.add_listener(self._on_claim),
@@ -157,15 +178,18 @@ class DynamicResources(Policy):
         return ""
 
     def pre_filter(self, pod: PodState, nodes: Nodes) -> Any:
-        if not pod.pod["spec"].get("resourceClaims"):
+        asked = [resource for resource in pod.requests if self._resolver.of(resource) is not None]
+        if not asked and not pod.pod["spec"].get("resourceClaims"):
             return SKIP
         try:
             its = list(claims.of_pod(pod.pod, self._claims.get))
         except claims.Unready as error:
             return Refusal(str(error), lasting=True)
-        if not its:
+        if not its and not asked:
             return SKIP
-        state = _State([], [], numpy.zeros(len(nodes), dtype=bool))
+        state = _State([], [], numpy.zeros(len(nodes), dtype=bool), asked)
+        if asked:
+            state.stale = extended.find(pod, self._claims.by("owner", pod.uid))
         for claim in its:
             allocation = claims.allocation(claim)
             if allocation is not None:
@@ -201,25 +225,38 @@ class DynamicResources(Policy):
     def filter(self, pod: PodState, state: _State, nodes: Nodes, rows: Rows) -> Mask:
         fits = nodes.live & ~state.elsewhere
         chosen = numpy.zeros_like(fits)
+        if state.stale is not None:
+            return chosen[rows]
         chosen[rows] = fits[rows]
-        if state.wanted:
+        if state.wanted or state.extended:
             for row in numpy.flatnonzero(chosen):
-                chosen[row] = self._found(state, nodes, int(row)) is not None
+                chosen[row] = self._found(pod, state, nodes, int(row)) is not None
         return chosen[rows]
 
     def reasons(
         self, pod: PodState, state: _State, nodes: Nodes, rows: Rows
     ) -> Iterable[tuple[Mask, Refusal]]:
         fits = self.filter(pod, state, nodes, rows)
+        if state.stale is not None:
+            yield ~fits, _STALE
+            return
         yield state.elsewhere[rows], _ELSEWHERE
         yield ~fits & ~state.elsewhere[rows], _NONE
 
-    def _found(self, state: _State, nodes: Nodes, row: int) -> list[Obj] | None:
+    def _found(self, pod: PodState, state: _State, nodes: Nodes, row: int) -> _Offer | None:
         if row not in state.found:
-            state.found[row] = self._allocate(state.wanted, nodes, row)
+            state.found[row] = self._allocate(pod, state, nodes, row)
         return state.found[row]
 
-    def _allocate(self, wanted: Sequence[Obj], nodes: Nodes, row: int) -> list[Obj] | None:
+    def _allocate(self, pod: PodState, state: _State, nodes: Nodes, row: int) -> _Offer | None:
+        wanted: list[Obj] = list(state.wanted)
+        mappings: Sequence[Obj] = ()
+        missing = [resource for resource in state.extended if not nodes.allocatable(resource)[row]]
+        if missing:
+            special, mappings = extended.claim_for(pod, missing, self._resolver.of)
+            wanted.append(special)
+        if not wanted:
+            return _Offer((), ())
         try:
             got = allocate(
                 wanted, self._pools_of(nodes, row), self._taken, self._classes.get, self._selectors
@@ -228,10 +265,11 @@ class DynamicResources(Policy):
             raise PolicyError(f'running "{self.name}" filter plugin: {error}') from None
         if got is None:
             return None
-        return [
+        allocations = [
             result(claim, devices, nodes.name(row), self._classes.get, self._share)
             for claim, devices in zip(wanted, got, strict=True)
         ]
+        return _Offer(wanted, allocations, bool(missing), mappings)
 
     def _share(self) -> str:
         digits = f"{self.context.rng.getrandbits(128):032x}"
@@ -281,9 +319,9 @@ class DynamicResources(Policy):
     def score(self, pod: PodState, state: _State, nodes: Nodes, rows: Rows) -> Amounts:
         found = numpy.zeros(len(nodes), dtype=numpy.int64)
         for row in numpy.flatnonzero(nodes.live & ~state.elsewhere):
-            allocations = self._found(state, nodes, int(row)) if state.wanted else []
-            for claim, allocation in zip(state.wanted, allocations or (), strict=False):
-                found[row] += _preference(claim, allocation)
+            if (offer := self._found(pod, state, nodes, int(row))) is not None:
+                for claim, allocation in zip(offer.claims, offer.allocations, strict=True):
+                    found[row] += _preference(claim, allocation)
         return found[rows]
 
     def normalize(self, pod: PodState, state: _State, nodes: Nodes, raw: Amounts, fits: Mask) -> Amounts:
@@ -292,29 +330,59 @@ class DynamicResources(Policy):
     # --- keeping and writing it
 
     def reserve(self, pod: PodState, node: str) -> str:
-        if not pod.pod["spec"].get("resourceClaims"):
-            return ""
         nodes = self.context.nodes
         state, row = self.pre_filter(pod, nodes), nodes.row(node)
         if state is SKIP:
             return ""
         if isinstance(state, Refusal) or row is None:
             return state.text if isinstance(state, Refusal) else "claim allocation not found for node"
-        found = self._found(state, nodes, row) if state.wanted else []
-        if found is None:
+        offer = self._found(pod, state, nodes, row)
+        if offer is None:
             return "claim allocation not found for node"
-        for claim, allocation in zip(state.wanted, found, strict=True):
+        got: list[tuple[Obj, Obj | None]] = [(claim, None) for claim in state.allocated]
+        for claim, allocation in zip(offer.claims, offer.allocations, strict=True):
             self._pending[meta.uid(claim)] = pod.uid, allocation
             self._taken.count(allocation, 1)
-        kept = [(claim, None) for claim in state.allocated]
-        self._chosen[pod.uid] = _Chosen(node, [*kept, *zip(state.wanted, found, strict=True)])
+            got.append((claim, allocation))
+        special = None
+        if offer.made:
+            got.pop()
+            special = offer.claims[-1], offer.allocations[-1], offer.mappings
+        if got or special:
+            self._chosen[pod.uid] = _Chosen(node, got, special)
         return ""
 
     def unreserve(self, pod: PodState, node: str) -> None:
-        """What was written already stays the pod's: it is tried again with it."""
-        self._chosen.pop(pod.uid, None)
+        """What was written already stays the pod's: it is tried again with it. A claim that was made for it is not."""
+        chosen = self._chosen.pop(pod.uid, None)
         for uid in [uid for uid, (owner, _) in self._pending.items() if owner == pod.uid]:
             self._forget(uid)
+        if chosen is not None and chosen.made is not None:
+            self.context.spawn(self._give_up(chosen.made), f"claim of {pod.key}")
+
+    async def _give_up(self, claim: Obj) -> None:
+        try:
+            await self._delete(claim)
+        except KubernelError as error:
+            self.context.log.warning("resource claim {}/{}: {}", *meta.key(claim), error)
+
+    async def _delete(self, claim: Obj) -> None:
+        client, name, namespace = self.context.client, meta.name(claim), meta.namespace(claim)
+        try:
+            for attempt in range(_TRIES):
+                if attempt:
+                    claim = await client.get(_CLAIMS, name, namespace)
+                left = [each for each in claim["metadata"].get("finalizers") or () if each != _FINALIZER]
+                try:
+                    await client.update(
+                        _CLAIMS, {**claim, "metadata": {**claim["metadata"], "finalizers": left}}
+                    )
+                    break
+                except Conflict:
+                    continue
+            await client.delete(_CLAIMS, name, namespace, uid=meta.uid(claim))
+        except NotFound:
+            return
 
     def pre_bind(self, pod: PodState, node: str) -> Awaitable[None] | None:
         chosen = self._chosen.get(pod.uid)
@@ -330,12 +398,39 @@ class DynamicResources(Policy):
                 written.append(claim)
             else:
                 written.append(await self._reserve(pod, claim, allocation))
+        if chosen.special is not None:
+            written.append(await self._make(pod, chosen, *chosen.special))
         try:
             async with self.context.clock.timeout(self._timeout):
                 for claim in written:
                     await self._ready(claim)
         except TimeoutError:
             raise KubernelError("device binding timeout") from None
+
+    async def _make(
+        self, pod: PodState, chosen: _Chosen, wanted: Obj, allocation: Obj, mappings: Sequence[Obj]
+    ) -> Obj:
+        """The claim for extended resources, as it was written."""
+        own = {key: value for key, value in wanted["metadata"].items() if key not in ("name", "uid")}
+        key = f"{pod.namespace}/{meta.name(wanted)}"
+        try:
+            made = await self.context.client.create(_CLAIMS, {**wanted, "metadata": own}, pod.namespace)
+        except KubernelError as error:
+            raise KubernelError(f"create claim for extended resources {key}: {error}") from error
+        chosen.made = made
+        claim = chosen.made = await self._reserve(pod, made, allocation)
+        self._forget(meta.uid(wanted))
+        status = {"requestMappings": list(mappings), "resourceClaimName": meta.name(claim)}
+        patch = {"metadata": {"uid": pod.uid}, "status": {"extendedResourceClaimStatus": status}}
+        try:
+            await self.context.client.patch(
+                "pods", pod.name, patch, pod.namespace, type="strategic", subresource="status"
+            )
+        except KubernelError as error:
+            raise KubernelError(
+                f"update pod {pod.namespace}/{pod.name} ExtendedResourceClaimStatus: {error}"
+            ) from error
+        return claim
 
     async def _reserve(self, pod: PodState, claim: Obj, allocation: Obj | None) -> Obj:
         """The claim as it was written."""
@@ -407,7 +502,15 @@ class DynamicResources(Policy):
             raise PolicyError("not found")
         pod, nodes = cycle.pod, self.context.nodes
         state = self.pre_filter(pod, nodes)
-        if not isinstance(state, _State) or not state.elsewhere.any():
+        if not isinstance(state, _State):
+            return ""
+        if state.stale is not None:
+            try:
+                await self._delete(state.stale)
+            except KubernelError as error:
+                return str(error)
+            return "deletion of ResourceClaim completed"
+        if not state.elsewhere.any():
             return ""
         for claim in state.allocated:
             users = (claim.get("status") or {}).get("reservedFor") or ()
@@ -431,9 +534,11 @@ class DynamicResources(Policy):
             before = None if change.old is None else claims.allocation(change.old)
             now = None if change.type == "DELETED" else claims.allocation(change.obj)
             if change.type == "DELETED":
-                return claims.allocation(change.obj) is not None
+                owner = meta.controller_of(change.obj)
+                mine = owner is not None and owner.get("uid") == pod.uid
+                return mine or claims.allocation(change.obj) is not None
             return (before is not None and now is None) or self._uses(pod, change.obj)
-        if change.resource in (_SLICES, _CLASSES, _RULES):
+        if change.resource in (_SLICES, CLASSES, _RULES):
             return True
         return change.resource == "nodes" and change.type != "DELETED"
 

@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from kubernel.plugin.scheduling import Change, Policy, Refusal
+from kubernel_plugins.scheduler_policy.device_classes import CLASSES, DeviceClasses
 from kubernel_plugins.scheduler_policy.node_resources_fit.strategies import strategy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kubernel.plugin.scheduling import Amounts, Context, Mask, Nodes, PodState, Rows
+    from kubernel.store.records import EventType, Obj
 
 __all__ = ["NodeResourcesFit"]
 
@@ -32,6 +36,24 @@ class NodeResourcesFit(Policy):
         self._strategy = strategy(args.get("scoringStrategy") or {})
         self._ignored = frozenset(args.get("ignoredResources") or ())
         self._ignored_groups = frozenset(args.get("ignoredResourceGroups") or ())
+        self._classes: DeviceClasses | None = None
+        self._unlisten: Callable[[], None] = lambda: None
+
+    async def start(self) -> None:
+        informer = await self.context.follow(CLASSES)
+        self._classes = DeviceClasses(informer)
+        self._unlisten = informer.add_listener(self._on_class)
+
+    async def stop(self) -> None:
+        self._unlisten()
+
+    def _on_class(self, type: EventType, obj: Obj, old: Obj | None) -> None:
+        if DeviceClasses.renamed(Change(CLASSES, type, obj, old)):
+            self.context.forget_answers()
+
+    def _by_devices(self, resource: str) -> bool:
+        """Whether devices are had for it where a node has none of it: ``DynamicResources`` decides there."""
+        return self._classes is not None and self._classes.of(resource) is not None
 
     def sign(self, pod: PodState) -> Any:
         return sorted(pod.requests.items()), pod.nonzero
@@ -46,7 +68,9 @@ class NodeResourcesFit(Policy):
     def filter(self, pod: PodState, state: tuple[tuple[str, int], ...], nodes: Nodes, rows: Rows) -> Mask:
         fits: Mask = nodes.pods[rows] < nodes.allocatable("pods")[rows]
         for resource, amount in state:
-            fits = fits & (nodes.requested(resource)[rows] + amount <= nodes.allocatable(resource)[rows])
+            allocatable = nodes.allocatable(resource)[rows]
+            enough = nodes.requested(resource)[rows] + amount <= allocatable
+            fits = fits & (enough | (allocatable == 0) if self._by_devices(resource) else enough)
         return fits
 
     def reasons(
@@ -56,6 +80,8 @@ class NodeResourcesFit(Policy):
         for resource, amount in state:
             allocatable = nodes.allocatable(resource)[rows]
             short = nodes.requested(resource)[rows] + amount > allocatable
+            if self._by_devices(resource):
+                short &= allocatable > 0
             never = amount > allocatable
             yield short & never, Refusal(f"Insufficient {resource}", lasting=True)
             yield short & ~never, Refusal(f"Insufficient {resource}")
@@ -64,6 +90,8 @@ class NodeResourcesFit(Policy):
         return self._strategy(pod, nodes, rows)
 
     def helps(self, pod: PodState, change: Change) -> bool:
+        if change.resource == CLASSES:
+            return DeviceClasses.help(pod, change)
         if change.resource == "pods":
             # A pod that went, or one that was made smaller.
             return change.type == "DELETED" or (

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +56,7 @@ class Target:
     directory: Path
     context: ssl.SSLContext
     anonymous: ssl.SSLContext
+    opened: weakref.WeakSet[asyncio.StreamWriter] = field(default_factory=weakref.WeakSet)
 
     @classmethod
     def of(cls, directory: Path, pid: int) -> Target:
@@ -76,6 +78,11 @@ class Target:
                 return int(line.split()[1]) * 1024
         raise AssertionError("the server is gone")
 
+    def longest_step(self, since: float) -> float:
+        """Seconds of processor time of the loop's longest step after the time ``since``, of a server that is probed."""
+        lines = (line.split() for line in (self.directory / "steps").read_text().splitlines())
+        return max((float(step) for told, step in lines if float(told) > since), default=0.0)
+
     async def connect(
         self, *, anonymous: bool = False, small: bool = False
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -85,7 +92,16 @@ class Target:
         raw.setblocking(False)
         await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", self.port))
         context = self.anonymous if anonymous else self.context
-        return await asyncio.open_connection(sock=raw, ssl=context, server_hostname="localhost", limit=4096)
+        opened = await asyncio.open_connection(sock=raw, ssl=context, server_hostname="localhost", limit=4096)
+        self.opened.add(opened[1])
+        return opened
+
+    async def drop(self) -> None:
+        """No connection of this process is left, not even one that waits for the server's farewell."""
+        for writer in list(self.opened):
+            writer.transport.abort()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
 
     async def ask(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
@@ -126,20 +142,22 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
 
 
 @contextlib.contextmanager
-def server() -> Iterator[Target]:
-    """A cluster without nodes, with SQLite, in a process of its own."""
+def server(*, probed: bool = False) -> Iterator[Target]:
+    """A cluster without nodes, with SQLite, in a process of its own; ``probed``: its loop's steps are measured."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         configuration = directory / "c.yaml"
         configuration.write_text(json.dumps(CONFIGURATION))
         log = directory / "server.log"
-        command = [sys.executable, "-m", "kubernel.cli", "up", "--log-level", "debug"]
+        program = [str(Path(__file__).with_name("probed.py"))] if probed else ["-m", "kubernel.cli"]
+        command = [sys.executable, *program, "up", "--log-level", "debug"]
         with log.open("wb") as sink:
             process = subprocess.Popen(
                 [*command, "--config", str(configuration), "--data-dir", str(directory / "data")],
                 stdout=subprocess.PIPE,
                 stderr=sink,
                 text=True,
+                env={**os.environ, "KUBERNEL_STEPS": str(directory / "steps")},
             )
         try:
             assert process.stdout is not None
@@ -270,6 +288,22 @@ async def oversized_bodies(target: Target, ready: Ready) -> None:
     await _hold(target, ready, [told() for _ in range(4)] + [untold() for _ in range(4)])
 
 
+async def heavy_yaml(target: Target, ready: Ready) -> None:
+    """YAML of as many lines and levels as a body holds, again and again, by two clients each."""
+    lines = "".join(f"- k{number}: x\n" for number in range(200_000)).encode()
+    deep = b"a: " + b"[a, " * 20_000 + b"]" * 20_000
+
+    async def again(body: bytes) -> None:
+        reader, writer = await target.connect()
+        told = head("POST", MAPS, {"Content-Length": str(len(body))}).replace(b"/json", b"/yaml")
+        while True:
+            writer.write(told + body)
+            await writer.drain()
+            assert (await answer(reader))[0] == 400
+
+    await _hold(target, ready, [again(body) for body in (lines, deep) * 2])
+
+
 async def truncated_requests(target: Target, ready: Ready) -> None:
     """Bodies that end in the middle, connections that end in the middle of a header."""
 
@@ -386,6 +420,7 @@ ATTACKS: tuple[Attack, ...] = (
     malformed_requests,
     handshakes,
     rejected_tokens,
+    heavy_yaml,
 )
 
 
@@ -410,6 +445,8 @@ class Attacked:
     before: int
     most: int
     """Bytes of the server before and at most."""
+    begun: float
+    """When the attack was under way."""
 
 
 async def others(target: Target, seconds: float, rate: float = 100.0) -> Latencies:
@@ -475,10 +512,12 @@ async def attacked(target: Target, attack: Attack, seconds: float, rate: float =
     looking = asyncio.ensure_future(look())
     try:
         with under(target, attack):
+            begun = time.time()
             found = await others(target, seconds, rate)
     finally:
         looking.cancel()
-    return Attacked(found, before, max(most, target.memory()))
+        await target.drop()
+    return Attacked(found, before, max(most, target.memory()), begun)
 
 
 def _ready() -> None:

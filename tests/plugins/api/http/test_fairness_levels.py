@@ -53,7 +53,10 @@ class World:
 
     async def enter(self, user: UserInfo, asked: Asked = GET_POD) -> Ticket:
         classified = self.fairness.classify(user, asked)
-        return await self.fairness.enter(classified, user, asked, "", Estimate(1))
+        ticket = self.fairness.arrive(classified, user, asked, "", Estimate(1))
+        if ticket.waiting is not None:
+            await self.fairness.turn(ticket)
+        return ticket
 
     async def advance(self, seconds: float) -> None:
         await self.clock.advance(seconds, lambda: asyncio.sleep(0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import socket
@@ -17,7 +18,9 @@ from test_http_streams import NodePlugin, Socket, placed
 from kubernel.clock import VirtualClock
 from kubernel.errors import PluginError
 from kubernel_plugins.api import http
-from kubernel_plugins.api.http.aio import HttpServer, Limits
+from kubernel_plugins.api.http.aio_server import HttpServer
+from kubernel_plugins.api.http.aio_streams import Turns
+from kubernel_plugins.api.http.limits import Limits
 
 HEAD = f"POST {PODS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
@@ -119,6 +122,66 @@ def test_oversized_chunked_body_is_refused(tmp_path: Any) -> None:
             await raw.send(chunk)
         assert (await raw.answer()).status == 413
         await still_serves(world)
+
+    check(main, tmp_path)
+
+
+def test_a_body_that_nobody_wants_is_not_read_for_long(tmp_path: Any) -> None:
+    async def main(world: World, raw: Raw) -> None:
+        size = 1 << 30
+        await raw.send(f"{HEAD}Content-Length: {size}\r\n\r\n".encode())
+        assert (await raw.answer()).status == 413
+        sent = 0
+        while not raw.writer.is_closing():
+            raw.writer.write(b" " * 65536)
+            with contextlib.suppress(ConnectionError):
+                await raw.writer.drain()
+                sent += 65536
+        # What was read, and what the systems of both sides keep.
+        assert sent < 16 * 1024 * 1024
+        await still_serves(world)
+
+    check(main, tmp_path)
+
+
+def test_many_streams_send_so_much_in_one_turn_and_others_have_theirs_between() -> None:
+    async def main() -> None:
+        turns = Turns()
+        sent, most, last = 0, 0, 0
+
+        async def stream() -> None:
+            nonlocal sent
+            for _ in range(3):
+                if not turns.take(50_000):
+                    await turns.wait(50_000)
+                sent += 50_000
+
+        running = [asyncio.create_task(stream()) for _ in range(200)]
+        gone = asyncio.create_task(turns.wait(50_000))
+        await asyncio.sleep(0)
+        gone.cancel()
+        while sent < 200 * 3 * 50_000:
+            await asyncio.sleep(0)
+            most, last = max(most, sent - last), sent
+        assert most <= 2 * Turns.STEP
+        await asyncio.gather(*running)
+
+    asyncio.run(main())
+
+
+def test_a_long_yaml_body_is_read_while_others_are_answered(tmp_path: Any) -> None:
+    async def main(world: World, raw: Raw) -> None:
+        body = "".join(f"- {number}\n" for number in range(50_000)).encode()
+        told = HEAD.replace("/json", "/yaml")
+        await raw.send(f"{told}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        answered = asyncio.create_task(raw.answer())
+        other = await Raw.open(world)
+        before = 0
+        while not answered.done():
+            assert (await other.request("GET", "/version")).status == 200
+            before += 1
+        assert answered.result().status == 400
+        assert before > 2
 
     check(main, tmp_path)
 

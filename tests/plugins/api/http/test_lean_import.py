@@ -18,7 +18,7 @@ def program(*lines: str) -> str:
 
 def test_the_server_does_not_import_the_client():
     answer = program(
-        "import kubernel_plugins.api.http.aio",
+        "import kubernel_plugins.api.http.aio_server",
         "print('aiohttp.client' in sys.modules, 'aiohttp.web_server' in sys.modules)",
     )
     assert answer == "False True"

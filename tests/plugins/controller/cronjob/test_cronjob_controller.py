@@ -86,7 +86,7 @@ def test_each_minute_a_job_runs_and_the_status_follows_it(cluster: Cluster, alwa
     cluster.clock.advance(10)
     status = cluster.get(CRONS, "tick")["status"]
     assert "active" not in status
-    assert status["lastSuccessfulTime"] == "2026-01-01T00:01:05Z"
+    assert status["lastSuccessfulTime"] == "2026-01-01T00:01:06Z"
     assert told(cluster, "SawCompletedJob") == [f"Saw completed job: {meta.name(job)}, condition: Complete"]
     assert f"Created job {meta.name(job)}" in told(cluster, "SuccessfulCreate")
 

@@ -125,7 +125,57 @@ def test_pods_whose_owner_has_no_scale_allow_nothing(cluster: Cluster) -> None:
     failed = conditions.find(cluster.get(BUDGETS, "web"), "DisruptionAllowed")
     assert failed is not None
     assert failed["reason"] == "SyncFailed"
-    assert failed["message"].startswith("found no controllers for pod")
+    assert failed["message"] == "jobs.batch does not implement the scale subresource"
+
+
+def test_a_custom_owner_is_asked_for_its_scale(cluster: Cluster) -> None:
+    whole = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    cluster.apply(
+        {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": "fleets.example.com"},
+            "spec": {
+                "group": "example.com",
+                "scope": "Namespaced",
+                "names": {"plural": "fleets", "kind": "Fleet"},
+                "versions": [
+                    {
+                        "name": "v1",
+                        "served": True,
+                        "storage": True,
+                        "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": whole}}},
+                        "subresources": {
+                            "scale": {
+                                "specReplicasPath": ".spec.replicas",
+                                "statusReplicasPath": ".status.replicas",
+                            }
+                        },
+                    }
+                ],
+            },
+        }
+    )
+    cluster.clock.advance(5)
+    fleet = cluster.create(
+        {
+            "apiVersion": "example.com/v1",
+            "kind": "Fleet",
+            "metadata": {"name": "big"},
+            "spec": {"replicas": 8},
+        }
+    )
+    cluster.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "p", "labels": LABELS, "ownerReferences": [meta.owner_reference(fleet)]},
+            "spec": {"containers": [{"name": "c", "image": "x"}]},
+        }
+    )
+    cluster.apply(budget(minAvailable="50%"))
+    cluster.clock.advance(5)
+    assert status(cluster) == (8, 4, 1, 0)
 
 
 def test_a_disruption_that_does_not_come_is_taken_back(cluster: Cluster) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from workload_kit import events
 
 from kubernel.objects import meta
 from kubernel.testing import Cluster
@@ -165,3 +166,32 @@ def test_lost_watches_and_failing_writes_only_delay(cluster: Cluster) -> None:
         cluster.delete("configmaps", "owner")
     cluster.clock.advance("1m")
     assert names(cluster) == []
+
+
+@pytest.mark.parametrize("owner_first", [True, False], ids=["owner-seen-first", "owner-seen-later"])
+def test_a_reference_to_an_owner_in_another_namespace_is_told(cluster: Cluster, owner_first: bool) -> None:
+    cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other"}})
+    owner = make(cluster, "owner", namespace="other")
+    uid = meta.uid(owner)
+    if not owner_first:
+        cluster.faults.crash("controller", "garbage")
+    child = make(cluster, "child", reference(owner), finalizers=["example.com/hold"])
+    if not owner_first:
+        cluster.faults.restart("controller", "garbage")
+    cluster.clock.advance(1)
+    (event,) = events(cluster, "OwnerRefInvalidNamespace")
+    assert event["type"] == "Warning"
+    assert event["message"] == (
+        f"ownerRef [v1/ConfigMap, namespace: default, name: owner, uid: {uid}] does not exist in namespace "
+        '"default"'
+    )
+    assert event["source"] == {"component": "garbage-collector-controller"}
+    about = {
+        "kind": "ConfigMap",
+        "namespace": "default",
+        "name": "child",
+        "uid": meta.uid(child),
+        "apiVersion": "v1",
+    }
+    assert event["involvedObject"] == about
+    assert meta.is_deleting(cluster.get("configmaps", "child"))

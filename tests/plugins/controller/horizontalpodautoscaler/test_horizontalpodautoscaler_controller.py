@@ -402,6 +402,54 @@ def test_an_external_metric_is_the_sum_of_its_series(cluster: Cluster) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        pytest.param({"type": "AverageValue", "averageValue": "10"}, id="average"),
+        pytest.param({"type": "Value", "value": "10"}, id="value"),
+    ],
+)
+def test_it_goes_to_nought_and_comes_back_from_there(cluster: Cluster, target: Any) -> None:
+    begin(cluster, app(2))
+    jobs = [value("0")]
+    Adapter(cluster, {f"{EXTERNAL}/jobs": jobs})
+    source = {"metric": {"name": "jobs"}, "target": target}
+    cluster.apply(hpa(low=0, metrics=[{"type": "External", "external": source}]))
+    cluster.clock.advance("6m")
+    assert replicas(cluster) == 0
+    assert told(cluster, "ScaledToZero") == (
+        "True",
+        "ScaledToZero",
+        "the HPA controller scaled the workload to zero",
+    )
+    assert "currentReplicas" not in status(cluster)
+    jobs[:] = [value("25")]
+    assert cluster.wait(lambda: replicas(cluster)) == 3
+    cluster.settle()
+    assert told(cluster, "ScaledToZero") == (
+        "False",
+        "NotScaledToZero",
+        "the HPA controller did not scale the workload to zero",
+    )
+
+
+def test_a_larger_minimum_ends_its_own_nought_but_not_somebody_elses(cluster: Cluster) -> None:
+    begin(cluster, app(2))
+    Adapter(cluster, {f"{EXTERNAL}/jobs": [value("0")]})
+    source = {"metric": {"name": "jobs"}, "target": {"type": "Value", "value": "10"}}
+    cluster.apply(hpa(low=0, metrics=[{"type": "External", "external": source}]))
+    cluster.clock.advance("6m")
+    assert replicas(cluster) == 0
+    cluster.patch(HPAS, "web", {"spec": {"minReplicas": 2}})
+    cluster.clock.advance(30)
+    assert replicas(cluster) == 2
+    assert told(cluster, "ScaledToZero")[0] == "False"  # type: ignore[index]
+    cluster.patch("deployments.v1.apps", "web", {"spec": {"replicas": 0}})
+    cluster.clock.advance("2m")
+    assert replicas(cluster) == 0
+    assert told(cluster, "ScalingActive")[1] == "ScalingDisabled"  # type: ignore[index]
+
+
 def test_a_failing_metric_does_not_keep_another_from_growing_but_from_shrinking(cluster: Cluster) -> None:
     begin(cluster, app(2, "200m"))
     Adapter(cluster, {})
@@ -418,7 +466,7 @@ def test_a_failing_metric_does_not_keep_another_from_growing_but_from_shrinking(
         "False",
         "FailedGetExternalMetric",
         (
-            "the HPA was unable to compute the replica count: failed to get external metric jobs: "
+            "the HPA was unable to compute the replica count: "
             "unable to get external metric default/jobs/nil: "
             "unable to fetch metrics from external metrics API: there is no such metric"
         ),

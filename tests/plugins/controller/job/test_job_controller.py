@@ -65,13 +65,14 @@ def untracked(cluster: Cluster) -> bool:
 def test_a_job_runs_to_completion_and_says_when(cluster: Cluster) -> None:
     begun = cluster.clock.time()
     cluster.apply(job())
+    cluster.clock.advance(1)
     found = status(cluster)
     assert (found["active"], found["ready"], found["terminating"]) == (1, 1, 0)
     (one,) = pods_of(cluster)
     assert FINALIZER in one["metadata"]["finalizers"]
     assert meta.labels(one)["job-name"] == meta.labels(one)["batch.kubernetes.io/job-name"] == "sum"
     told = complete(cluster)
-    assert cluster.clock.time() < begun + 6
+    assert cluster.clock.time() < begun + 8
     assert told["succeeded"] == 1
     assert "active" not in told
     assert told["startTime"] < told["completionTime"]
@@ -186,6 +187,7 @@ def test_a_success_in_between_starts_the_pauses_anew(cluster: Cluster) -> None:
     assert active(cluster) == []
     cluster.clock.advance(10)
     end("Succeeded")
+    cluster.clock.advance(1)
     assert len(active(cluster)) == 1
     end("Failed")
     cluster.clock.advance(11)
@@ -318,18 +320,30 @@ def test_an_adopted_pod_is_tracked_and_counted_and_a_released_one_is_neither(clu
     labels = {"app": "sum"}
     cluster.create(pod("orphan", labels, {"run-for": "30s"}, restartPolicy="Never"))
     cluster.apply(manual({"run-for": "30s"}, labels, parallelism=2, completions=2))
-    cluster.settle()
+    cluster.clock.advance(1)
     adopted = cluster.get("pods", "orphan")
     assert meta.controller_of(adopted)
     assert FINALIZER in adopted["metadata"]["finalizers"]
     assert len(cluster.list("pods", "default")) == 2
     other = next(one for one in cluster.list("pods", "default") if meta.name(one) != "orphan")
     cluster.patch("pods", meta.name(other), {"metadata": {"labels": {"app": "else"}}})
+    cluster.clock.advance(1)
     released = cluster.get("pods", meta.name(other))
     assert meta.owners(released) == []
     assert FINALIZER not in (released["metadata"].get("finalizers") or ())
     assert complete(cluster)["succeeded"] == 2
     assert len(cluster.list("pods", "default")) == 3
+
+
+def test_the_finalizer_on_a_pod_of_another_kind_is_that_kinds_to_take_off(cluster: Cluster) -> None:
+    owner = {"apiVersion": "example.com/v1", "kind": "Job", "name": "other", "uid": "u-1", "controller": True}
+    made = pod("theirs", {"app": "x"}, restartPolicy="Never")
+    made["metadata"] |= {"ownerReferences": [owner], "finalizers": [FINALIZER]}
+    # The garbage collector would take a pod of an owner that is not there.
+    with cluster.faults.outage("controller", "garbage"):
+        cluster.create(made)
+        cluster.clock.advance(5)
+        assert FINALIZER in cluster.get("pods", "theirs")["metadata"]["finalizers"]
 
 
 @pytest.mark.parametrize("propagation", ["Background", "Foreground", "Orphan"])

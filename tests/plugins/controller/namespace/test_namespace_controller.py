@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -81,3 +82,72 @@ def test_a_failing_deletion_is_told_and_tried_again(cluster: Cluster) -> None:
     cluster.faults.fail_writes("configmaps", times=1, verbs=["delete_collection"])
     cluster.delete("namespaces", "shop")
     cluster.wait(lambda: cluster.find("namespaces", "shop") is None)
+
+
+def test_what_could_not_be_deleted_is_told_in_full(cluster: Cluster) -> None:
+    cluster.apply([namespace("shop"), config_map("held", namespace="shop")])
+    for resource in ("configmaps", "secrets"):
+        cluster.faults.fail_writes(
+            resource, Forbidden(f"no {resource}"), times=10**6, verbs=["delete_collection"]
+        )
+    cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "shop"}})
+    cluster.delete("namespaces", "shop")
+    cluster.clock.advance(1)
+    assert condition(cluster, "shop", "NamespaceDeletionContentFailure") == (
+        "True",
+        "ContentDeletionFailed",
+        "Failed to delete all resource types, 2 remaining: no configmaps, no secrets",
+    )
+    cluster.faults.clear()
+    cluster.wait(lambda: cluster.find("namespaces", "shop") is None, timeout="30m")
+
+
+def test_a_pod_that_outlives_its_grace_for_no_reason_is_a_failure(
+    cluster_factory: Callable[..., Cluster],
+) -> None:
+    cluster = cluster_factory(config={"plugins": {"node": []}})
+    cluster.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "silent"}})
+    stuck = pod("stuck", namespace="shop")
+    stuck["spec"] = {**stuck["spec"], "nodeName": "silent", "terminationGracePeriodSeconds": 40}
+    cluster.apply([namespace("shop"), stuck])
+    cluster.delete("namespaces", "shop")
+    cluster.clock.advance(10)
+    assert condition(cluster, "shop", "NamespaceDeletionContentFailure")[0] == "False"
+    cluster.clock.advance("2m")
+    assert condition(cluster, "shop", "NamespaceDeletionContentFailure") == (
+        "True",
+        "ContentDeletionFailed",
+        (
+            "Failed to delete all resource types, 1 remaining: unexpected items still remain in namespace: shop "
+            "for gvr: /v1, Resource=pods"
+        ),
+    )
+
+
+def test_every_condition_is_told_when_nothing_is_wrong(cluster: Cluster) -> None:
+    owner = namespace("shop")
+    owner["spec"] = {"finalizers": ["kubernetes", "example.com/last"]}
+    cluster.create(owner)
+    cluster.delete("namespaces", "shop")
+    told = [
+        ("NamespaceDeletionDiscoveryFailure", "ResourcesDiscovered", "All resources successfully discovered"),
+        (
+            "NamespaceDeletionGroupVersionParsingFailure",
+            "ParsedGroupVersions",
+            "All legacy kube types successfully parsed",
+        ),
+        (
+            "NamespaceDeletionContentFailure",
+            "ContentDeleted",
+            "All content successfully deleted, may be waiting on finalization",
+        ),
+        ("NamespaceContentRemaining", "ContentRemoved", "All content successfully removed"),
+        (
+            "NamespaceFinalizersRemaining",
+            "ContentHasNoFinalizers",
+            "All content-preserving finalizers finished",
+        ),
+    ]
+    found = cluster.get("namespaces", "shop")
+    assert found["spec"]["finalizers"] == ["example.com/last"]
+    assert [(each["type"], each["reason"], each["message"]) for each in found["status"]["conditions"]] == told

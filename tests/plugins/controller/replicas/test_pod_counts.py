@@ -11,6 +11,7 @@ from kubernel.objects import meta
 from kubernel.objects.selectors import from_labels
 from kubernel_plugins.controller import pods
 from kubernel_plugins.controller.podcounts import PodCounts, Tally
+from kubernel_plugins.controller.podranks import PodRanks, Ranks
 
 NOW = 1_800_000_000.0
 STAMPS = ("2027-01-15T07:59:50Z", "2027-01-15T08:00:00Z", None)
@@ -74,3 +75,29 @@ def test_counts_after_any_history_are_those_of_the_pods_left(
         assert counts.ready == sum(pods.is_ready(one) for one in active)
         assert counts.available == sum(pods.is_available(one, min_ready, NOW) for one in active)
         assert counts.terminating == sum(meta.is_deleting(one) and not pods.is_finished(one) for one in mine)
+
+
+@given(histories(), st.integers(0, 4))
+def test_those_to_go_after_any_history_are_those_of_the_pods_left(
+    history: list[tuple[str, dict[str, Any] | None]], count: int
+) -> None:
+    ranks, held = PodRanks("ReplicaSet"), {}
+    for name, new in history:
+        old = held.pop(name, None)
+        if new is not None:
+            held[name] = {**new, "metadata": {**new["metadata"], "creationTimestamp": STAMPS[0]}}
+            ranks.observe("MODIFIED" if old else "ADDED", held[name], old)
+        elif old is not None:
+            ranks.observe("DELETED", old, old)
+    for uid in ("one", "two"):
+        owned = [
+            one
+            for one in held.values()
+            if (owner := meta.controller_of(one)) and (owner["kind"], owner["uid"]) == ("ReplicaSet", uid)
+        ]
+        fresh = Ranks(owned)
+        assert ranks.of(uid).nodes == fresh.nodes
+        assert sorted(map(meta.uid, ranks.of(uid).first(count, {}, NOW))) == sorted(
+            map(meta.uid, fresh.first(count, {}, NOW))
+        )
+        assert len(fresh.first(count, {}, NOW)) == min(count, sum(map(pods.is_active, owned)))

@@ -21,7 +21,7 @@ from kubernel.clock import rfc3339
 from kubernel.errors import Forbidden
 from kubernel.objects import conditions, meta
 from kubernel.testing import Cluster
-from kubernel_plugins.controller.pods import first_to_go
+from kubernel_plugins.controller.podranks import Ranks
 
 WEB = {"app": "web"}
 
@@ -141,8 +141,8 @@ def ranked(name: str, *, node: str = "n1", phase: str = "Running", ready: int | 
 def test_which_of_two_pods_goes_first(first: dict[str, Any], second: dict[str, Any]) -> None:
     spread = {"n1": 1, "n2": 2}
     for found in ([first, second], [second, first]):
-        assert first_to_go(found, spread, 1, BEGUN + 3600) == [first]
-        assert first_to_go(found, spread, 2, BEGUN + 3600)[0] in found
+        assert Ranks(found).first(1, spread, BEGUN + 3600) == [first]
+        assert Ranks(found).first(2, spread, BEGUN + 3600)[0] in found
 
 
 def test_a_matching_orphan_is_adopted_instead_of_a_new_pod(cluster: Cluster) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from workload_kit import events
 
-from kubernel.clock import micro_time
+from kubernel.clock import micro_time, rfc3339
 from kubernel.errors import Invalid
 from kubernel.objects import conditions, meta, times
+from kubernel.store.records import Key
 from kubernel.testing import Cluster
+from kubernel_plugins.nodeports import key_of, of_service, owner
 
 CIDRS, ADDRESSES = "servicecidrs.v1.networking.k8s.io", "ipaddresses.v1.networking.k8s.io"
 MIGRATIONS = "storageversionmigrations.v1.storagemigration.k8s.io"
@@ -482,3 +484,65 @@ def test_an_unknown_resource_fails_after_a_minute(cluster: Cluster) -> None:
     assert state(cluster) == []
     cluster.clock.advance(20)
     assert state(cluster) == [("Failed", "True", "StorageVersionMigrationFailed")]
+
+
+# --- node ports
+
+
+def record(cluster: Cluster, port: int) -> Any:
+    found = cluster.kernel.registry.store.get(key_of(port))
+    return None if found is None else owner(found.obj)
+
+
+def write_port(cluster: Cluster, port: int, name: str) -> None:
+    holder = {"metadata": {"namespace": "default", "name": name}}
+    entry = of_service(port, holder, rfc3339(cluster.clock.time()))
+    cluster.run(cluster.kernel.registry.store.create(key_of(port), entry))
+
+
+def test_a_node_port_that_nobody_has_is_free_after_nine_minutes(cluster: Cluster) -> None:
+    write_port(cluster, 30200, "crashed")
+    cluster.clock.advance("8m")
+    with pytest.raises(Invalid, match="provided port is already allocated"):
+        cluster.create(service(type="NodePort", ports=[{"port": 80, "nodePort": 30200}]))
+    cluster.clock.advance("4m")
+    cluster.create(service(type="NodePort", ports=[{"port": 80, "nodePort": 30200}]))
+    assert record(cluster, 30200) == ("default", "web")
+
+
+def test_a_node_port_without_a_record_is_recorded_and_told(cluster: Cluster) -> None:
+    cluster.create(service(type="NodePort", ports=[{"port": 80, "nodePort": 30200}]))
+    store = cluster.kernel.registry.store
+    found = store.get(key_of(30200))
+    assert found is not None
+    cluster.run(store.delete(found.key, found.obj))
+    cluster.clock.advance("4m")
+    assert record(cluster, 30200) == ("default", "web")
+    assert told(cluster, "PortNotAllocated") == ["Port 30200 is not allocated; repairing"]
+    assert events(cluster, "PortNotAllocated")[0]["source"] == {
+        "component": "portallocator-repair-controller"
+    }
+
+
+def test_a_record_of_somebody_who_is_gone_becomes_that_of_who_has_the_port(cluster: Cluster) -> None:
+    cluster.create(service(type="NodePort", ports=[{"port": 80, "nodePort": 30200}]))
+    store = cluster.kernel.registry.store
+    found = store.get(key_of(30200))
+    assert found is not None
+    cluster.run(store.delete(found.key, found.obj))
+    write_port(cluster, 30200, "gone")
+    cluster.clock.advance("4m")
+    assert record(cluster, 30200) == ("default", "web")
+
+
+def test_a_node_port_of_two_services_is_told(cluster: Cluster) -> None:
+    cluster.create(service("a", type="NodePort", ports=[{"port": 80, "nodePort": 30200}]))
+    stored = cluster.kernel.registry.store.get(Key("services", "default", "a"))
+    assert stored is not None
+    copy = {**stored.obj, "metadata": {**stored.obj["metadata"], "name": "b", "uid": "another"}}
+    copy["spec"] = {**copy["spec"], "clusterIP": "None", "clusterIPs": ["None"]}
+    cluster.run(cluster.kernel.registry.store.create(Key("services", "default", "b"), copy))
+    cluster.clock.advance("4m")
+    assert told(cluster, "PortAlreadyAllocated") == [
+        "Port 30200 was assigned to multiple services; please recreate service"
+    ]

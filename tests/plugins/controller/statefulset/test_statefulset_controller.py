@@ -107,7 +107,7 @@ def test_pods_are_created_one_after_the_other_with_their_identity(slow: Cluster,
         "observedGeneration": 1,
     }
     told = [e["message"] for e in slow.list("events", "default") if e["reason"] == "SuccessfulCreate"]
-    assert "create Pod db-0 in StatefulSet db successful" in told
+    assert "Create Pod db-0 in StatefulSet db successful" in told
 
 
 def test_scaling_down_goes_from_the_highest_ordinal_and_waits_for_each(slow: Cluster, always: Any) -> None:
@@ -337,7 +337,7 @@ def test_a_refused_pod_is_told_and_tried_again(cluster: Cluster) -> None:
     cluster.clock.advance(5)
     assert names(cluster) == ["db-0"]
     told = [e["message"] for e in cluster.list("events", "default") if e["reason"] == "FailedCreate"]
-    assert told[0] == "create Pod db-0 in StatefulSet db failed error: exceeded quota"
+    assert told[0] == "Create Pod db-0 in StatefulSet db failed error: exceeded quota"
 
 
 def test_a_namesake_pod_is_not_taken_over(cluster: Cluster) -> None:

@@ -32,13 +32,13 @@ class _NoAdmission:
 
 
 class Cluster:
-    """``serve``: groups and versions beside the default ones."""
+    """``serve``: groups and versions beside the default ones. ``backend`` may be one that others have, too."""
 
-    def __init__(self, serve: tuple[str, ...] = ()) -> None:
+    def __init__(self, serve: tuple[str, ...] = (), backend: Any = None, seed: int = 11) -> None:
         self.serve = serve
         self.clock = VirtualClock()
-        self.store = ObjectStore(MemoryBackend(retention=300.0), self.clock, freeze=True)
-        rng = random.Random(11)
+        self.store = ObjectStore(backend or MemoryBackend(retention=300.0), self.clock, freeze=True)
+        rng = random.Random(seed)
         self.registry = Registry(self.store, WatchBus(self.store), self.clock, rng, _NoAdmission())
         self.handle: Any = SimpleNamespace(
             registry=self.registry,

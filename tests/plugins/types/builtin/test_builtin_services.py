@@ -320,7 +320,7 @@ def test_a_pool_that_is_full_says_so() -> None:
     assert {pool.take_any(rng), pool.take_any(rng)} == {"10.0.0.1", "10.0.0.2"}
     with pytest.raises(Full):
         pool.take_any(rng)
-    ports = PortPool(range(5, 6))
+    ports = PortPool((), lambda port: False, range(5, 6))
     assert ports.take_any(rng) == 5
     ports.release(5)
     assert ports.take(5)

@@ -101,10 +101,64 @@ _WITH_CONTEXT = (
 )
 
 
+_NAMES_AGAIN = frozenset(
+    [
+        "clustertrustbundle",
+        "configmap",
+        "controllerrevision",
+        "csinode",
+        "csistoragecapacity",
+        "endpoints",
+        "endpointslice",
+        "ingress",
+        "ingressclass",
+        "limitrange",
+        "mutatingpolicy",
+        "namespace",
+        "node",
+        "persistentvolume",
+        "persistentvolumeclaim",
+        "pod",
+        "policybinding",
+        "resourceclaimtemplate",
+        "runtimeclass",
+        "secret",
+        "serviceaccount",
+        "storageclass",
+        "storageversionmigration",
+        "validatingpolicy",
+        "volumeattachment",
+        "volumeattributesclass",
+        "webhooks",
+    ]
+)
+"""Types whose updates upstream validates as creations, metadata included."""
+
+_ANY_FINALIZER = frozenset(
+    [
+        "apiservice",
+        "event",
+        "lease",
+        "mutatingpolicy",
+        "poddisruptionbudget",
+        "policybinding",
+        "runtimeclass",
+        "validatingpolicy",
+        "webhooks",
+    ]
+)
+"""Types of which upstream does not ask that a finalizer has a domain or is a standard one."""
+
+
 def make(name: str, context: Context) -> Builtin:
     """A new strategy; KeyError for a name that no table should have."""
-    if name in TRAITS:
-        return Builtin(**TRAITS[name])
+    strategy = Builtin(**TRAITS[name]) if name in TRAITS else _made(name, context)
+    strategy.names_again = name in _NAMES_AGAIN
+    strategy.any_finalizer = name in _ANY_FINALIZER
+    return strategy
+
+
+def _made(name: str, context: Context) -> Builtin:
     module, _, class_name = CLASSES[name].partition(":")
     cls: Callable[..., Builtin] = getattr(import_module(f"{__name__}.{module}"), class_name)
     return cls(context) if name in _WITH_CONTEXT else cls()
@@ -122,10 +176,8 @@ class _Deferred:
         made = self._made
         if made is None:
             made = self._made = make(self._name, self._context)
-        value = getattr(made, attribute)
-        if callable(value):
-            # Every write calls half a dozen of these: from now on they are found at once.
-            self.__dict__[attribute] = value
+        # Every write asks for a dozen of these, which never change: from now on they are found at once.
+        value = self.__dict__[attribute] = getattr(made, attribute)
         return value
 
 

@@ -10,9 +10,9 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
-__all__ = ["NODE_PORTS", "AddressPool", "AddressPools", "Full", "PortPool"]
+from kubernel_plugins.nodeports import NODE_PORTS
 
-NODE_PORTS = range(30000, 32768)
+__all__ = ["AddressPool", "AddressPools", "Full", "PortPool"]
 
 
 class Full(Exception):
@@ -98,18 +98,20 @@ class AddressPools:
 
 
 class PortPool:
-    """The node ports."""
+    """The node ports. ``given(port)`` is whether a record says that somebody has it; ``held`` are those that are in
+    use though they have none, or not yet."""
 
-    def __init__(self, ports: range = NODE_PORTS) -> None:
+    def __init__(self, held: Iterable[int], given: Callable[[int], bool], ports: range = NODE_PORTS) -> None:
         self.ports = ports
         self.band = 0 if len(ports) <= 16 else min(max(16, len(ports) // 32), 128)
-        self._taken: set[int] = set()
+        self._held = set(held)
+        self._given = given
 
     def take(self, port: int) -> bool:
-        """Whether it was free; then it is taken."""
-        if port in self._taken or port not in self.ports:
+        """Whether it was free; then it is held."""
+        if port in self._held or port not in self.ports or self._given(port):
             return False
-        self._taken.add(port)
+        self._held.add(port)
         return True
 
     def take_any(self, rng: random.Random) -> int:
@@ -123,4 +125,4 @@ class PortPool:
         raise Full
 
     def release(self, port: int) -> None:
-        self._taken.discard(port)
+        self._held.discard(port)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from kubernel.registry.defaulting import apply_defaults
@@ -13,8 +15,10 @@ if TYPE_CHECKING:
     from kubernel.registry.request import Request
     from kubernel.store.records import Obj
 
-__all__ = ["Builtin", "field", "immutable"]
+__all__ = ["STATUS_ALONE", "Builtin", "field", "immutable"]
 
+STATUS_ALONE: Mapping[str, tuple[str, ...]] = MappingProxyType({"status": ("metadata", "spec")})
+"""``Strategy.resets`` of a type whose metadata does not come through the status."""
 _FRAME = ("apiVersion", "kind", "metadata")
 
 

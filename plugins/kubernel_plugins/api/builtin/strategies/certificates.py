@@ -5,10 +5,11 @@ Source: pkg/registry/certificates/certificates (v1.37).
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
-from kubernel_plugins.api.builtin.strategies.base import Builtin, field
+from kubernel_plugins.api.builtin.strategies.base import STATUS_ALONE, Builtin, field
 from kubernel_plugins.api.builtin.validation.certificates import (
     pod_certificate_request,
     pod_certificate_status,
@@ -48,6 +49,14 @@ def _keep_decisions(wanted: Obj, before: Obj) -> list[Obj]:
 
 
 class CertificateSigningRequestStrategy(Builtin):
+    resets = MappingProxyType(
+        {
+            "": ("spec", "status"),
+            "status": ("spec", "status.conditions"),
+            "approval": ("spec", "status.certificate"),
+        }
+    )
+
     def __init__(self, context: Context) -> None:
         super().__init__(thorough=True)
         self.context = context
@@ -114,6 +123,8 @@ class ClusterTrustBundleStrategy(Builtin):
 
 
 class PodCertificateRequestStrategy(Builtin):
+    resets = STATUS_ALONE
+
     def __init__(self, context: Context) -> None:
         super().__init__(thorough=True)
         self.context = context

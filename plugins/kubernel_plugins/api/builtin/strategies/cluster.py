@@ -48,7 +48,8 @@ class NodeStrategy(Builtin):
         return nodes.node(obj)
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
-        return nodes.node_update(obj, old)
+        again = [] if request.subresource == "status" else nodes.node(obj)
+        return again + nodes.node_update(obj, old)
 
 
 class PriorityClassStrategy(Builtin):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kubernel.clock import rfc3339
 from kubernel.registry.types import FIELDS_OF_CLIENTS
 from kubernel_plugins.api.builtin import causes
-from kubernel_plugins.api.builtin.strategies.base import Builtin, field
+from kubernel_plugins.api.builtin.strategies.base import STATUS_ALONE, Builtin, field
 from kubernel_plugins.api.builtin.validation.conditions import conditions
 from kubernel_plugins.api.builtin.validation.device_claims import claim_spec, claim_status, claim_template
 from kubernel_plugins.api.builtin.validation.device_slices import resource_slice
@@ -56,6 +56,7 @@ def _default_taint(taint: Any, now: str) -> None:
 
 class DeviceTaintRuleStrategy(Builtin):
     status_keeps = FIELDS_OF_CLIENTS
+    resets = STATUS_ALONE
 
     def __init__(self, context: Context) -> None:
         super().__init__(generation=True, unconditional_update=False, thorough=True)
@@ -140,6 +141,7 @@ class _Claiming(Builtin):
 
 class ResourceClaimStrategy(_Claiming):
     status_keeps = FIELDS_OF_CLIENTS
+    resets = STATUS_ALONE
 
     def default(self, obj: Obj) -> None:
         _default_claim(obj.get("spec"))

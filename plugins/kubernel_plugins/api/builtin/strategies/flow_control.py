@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kubernel.registry.types import FIELDS_OF_CLIENTS
-from kubernel_plugins.api.builtin.strategies.base import Builtin
+from kubernel_plugins.api.builtin.strategies.base import STATUS_ALONE, Builtin
 from kubernel_plugins.api.builtin.validation import flow_control
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ _PRECEDENCE = 1000
 
 class FlowSchemaStrategy(Builtin):
     status_keeps = FIELDS_OF_CLIENTS
+    resets = STATUS_ALONE
 
     def __init__(self) -> None:
         super().__init__(generation=True, thorough=True)
@@ -43,6 +44,7 @@ class FlowSchemaStrategy(Builtin):
 
 class PriorityLevelStrategy(Builtin):
     status_keeps = FIELDS_OF_CLIENTS
+    resets = STATUS_ALONE
 
     def __init__(self) -> None:
         super().__init__(generation=True, thorough=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubernel.objects import names
 from kubernel_plugins.api.builtin import causes
-from kubernel_plugins.api.builtin.strategies.base import Builtin
+from kubernel_plugins.api.builtin.strategies.base import STATUS_ALONE, Builtin
 from kubernel_plugins.api.builtin.validation.conditions import conditions
 from kubernel_plugins.api.builtin.validation.values import named
 
@@ -89,6 +89,8 @@ def _group_update(now: Obj, then: Obj, path: str, found: list[Cause]) -> None:
 
 class PodGroupStrategy(Builtin):
     """Of the spec only the size of a gang may change."""
+
+    resets = STATUS_ALONE
 
     def __init__(self) -> None:
         super().__init__(thorough=True)

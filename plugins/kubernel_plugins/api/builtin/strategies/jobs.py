@@ -77,6 +77,9 @@ class JobStrategy(Builtin):
             return
         if not spec.get("manualSelector"):
             self._generate_selector(obj, spec)
+        labels = field(spec, "template", "metadata", "labels")
+        if labels and not obj["metadata"].get("labels"):
+            obj["metadata"]["labels"] = dict(labels)
 
     @staticmethod
     def _generate_selector(obj: Obj, spec: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ Source: pkg/registry/core/namespace (v1.37).
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from kubernel.errors import Cause
@@ -23,6 +24,8 @@ NAME_LABEL = "kubernetes.io/metadata.name"
 
 
 class NamespaceStrategy(Builtin):
+    resets = MappingProxyType({"finalize": ("status",)})
+
     def __init__(self) -> None:
         super().__init__(returns=True)
 

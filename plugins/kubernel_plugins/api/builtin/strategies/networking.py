@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kubernel.registry.types import FIELDS_OF_CLIENTS
-from kubernel_plugins.api.builtin.strategies.base import Builtin
+from kubernel_plugins.api.builtin.strategies.base import STATUS_ALONE, Builtin
 from kubernel_plugins.api.builtin.validation import endpoint_slices, networking, services
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ class IPAddressStrategy(Builtin):
 
 class ServiceCIDRStrategy(Builtin):
     status_keeps = FIELDS_OF_CLIENTS
+    resets = STATUS_ALONE
 
     def __init__(self) -> None:
         super().__init__(thorough=True)

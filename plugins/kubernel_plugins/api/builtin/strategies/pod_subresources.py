@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from kubernel.clock import rfc3339
 from kubernel.errors import (
+    ApiError,
     BadRequest,
     Cause,
     Conflict,
     Forbidden,
-    InternalError,
     Invalid,
     TooManyRequests,
 )
@@ -128,6 +130,12 @@ class Binder:
         }
 
 
+class _ManyBudgets(ApiError):
+    """An answer without a reason."""
+
+    reason = ""
+
+
 class Evictor:
     """POST of an Eviction: a deletion that asks the pod's disruption budget first."""
 
@@ -145,7 +153,7 @@ class Evictor:
         eviction = request.obj or {}
         options = check_delete_options(eviction.get("deleteOptions") or {})
         if request.dry_run:
-            options = replace(options, dry_run=True)
+            options = structs.replace(options, dry_run=True)
         registry = self.context.registry
         pod = registry.get(request.type, request.namespace, request.name).obj
         if not self._needs_no_budget(pod):
@@ -154,7 +162,7 @@ class Evictor:
                 await self._spend(request, pod, budget["metadata"]["name"])
             if not options.dry_run:
                 await self._mark(request)
-        options = replace(options, uid=options.uid or pod["metadata"]["uid"])
+        options = structs.replace(options, uid=options.uid or pod["metadata"]["uid"])
         await registry.delete(
             request.user, request.type, request.namespace, request.name, options, admitted=True
         )
@@ -174,7 +182,7 @@ class Evictor:
             and selectors.from_object(budget["spec"]["selector"]).matches(labels)
         ]
         if len(found) > 1:
-            raise InternalError(
+            raise _ManyBudgets(
                 "This pod has more than one PodDisruptionBudget, "
                 "which the eviction subresource does not support."
             )
@@ -217,23 +225,33 @@ class Evictor:
         if (status.get("observedGeneration") or 0) < (budget["metadata"].get("generation") or 0):
             raise _too_many(f"The disruption budget {name} is still being processed by the server.", 10)
         if allowed < 0:
-            raise Forbidden.for_object(
-                "poddisruptionbudgets", "policy", name, "pdb disruptions allowed is negative"
-            )
+            raise _spent_wrongly(name, "pdb disruptions allowed is negative")
         if len(status.get("disruptedPods") or ()) > MAX_DISRUPTED_PODS:
-            raise Forbidden.for_object(
-                "poddisruptionbudgets",
-                "policy",
+            raise _spent_wrongly(
                 name,
                 "DisruptedPods map too big - too many evictions not confirmed by PDB controller",
+                "too many pending evictions not confirmed by PDB controller",
             )
         if allowed == 0:
-            desired, current = status.get("desiredHealthy") or 0, status.get("currentHealthy") or 0
-            raise _too_many(
-                f"The disruption budget {name} needs {desired} healthy pods and has {current} currently"
+            raise _too_many(_why_none(name, status))
+        now = rfc3339(self.context.clock.time())
+        changed = {
+            **status,
+            "disruptionsAllowed": allowed - 1,
+            "disruptedPods": {**(status.get("disruptedPods") or {}), pod: now},
+        }
+        if allowed == 1:
+            changed["conditions"], _ = conditions.set(
+                status.get("conditions"),
+                "DisruptionAllowed",
+                "False",
+                "InsufficientPods",
+                "",
+                now,
+                observedGeneration=status.get("observedGeneration") or 0,
             )
-        disrupted = {**(status.get("disruptedPods") or {}), pod: rfc3339(self.context.clock.time())}
-        return {**budget, "status": {**status, "disruptionsAllowed": allowed - 1, "disruptedPods": disrupted}}
+            changed["conditions"] = [{"message": "", **one} for one in changed["conditions"]]
+        return {**budget, "status": changed}
 
     async def _mark(self, request: Request) -> None:
         """Say in the pod's conditions why it ends."""
@@ -266,6 +284,27 @@ class Evictor:
                     raise
                 continue
             return
+
+
+def _why_none(name: str, status: dict[str, Any]) -> str:
+    """Why the budget ``name`` allows no eviction."""
+    desired, current = status.get("desiredHealthy") or 0, status.get("currentHealthy") or 0
+    told = conditions.find({"status": status}, "DisruptionAllowed") or {}
+    message = told.get("message", "") if told.get("status") == "False" else ""
+    text = f"The disruption budget {name} does not allow evicting pods currently"
+    # Its counts are not to be trusted then.
+    if message and told.get("reason") == "SyncFailed":
+        return f"{text} because it failed sync: {message}"
+    if current <= desired:
+        return f"The disruption budget {name} needs {desired} healthy pods and has {current} currently"
+    return f"{text} ({told['reason']}): {message}" if message else text
+
+
+def _spent_wrongly(name: str, why: str, cause: str = "") -> Forbidden:
+    text = f"The disruption budget {name} does not allow evicting pods currently: {cause or why}"
+    refusal = Forbidden.for_object("poddisruptionbudget", "policy", name, why)
+    refusal.causes = (Cause(reason="DisruptionBudget", message=text),)
+    return refusal
 
 
 def _too_many(why: str, retry_after: int = 0) -> TooManyRequests:

@@ -5,6 +5,7 @@ Source: pkg/registry/core/pod/strategy.go and pkg/apis/core/validation (v1.37).
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
@@ -38,6 +39,8 @@ __all__ = ["PodStrategy"]
 
 class PodStrategy(Builtin):
     status_keeps = ("ownerReferences",)
+    resets = MappingProxyType({"status": ("spec", "metadata.deletionTimestamp", "metadata.ownerReferences")})
+
     graceful = True
 
     def __init__(self, context: Context) -> None:
@@ -71,8 +74,14 @@ class PodStrategy(Builtin):
         return spec_stands_alone(obj["spec"])
 
     def initial_status(self, request: Request, obj: Obj) -> Obj:
-        status: dict[str, Any] = {"phase": "Pending", "qosClass": qos_class(obj)}
-        if field(obj, "spec", "schedulingGates"):
+        known = request.of_spec
+        qos = known.get("qosClass") if known is not None else None
+        if qos is None:
+            qos = qos_class(obj)
+            if known is not None:
+                known["qosClass"] = qos
+        status: dict[str, Any] = {"phase": "Pending", "qosClass": qos}
+        if obj["spec"].get("schedulingGates"):
             status["conditions"] = [
                 {
                     "type": "PodScheduled",

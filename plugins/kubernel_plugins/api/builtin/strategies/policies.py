@@ -15,7 +15,7 @@ from kubernel.registry.causes import too_many
 from kubernel.registry.types import FIELDS_OF_CLIENTS
 from kubernel_plugins import expressions
 from kubernel_plugins.api.builtin import causes
-from kubernel_plugins.api.builtin.strategies.base import Builtin, field
+from kubernel_plugins.api.builtin.strategies.base import STATUS_ALONE, Builtin, field
 from kubernel_plugins.api.builtin.strategies.rules import check_rule
 from kubernel_plugins.api.builtin.validation.conditions import conditions
 from kubernel_plugins.api.builtin.validation.internal import go_value
@@ -205,6 +205,7 @@ def _check_variables(spec: Obj) -> tuple[dict[str, cel.Type] | None, list[Cause]
 
 class ValidatingPolicyStrategy(_PolicyStrategy):
     status_keeps = FIELDS_OF_CLIENTS
+    resets = STATUS_ALONE
 
     def check_status(self, obj: Obj) -> list[Cause]:
         found: list[Cause] = []

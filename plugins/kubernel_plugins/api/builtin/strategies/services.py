@@ -5,12 +5,16 @@ Source: pkg/apis/core/v1/defaults.go, pkg/registry/core/service (v1.37).
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field as member
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
+from kubernel.clock import rfc3339
 from kubernel.errors import AlreadyExists, Cause, InternalError, Invalid, NotFound
+from kubernel.objects import meta
+from kubernel.store import AlreadyExistsInStore, MissingKey, StaleRevision
 from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.strategies.allocation import AddressPools, Full, PortPool
 from kubernel_plugins.api.builtin.strategies.base import Builtin, field
@@ -23,6 +27,8 @@ from kubernel_plugins.api.builtin.validation.services import (
     service_update,
 )
 from kubernel_plugins.ipaddresses import ADDRESSES, is_of, of_service, service_addresses
+from kubernel_plugins.nodeports import key_of, owner, service_ports
+from kubernel_plugins.nodeports import of_service as of_service_port
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -36,6 +42,7 @@ __all__ = ["ServiceStrategy"]
 _NOTE = "builtin/services"
 _STORED = "ipaddresses.networking.k8s.io"
 _FULL = "failed to allocate a serviceIP or a nodePort: range is full"
+_ALLOCATED = "provided port is already allocated"
 _WITH_NODE_PORTS = ("NodePort", "LoadBalancer")
 
 
@@ -49,6 +56,10 @@ class _Taken:
     kept: list[str] = member(default_factory=list)
     """Addresses whose IPAddress this write made."""
     ports: list[int] = member(default_factory=list)
+    chosen_ports: set[int] = member(default_factory=set)
+    """Those of them that the server chose."""
+    kept_ports: list[int] = member(default_factory=list)
+    """Ports whose record this write made."""
     old_addresses: list[str] = member(default_factory=list)
     old_ports: list[int] = member(default_factory=list)
 
@@ -58,17 +69,21 @@ def _already(address: str) -> Cause:
     return causes.invalid("spec.clusterIPs", [address], problem)
 
 
-def _ports(service: Obj) -> list[int]:
-    spec = service.get("spec") or {}
-    numbers = [port["nodePort"] for port in spec.get("ports") or () if port.get("nodePort")]
-    if spec.get("healthCheckNodePort"):
-        numbers.append(spec["healthCheckNodePort"])
-    return list(dict.fromkeys(numbers))
+def _no_health_check(number: int, why: str) -> InternalError:
+    return InternalError.because(f"failed to allocate requested HealthCheck NodePort {number}: {why}")
 
 
 def _out_of_range(pool: PortPool) -> str:
     valid = f"{pool.ports.start}-{pool.ports.stop - 1}"
     return f"provided port is not in the valid range. The range of valid ports is {valid}"
+
+
+def _renumber(spec: dict[str, Any], before: int, now: int) -> None:
+    for port in spec.get("ports") or ():
+        if port.get("nodePort") == before:
+            port["nodePort"] = now
+    if spec.get("healthCheckNodePort") == before:
+        spec["healthCheckNodePort"] = now
 
 
 class ServiceStrategy(Builtin):
@@ -190,7 +205,7 @@ class ServiceStrategy(Builtin):
         spec = obj["spec"]
         found: list[Cause] = []
         had_addresses = service_addresses(old) if old else []
-        had_ports = _ports(old) if old else []
+        had_ports = service_ports(old) if old else []
         try:
             if spec.get("type") != "ExternalName":
                 found += self._families(spec, old["spec"] if old else {}, addresses)
@@ -205,7 +220,7 @@ class ServiceStrategy(Builtin):
             self._release(taken.addresses, taken.ports)
             taken.addresses, taken.ports = [], []
             raise Invalid.for_object("Service", "", obj["metadata"].get("name") or "", found)
-        now_addresses, now_ports = set(service_addresses(obj)), set(_ports(obj))
+        now_addresses, now_ports = set(service_addresses(obj)), set(service_ports(obj))
         taken.old_addresses = [ip for ip in had_addresses if ip not in now_addresses]
         taken.old_ports = [port for port in had_ports if port not in now_ports]
 
@@ -318,11 +333,7 @@ class ServiceStrategy(Builtin):
                     )
                 )
             elif not pool.take(number):
-                found.append(
-                    causes.invalid(
-                        f"spec.ports[{index}].nodePort", number, "provided port is already allocated"
-                    )
-                )
+                found.append(causes.invalid(f"spec.ports[{index}].nodePort", number, _ALLOCATED))
             else:
                 taken.ports.append(number)
                 mine.add(number)
@@ -336,26 +347,79 @@ class ServiceStrategy(Builtin):
                 number = pool.take_any(self.context.rng) if same is None else same
                 if same is None:
                     taken.ports.append(number)
+                    taken.chosen_ports.add(number)
                 port["nodePort"] = number
             shared[port.get("port", 0), len(shared)] = port.get("nodePort", 0)
         if spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local":
             number = spec.get("healthCheckNodePort")
             if not number:
-                spec["healthCheckNodePort"] = pool.take_any(self.context.rng)
-                taken.ports.append(spec["healthCheckNodePort"])
+                number = spec["healthCheckNodePort"] = pool.take_any(self.context.rng)
+                taken.ports.append(number)
+                taken.chosen_ports.add(number)
             elif number not in mine:
                 if pool.take(number):
                     taken.ports.append(number)
                 else:
-                    free = number in pool.ports
-                    why = "provided port is already allocated" if free else _out_of_range(pool)
-                    told = f"failed to allocate requested HealthCheck NodePort {number}: {why}"
-                    raise InternalError.because(told)
+                    why = _ALLOCATED if number in pool.ports else _out_of_range(pool)
+                    raise _no_health_check(number, why)
         return found
 
     def reserve(self, request: Request, obj: Obj) -> Awaitable[None] | None:
         taken: _Taken | None = request.notes.get(_NOTE)
-        return self._keep_addresses(request, obj, taken) if taken and taken.addresses else None
+        if taken is None or not (taken.addresses or taken.ports):
+            return None
+        return self._keep(request, obj, taken)
+
+    async def _keep(self, request: Request, obj: Obj, taken: _Taken) -> None:
+        """Objects for what was taken, which decide between servers that share a store."""
+        if taken.addresses:
+            await self._keep_addresses(request, obj, taken)
+        if taken.ports:
+            await self._keep_ports(request, obj, taken)
+
+    async def _keep_ports(self, request: Request, obj: Obj, taken: _Taken) -> None:
+        await self._drop_ports(taken.kept_ports, obj)  # of a name that was taken
+        taken.kept_ports = []
+        pool = self._loaded()[1]
+        for port in list(taken.ports):
+            number = port
+            while not await self._keep_port(number, obj):
+                # Another server was quicker.
+                taken.ports.remove(number)
+                pool.release(number)
+                if port not in taken.chosen_ports:
+                    raise self._taken_port(request, obj, number)
+                try:
+                    number = pool.take_any(self.context.rng)
+                except Full:
+                    raise InternalError.because(_FULL) from None
+                taken.ports.append(number)
+            taken.kept_ports.append(number)
+            if number != port:
+                _renumber(obj["spec"], port, number)
+
+    def _taken_port(self, request: Request, obj: Obj, number: int) -> Invalid | InternalError:
+        for index, port in enumerate(obj["spec"].get("ports") or ()):
+            if port.get("nodePort") == number:
+                cause = causes.invalid(f"spec.ports[{index}].nodePort", number, _ALLOCATED)
+                return Invalid.for_object("Service", "", request.name, [cause])
+        return _no_health_check(number, _ALLOCATED)
+
+    async def _keep_port(self, port: int, service: Obj) -> bool:
+        now = rfc3339(self.context.clock.time())
+        try:
+            await self.context.registry.store.create(key_of(port), of_service_port(port, service, now))
+        except AlreadyExistsInStore:
+            return False
+        return True
+
+    async def _drop_ports(self, ports: list[int], service: Obj) -> None:
+        store = self.context.registry.store
+        for port in ports:
+            record = store.get(key_of(port))
+            if record is not None and owner(record.obj) == meta.key(service):
+                with suppress(MissingKey, StaleRevision):
+                    await store.delete(record.key, record.obj, expect=record.revision)
 
     async def _keep_addresses(self, request: Request, obj: Obj, taken: _Taken) -> None:
         """An IPAddress for each address, which decides between servers that share a store."""
@@ -396,19 +460,20 @@ class ServiceStrategy(Builtin):
         taken: _Taken | None = request.notes.pop(_NOTE, None)
         if taken is None:
             return None
-        # From now on it is the IPAddress that holds an address.
-        self._release(taken.addresses, taken.old_ports if committed else taken.ports)
-        let_go = taken.old_addresses if committed else taken.kept
-        return self._let_go(let_go, obj) if let_go else None
+        # From now on it is the stored objects that hold what was taken.
+        self._release(taken.addresses, taken.ports)
+        addresses = taken.old_addresses if committed else taken.kept
+        ports = taken.old_ports if committed else taken.kept_ports
+        return self._let_go(addresses, ports, obj) if addresses or ports else None
 
     def after_delete(self, request: Request, obj: Obj) -> Awaitable[None] | None:
-        addresses = service_addresses(obj)
-        self._release([], _ports(obj))
-        return self._let_go(addresses, obj) if addresses else None
+        addresses, ports = service_addresses(obj), service_ports(obj)
+        return self._let_go(addresses, ports, obj) if addresses or ports else None
 
-    async def _let_go(self, addresses: list[str], service: Obj) -> None:
+    async def _let_go(self, addresses: list[str], ports: list[int], service: Obj) -> None:
         await self._drop_addresses(addresses, service)
-        self._release(addresses, [])
+        await self._drop_ports(ports, service)
+        self._release(addresses, ports)
 
     def _release(self, addresses: list[str], ports: list[int]) -> None:
         pools = self._loaded()
@@ -422,16 +487,19 @@ class ServiceStrategy(Builtin):
         if self._pools is None:
             services = list(self.context.stored("services"))
             held = [address for service in services for address in service_addresses(service)]
-            pools = AddressPools([one for one in held if not self._is_given(one)], self._is_given), PortPool()
-            for service in services:
-                for port in _ports(service):
-                    pools[1].take(port)
-            self._pools = pools
+            ports = [port for service in services for port in service_ports(service)]
+            self._pools = (
+                AddressPools([one for one in held if not self._is_given(one)], self._is_given),
+                PortPool([one for one in ports if not self._is_given_port(one)], self._is_given_port),
+            )
         self._pools[0].use(self._cidrs())
         return self._pools
 
     def _is_given(self, address: str) -> bool:
         return self.context.find(_STORED, address) is not None
+
+    def _is_given_port(self, port: int) -> bool:
+        return self.context.registry.store.get(key_of(port)) is not None
 
     def _cidrs(self) -> list[str]:
         """The cluster's own range first, then those of ServiceCIDRs that are not on their way out."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
 from kubernel.registry.types import FIELDS_OF_CLIENTS
-from kubernel_plugins.api.builtin.strategies.base import Builtin
+from kubernel_plugins.api.builtin.strategies.base import STATUS_ALONE, Builtin
 from kubernel_plugins.api.builtin.validation import storage
 from kubernel_plugins.api.builtin.validation.claims import (
     claim_spec,
@@ -163,6 +163,7 @@ class CSIDriverStrategy(Builtin):
 
 class CSINodeStrategy(Builtin):
     status_keeps = FIELDS_OF_CLIENTS
+    resets = STATUS_ALONE
 
     def __init__(self) -> None:
         super().__init__(unconditional_update=False, returns=True, thorough=True)
@@ -176,6 +177,7 @@ class CSINodeStrategy(Builtin):
 
 class VolumeAttachmentStrategy(Builtin):
     status_keeps = FIELDS_OF_CLIENTS
+    resets = STATUS_ALONE
 
     def __init__(self) -> None:
         super().__init__(unconditional_update=False, returns=True, thorough=True)
@@ -200,6 +202,7 @@ class CSIStorageCapacityStrategy(Builtin):
 
 class StorageVersionMigrationStrategy(Builtin):
     status_keeps = FIELDS_OF_CLIENTS
+    resets = STATUS_ALONE
 
     def __init__(self) -> None:
         super().__init__(unconditional_update=False, thorough=True)

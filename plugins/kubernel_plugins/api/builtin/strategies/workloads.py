@@ -5,6 +5,7 @@ Source: pkg/apis/apps/{v1/defaults.go,validation} and pkg/registry/apps (v1.37).
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from kubernel_plugins.api.builtin.strategies.base import Builtin, field, immutable
@@ -44,6 +45,7 @@ class _Templated(Builtin):
 
 class DeploymentStrategy(_Templated):
     status_keeps = ("labels",)
+    resets = MappingProxyType({"status": ("spec", "metadata.labels")})
 
     def default_spec(self, spec: Obj) -> None:
         super().default_spec(spec)
@@ -142,10 +144,19 @@ _TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 class DaemonSetStrategy(_Templated):
     """Counts changes of the template in an annotation: a field of versions that are gone."""
 
+    def default(self, obj: Obj) -> None:
+        # Converting to the version that has no such field writes the annotation, whatever the count.
+        annotations = obj["metadata"].setdefault("annotations", {})
+        annotations.setdefault(_TEMPLATE_GENERATION, "0")
+
+    def spec_apart(self) -> bool:
+        return True
+
     def prepare_for_create(self, request: Request, obj: Obj) -> None:
         super().prepare_for_create(request, obj)
-        annotations = obj["metadata"].setdefault("annotations", {})
-        annotations[_TEMPLATE_GENERATION] = annotations.get(_TEMPLATE_GENERATION) or "1"
+        annotations = obj["metadata"]["annotations"]
+        if annotations[_TEMPLATE_GENERATION] in ("", "0"):
+            annotations[_TEMPLATE_GENERATION] = "1"
 
     def prepare_for_update(self, request: Request, obj: Obj, old: Obj) -> None:
         super().prepare_for_update(request, obj, old)

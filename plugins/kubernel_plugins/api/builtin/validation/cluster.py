@@ -76,12 +76,13 @@ def priority_class_update(obj: Obj, old: Obj) -> Found:
     return found
 
 
-def runtime_class(obj: Obj) -> Found:
+def runtime_class(obj: Obj, *, declared: bool = True) -> Found:
+    """``declared``: the declared rules are asked too, which count bytes."""
     found: Found = []
     handler, overhead, scheduling = (obj.get(key) for key in ("handler", "overhead", "scheduling"))
     if handler:
         problems = (
-            told.replace("characters", "bytes", 1) if "63" in told else told
+            told.replace("characters", "bytes", 1) if declared and "63" in told else told
             for told in names.check_dns1123_label(handler)
         )
         found += causes.invalid_each("handler", handler, problems)
@@ -105,9 +106,10 @@ def runtime_class(obj: Obj) -> Found:
 
 
 def runtime_class_update(obj: Obj, old: Obj) -> Found:
+    found = runtime_class(obj, declared=obj.get("handler") == old.get("handler"))
     if obj.get("handler") != old.get("handler"):
-        return [causes.invalid("handler", None, causes.FIELD_IMMUTABLE)]
-    return []
+        found.append(causes.invalid("handler", None, causes.FIELD_IMMUTABLE))
+    return found
 
 
 def lease(obj: Obj) -> Found:

@@ -70,7 +70,9 @@ def claim_template(obj: Obj) -> Found:
     labels(metadata.get("labels"), "spec.metadata.labels", found)
     for key, value in metadata.items():
         if value and key not in ("annotations", "labels"):
-            found.append(causes.forbidden(f"spec.metadata.{key}", "cannot be set"))
+            # Upstream makes the name of the field from Go's.
+            told = "uID" if key == "uid" else key
+            found.append(causes.forbidden(f"spec.metadata.{told}", "cannot be set"))
     claim_spec(spec.get("spec") or {}, "spec.spec", found)
     return found
 

@@ -201,11 +201,11 @@ def ingress_class(obj: Obj, old: Obj | None = None) -> Found:
     spec = obj.get("spec") or {}
     controller, parameters = spec.get("controller") or "", spec.get("parameters")
     before = (old or {}).get("spec") or {}
+    if old is not None and before.get("controller") != controller:
+        found.append(causes.invalid("spec.controller", controller, causes.FIELD_IMMUTABLE))
     if not controller:
         found.append(causes.required("spec.controller"))
-    elif old is not None and before.get("controller") != controller:
-        found.append(causes.invalid("spec.controller", controller, causes.FIELD_IMMUTABLE))
-    if controller and old is None:
+    else:
         if len(controller.encode()) > _LONGEST_CONTROLLER:
             found.append(causes.too_long("spec.controller", _LONGEST_CONTROLLER))
         _domain_prefixed(controller, "spec.controller", found)
@@ -343,7 +343,7 @@ def service_range_update(obj: Obj, old: Obj) -> Found:
             if text != before
         ]
         return found if len(new) == len(was) else found + service_range(obj)
-    return [causes.invalid("spec.cidrs", new, causes.FIELD_IMMUTABLE)]
+    return [causes.invalid("spec.cidrs", new or None, causes.FIELD_IMMUTABLE)]
 
 
 def address(obj: Obj) -> Found:

@@ -86,8 +86,9 @@ def storage_class(obj: Obj) -> Found:
         ("reclaimPolicy", ("Delete", "Retain")),
         ("volumeBindingMode", ("Immediate", "WaitForFirstConsumer")),
     ):
-        if obj.get(key) and obj[key] not in supported:
-            found.append(causes.not_supported(key, obj[key], supported))
+        given = obj.get(key) or (None if key == "reclaimPolicy" else obj.get(key))
+        if given is not None and given not in supported:
+            found.append(causes.not_supported(key, given, supported))
     if obj.get("volumeBindingMode") is None:
         found.append(causes.required("volumeBindingMode"))
     seen: list[Any] = [{}] * len(obj.get("allowedTopologies") or ())
@@ -118,7 +119,7 @@ def _topology(term: Obj, path: str, found: Found) -> dict[str, set[str]]:
 
 
 def storage_class_update(obj: Obj, old: Obj) -> Found:
-    return [
+    return storage_class(obj) + [
         causes.invalid(key, None, causes.FIELD_IMMUTABLE)
         for key in ("parameters", "provisioner", "reclaimPolicy", "volumeBindingMode")
         if (obj.get(key) or None) != (old.get(key) or None)
@@ -230,10 +231,11 @@ def csi_node_update(obj: Obj, old: Obj) -> Found:
     return found
 
 
-def attachment(obj: Obj) -> Found:
+def attachment(obj: Obj, *, declared: bool = True) -> Found:
+    """``declared``: the declared rules are asked too, which say the same of the attacher in other words."""
     found: Found = []
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    caseless_driver(spec.get("attacher") or "", "spec.attacher", found)
+    (caseless_driver if declared else csi_driver_name)(spec.get("attacher") or "", "spec.attacher", found)
     source = spec.get("source") or {}
     volume, inline = source.get("persistentVolumeName"), source.get("inlineVolumeSpec")
     if volume is None and inline is None:
@@ -262,7 +264,8 @@ def attachment(obj: Obj) -> Found:
 
 
 def attachment_update(obj: Obj, old: Obj) -> Found:
-    found = attachment(obj)
+    # A spec that changed is refused before the declared rules look into it.
+    found = attachment(obj, declared=False)
     if obj.get("spec") != old.get("spec"):
         found.append(causes.invalid("spec", None, causes.FIELD_IMMUTABLE))
     return found
@@ -279,7 +282,7 @@ def capacity(obj: Obj) -> Found:
 
 
 def capacity_update(obj: Obj, old: Obj) -> Found:
-    found: Found = []
+    found = capacity(obj)
     if obj.get("nodeTopology") != old.get("nodeTopology"):
         shown = go_value("metav1.LabelSelector", obj.get("nodeTopology"))
         found.append(causes.invalid("nodeTopology", shown, causes.FIELD_IMMUTABLE))

@@ -78,11 +78,14 @@ class Demand:
     def set(self, value: int, now: float) -> None:
         spent = now - self._last
         if spent > 0:
-            self._area += self.value * spent
-            self._squares += self.value * self.value * spent
+            before = self.value
+            weighed = before * spent
+            self._area += weighed
+            self._squares += before * weighed
             self._last = now
         self.value = value
-        self._most = max(self._most, value)
+        if value > self._most:
+            self._most = value
 
     def reset(self, now: float, periods: int) -> None:
         """Take stock of what was since the last time, which was that many adjustment periods ago."""

@@ -307,44 +307,45 @@ class Fairness:
             asked, name, type, classified.level.most_seats, limit=limit, initial=initial
         )
 
-    async def enter(
-        self,
-        classified: Classified,
-        user: UserInfo,
-        asked: Asked,
-        name: str,
-        estimate: Estimate,
-        waits: Callable[[bool], None] = lambda waits: None,
+    def arrive(
+        self, classified: Classified, user: UserInfo, asked: Asked, name: str, estimate: Estimate
     ) -> Ticket:
-        """Returns when the request may run. ``waits`` is told when it begins to wait and when it has. Raises
+        """A ticket with which the request may run, unless it is ``waiting``: then when ``turn`` returns. Raises
         Rejected."""
-        level, counters = classified.level, classified.counters
-        queues = level.queues
+        counters = classified.counters
         now = self.clock.monotonic()
         if now - self._adjusted >= ADJUSTED_EVERY:
             self._adjust(now)
         ticket = Ticket(classified, estimate, user.name, asked, name)
-        why = queues.enter(ticket, classified.hand)
-        if estimate.most == 1:
+        why = classified.level.queues.enter(ticket, classified.hand)
+        if ticket.most == 1:
             counters.single += 1
         else:
-            counters.seats.observe(estimate.most)
-        if not why and ticket.waiting is not None:
-            waits(True)
-            try:
-                why = await self._wait(ticket)
-            finally:
-                waits(False)
+            counters.seats.observe(ticket.most)
         if why:
-            counters.reject(why)
-            seconds = level.retry.dropped(int(self.clock.time()))
-            raise Rejected(seconds, classified.head)
+            raise self._reject(classified, why)
         if ticket.waiting is None:
             counters.unwaited += 1
-        else:
-            counters.waits.observe(ticket.start - ticket.arrival)
-        counters.dispatched += 1
+            counters.dispatched += 1
         return ticket
+
+    async def turn(self, ticket: Ticket, waits: Callable[[bool], None] = lambda waits: None) -> None:
+        """Wait with a ticket. ``waits`` is told when it begins and when it ends. Raises Rejected."""
+        waits(True)
+        try:
+            why = await self._wait(ticket)
+        finally:
+            waits(False)
+        if why:
+            raise self._reject(ticket.classified, why)
+        counters = ticket.classified.counters
+        counters.waits.observe(ticket.start - ticket.arrival)
+        counters.dispatched += 1
+
+    def _reject(self, classified: Classified, why: str) -> Rejected:
+        classified.counters.reject(why)
+        seconds = classified.level.retry.dropped(int(self.clock.time()))
+        return Rejected(seconds, classified.head)
 
     async def _wait(self, ticket: Ticket) -> str:
         assert ticket.waiting is not None  # noqa: S101 - the caller looked

@@ -63,7 +63,7 @@ def _level(level: Level) -> tuple[str, ...]:
 def _queues(level: Level) -> Iterable[tuple[str, ...]]:
     for index, queue in enumerate(level.queues.queues):
         seats = sum(ticket.estimate.seats for ticket in queue.waiting)
-        most = sum(ticket.estimate.most for ticket in queue.waiting)
+        most = sum(ticket.most for ticket in queue.waiting)
         numbers = (index, len(queue.waiting), len(queue.executing), queue.seats_in_use)
         yield (
             level.name, *map(str, numbers), _work(queue.next_r), str(seats), str(most), _work(queue.waiting_work),

@@ -31,8 +31,8 @@ class Ticket:
     """One request in a level."""
 
     __slots__ = (
-        "arrival", "arrival_r", "asked", "classified", "estimate", "left", "name", "queue", "set", "start", "user",
-        "waiting", "work",
+        "arrival", "arrival_r", "asked", "classified", "estimate", "left", "most", "name", "queue", "set", "start",
+        "user", "waiting", "work",
     )  # fmt: skip
 
     def __init__(
@@ -41,6 +41,7 @@ class Ticket:
         self.classified = classified
         self.set = classified.level.queues
         self.estimate = estimate
+        self.most = estimate.most
         self.user = user
         self.asked = asked
         self.name = name
@@ -139,7 +140,7 @@ class QueueSet:
         now = self._sync()
         ticket.arrival, ticket.arrival_r = now, self.r
         if not hand or self.exempt or not self.wanted:
-            if not self._fits(ticket.estimate.most):
+            if not self._fits(ticket.most):
                 self.rejected += 1
                 return "concurrency-limit"
             self.queueless[id(ticket)] = ticket
@@ -153,14 +154,14 @@ class QueueSet:
         if queue.idle:
             queue.next_r = self.r
             self._active += 1
-        if not self.waiting and self._fits(ticket.estimate.most):
+        if not self.waiting and self._fits(ticket.most):
             self._dispatch(ticket, queue, now)
             return ""
         ticket.waiting = asyncio.get_running_loop().create_future()
         queue.waiting.append(ticket)
         queue.waiting_work += ticket.work
         self.waiting += 1
-        self.seats_waiting += ticket.estimate.most
+        self.seats_waiting += ticket.most
         self._bound(queue)
         self._note(now)
         self._dispatch_all(now)
@@ -185,12 +186,12 @@ class QueueSet:
         ticket.start = now
         self.executing += 1
         self.dispatched += 1
-        self.seats_in_use += ticket.estimate.most
+        self.seats_in_use += ticket.most
         self._note(now)
 
     def _dispatch(self, ticket: Ticket, queue: Queue, now: float) -> None:
         queue.executing[id(ticket)] = ticket
-        queue.seats_in_use += ticket.estimate.most
+        queue.seats_in_use += ticket.most
         queue.next_r += ticket.work
         self._start(ticket, now)
 
@@ -198,7 +199,7 @@ class QueueSet:
         while self.waiting and self.seats_in_use < self.limit:
             queue = self._next()
             ticket = queue.waiting[0]
-            if not self._fits(ticket.estimate.most):
+            if not self._fits(ticket.most):
                 return
             self._unqueue(ticket, queue)
             self._dispatch(ticket, queue, now)
@@ -228,7 +229,7 @@ class QueueSet:
         queue.waiting.remove(ticket)
         queue.waiting_work = queue.waiting_work - ticket.work if queue.waiting else 0.0
         self.waiting -= 1
-        self.seats_waiting -= ticket.estimate.most
+        self.seats_waiting -= ticket.most
 
     def _bound(self, queue: Queue) -> None:
         """Nobody starts before they came: what a queue did not use it does not keep."""
@@ -280,9 +281,9 @@ class QueueSet:
         self._release(ticket, self._sync())
 
     def _release(self, ticket: Ticket, now: float) -> None:
-        self.seats_in_use -= ticket.estimate.most
+        self.seats_in_use -= ticket.most
         if ticket.queue is not None:
-            ticket.queue.seats_in_use -= ticket.estimate.most
+            ticket.queue.seats_in_use -= ticket.most
         self._note(now)
         if self.waiting:
             self._dispatch_all(now)
