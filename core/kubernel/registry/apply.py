@@ -17,6 +17,7 @@ from kubernel.registry.fields import (
     Tree,
     compare,
     created,
+    decoded,
     difference,
     drop,
     intersection,
@@ -30,7 +31,15 @@ if TYPE_CHECKING:
     from kubernel.registry.schema import Node
     from kubernel.store.records import Obj
 
-__all__ = ["LAST_APPLIED", "MAX_UPDATERS", "apply_object", "track_update"]
+__all__ = [
+    "LAST_APPLIED",
+    "MAX_UPDATERS",
+    "apply_object",
+    "entries_of_object",
+    "entries_of_view",
+    "same_but_for_times",
+    "track_update",
+]
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 MAX_UPDATERS = 10
@@ -55,18 +64,23 @@ def track_update(
     now: str,
     reset: Collection[str] = (),
     known: Mapping[str, Tree | None] = NOTHING,
+    versions: Collection[str] = (),
 ) -> list[Entry]:
     """The managedFields of ``new`` after an ordinary write: create, update or patch.
 
     ``old`` is what it replaces, None for a creation; ``now`` RFC 3339. ``reset`` names fields that this
     endpoint cannot write (``status``, ``metadata.labels``). What ``new`` brings as managedFields is the
-    base when it is well-formed, so that clients can edit them: ``[{}]`` ends the tracking until the next
+    base when it is well-formed, so that clients can edit them: ``[{}]`` and ``[]`` end the tracking until the next
     apply. When the write changes no field, the list is the base itself. ``known`` are the fields of some of the
-    members of a new object.
+    members of a new object. Entries of an apiVersion that is none of ``versions`` are dropped, if any are told.
     """
     entries = _base(old, new, subresource)
     if old is not None and not entries:
         return []
+    if any(entry.get("apiVersion", "").count("/") > 1 for entry in entries):
+        # Upstream fails to track such a write, and keeps what was there.
+        return (old["metadata"].get("managedFields") or []) if old is not None else []
+    entries = _current(entries, versions)
     if old is None:
         changed, removed = created(node, new, reset, known), _NOTHING
     else:
@@ -75,7 +89,7 @@ def track_update(
         return entries
     identity = _identity(manager or "unknown", "Update", api_version, subresource)
     if not entries:
-        return [_entry(identity, changed, now)]
+        return [_entry(identity, changed, now)] if changed else []
     mine: Entry | None = None
     result: list[Entry] = []
     for entry in entries:
@@ -110,6 +124,7 @@ def apply_object(
     now: str,
     force: bool,
     reset: Collection[str] = (),
+    versions: Collection[str] = (),
 ) -> Obj:
     """``applied`` merged into ``live`` (None: it is created), with its managedFields.
 
@@ -123,7 +138,8 @@ def apply_object(
     config = _without(applied, reset)
     check_applied(node, config, api_version)
     base = live if live is not None else {}
-    entries = _entries((base.get("metadata") or {}).get("managedFields")) or []
+    stored = (base.get("metadata") or {}).get("managedFields") or []
+    entries = _current(stored, versions)
     if live is not None and not entries:
         fields = created(node, live, reset)
         if fields:
@@ -132,7 +148,8 @@ def apply_object(
     last = next((each for each in entries if _identity_of(each) == identity), None)
     others = [each for each in entries if each is not last]
     mine = owned(node, config, reset)
-    merged = merge(node, base, config)
+    # What an endpoint takes back of a change may well come with a creation: a CertificateSigningRequest's spec.
+    merged = merge(node, base, config if live is not None else applied)
     if last is not None and last["fieldsV1"] != mine:
         managed = mine
         for entry in others:
@@ -154,20 +171,79 @@ def apply_object(
             result.append(entry)
         elif left:
             result.append(entry | {"fieldsV1": left})
-    # Whoever applies what is there already has not changed the object at any time.
-    when = (last or {}).get("time", "") if merged is live else now
+    # Whoever applies what is there already has not changed the object at any time. What cannot be written through
+    # this endpoint counts: it is taken back later.
+    unchanged = merged is live and (config is applied or merge(node, base, applied) is base)
+    when = (last or {}).get("time", "") if unchanged else now
     if manager == "kubectl" and not subresource:
         merged = _with_last_applied(merged, applied)
     same = merged is live
     if last is not None and last["fieldsV1"] == mine and last["apiVersion"] == api_version:
         result.append(last if same else _entry(identity, mine, when, api_version))
-        if same and len(result) == len(entries) and all(any(a is b for b in entries) for a in result):
+        if same and len(result) == len(stored) and all(any(a is b for b in stored) for a in result):
             return base
     elif mine:
         result.append(_entry(identity, mine, when, api_version))
     metadata = dict(merged.get("metadata") or {})
     metadata["managedFields"] = sorted(result, key=_order)
     return {**merged, "metadata": metadata}
+
+
+def same_but_for_times(old: Obj, new: Obj) -> bool:
+    """Whether ``new`` is ``old`` but for the times of its managers and a resourceVersion that it demands."""
+    before, after = old["metadata"].get("managedFields") or (), new["metadata"].get("managedFields") or ()
+    if len(before) != len(after) or any(
+        {**one, "time": ""} != {**other, "time": ""} for one, other in zip(before, after, strict=True)
+    ):
+        return False
+    meta = {**old["metadata"], "managedFields": None, "resourceVersion": None}
+    return {**old, "metadata": meta} == {
+        **new,
+        "metadata": {**new["metadata"], "managedFields": None, "resourceVersion": None},
+    }
+
+
+# --- a view of the object --------------------------------------------------------------------------
+
+
+def entries_of_view(entries: Sequence[Entry], field: Tree, seen: Tree, api_version: str) -> list[Entry]:
+    """Who manages ``seen``, the one field of a view (a Scale) that is ``field`` of the object."""
+    return [
+        {**entry, "apiVersion": api_version, "fieldsV1": seen}
+        for entry in entries
+        if intersection(entry["fieldsV1"], field)
+    ]
+
+
+def entries_of_object(
+    entries: Sequence[Entry], field: Tree, view: Sequence[Entry], seen: Tree, api_version: str
+) -> list[Entry]:
+    """The managedFields of the object after a write of the view: ``view`` are the view's.
+
+    Source: ``ToParent`` of k8s.io/apimachinery/pkg/util/managedfields/scalehandler.go: an entry keeps the time that
+    the object knows of it.
+    """
+    left = {_bare(entry): entry for entry in view}
+    result = []
+    for entry in entries:
+        if not intersection(entry["fieldsV1"], field) or left.pop(_bare(entry), None) is not None:
+            result.append(entry)
+        elif rest := difference(entry["fieldsV1"], field):
+            result.append({**entry, "fieldsV1": rest})
+    times = {_identity_of(entry): entry.get("time", "") for entry in entries}
+    for entry in left.values():
+        if intersection(entry["fieldsV1"], seen):
+            identity = _identity(
+                entry.get("manager", ""), entry["operation"], api_version, entry.get("subresource", "")
+            )
+            made = _entry(identity, field, times.get(_identity_of(entry), ""), api_version)
+            result = [other for other in result if _identity_of(other) != identity]
+            result.append(made)
+    return sorted(result, key=_order)
+
+
+def _bare(entry: Entry) -> tuple[str, str, str]:
+    return entry.get("manager", ""), entry["operation"], entry.get("subresource", "")
 
 
 # --- entries -------------------------------------------------------------------------------------
@@ -216,25 +292,12 @@ def _order(entry: Entry) -> tuple[str, ...]:
     )
 
 
-def _entries(value: Any) -> list[Entry] | None:
-    """The list if all of it is well-formed, else None."""
-    if not isinstance(value, list):
-        return None
-    for entry in value:
-        if (
-            not isinstance(entry, dict)
-            or entry.get("operation") not in ("Apply", "Update")
-            or entry.get("fieldsType") != "FieldsV1"
-            or not isinstance(entry.get("fieldsV1"), dict)
-            or not all(isinstance(entry.get(key, ""), str) for key in _TEXTS)
-            or len(entry.get("manager", "").encode()) > _LONGEST_MANAGER
-        ):
-            return None
-    return value
-
-
-_LONGEST_MANAGER = 128
-_TEXTS = ("manager", "apiVersion", "subresource", "time")
+def _current(entries: list[Entry], versions: Collection[str]) -> list[Entry]:
+    """Without those that say nothing or are of a version that there is not."""
+    if not versions:
+        return entries
+    kept = [entry for entry in entries if entry["fieldsV1"] and entry.get("apiVersion") in versions]
+    return entries if len(kept) == len(entries) else kept
 
 
 def _base(old: Obj | None, new: Obj, subresource: str) -> list[Entry]:
@@ -242,27 +305,35 @@ def _base(old: Obj | None, new: Obj, subresource: str) -> list[Entry]:
     # Clients may edit managedFields, but not through a subresource.
     if not subresource:
         given = (new.get("metadata") or {}).get("managedFields")
-        if given == [{}]:
+        if given in ([], [{}]):
             return []
-        if given and given != stored:
-            entries = _entries(given)
-            if entries and all(map(_well_formed, (entry["fieldsV1"] for entry in entries))):
-                return entries
+        if given and given != stored and (entries := _decoded(given)):
+            return entries
     # What is stored went through here before: it is well-formed.
     return stored or []
 
 
-def _well_formed(tree: Any) -> bool:
-    waiting = [tree]
-    while waiting:
-        each = waiting.pop()
-        if not isinstance(each, dict):
-            return False
-        for key, below in each.items():
-            if key != "." and key[:2] not in ("f:", "k:", "v:", "i:"):
-                return False
-            waiting.append(below)
-    return True
+def _decoded(value: Any) -> list[Entry] | None:
+    """The entries that a client sends, None if one of them is malformed; of two of one identity the last."""
+    found: dict[Identity, Entry] = {}
+    for entry in value if isinstance(value, list) else ():
+        if (
+            not isinstance(entry, dict)
+            or entry.get("operation") not in ("Apply", "Update")
+            or entry.get("fieldsType") != "FieldsV1"
+            or not entry.get("apiVersion")
+            or not all(isinstance(entry.get(key, ""), str) for key in _TEXTS)
+        ):
+            return None
+        try:
+            fields = decoded(entry.get("fieldsV1") or {})
+        except ValueError:
+            return None
+        found[_identity_of(entry)] = {**entry, "fieldsV1": fields}
+    return list(found.values())
+
+
+_TEXTS = ("manager", "apiVersion", "subresource", "time")
 
 
 def _capped(entries: list[Entry]) -> list[Entry]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -60,7 +60,16 @@ def own(obj: Obj) -> Obj:
 class Creator:
     """Create for the registry."""
 
-    def __init__(self, store: ObjectStore, clock: Clock, rng: random.Random, admission: Admission) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        clock: Clock,
+        rng: random.Random,
+        admission: Admission,
+        api_versions: Callable[[str], Collection[str]],
+    ) -> None:
+        """``api_versions`` gives those in which the objects of a ``ResourceType.resource`` are served."""
+        self._api_versions = api_versions
         self.store = store
         self.clock = clock
         self.rng = rng
@@ -142,6 +151,8 @@ class Creator:
         if not tracked:
             # What admission and the strategy add is nobody's.
             self._track_new(request, obj, spec)
+        elif not meta.get("managedFields"):
+            meta.pop("managedFields", None)
         await self.admission.admit(request)
         obj = request.obj = self._after_admission(request, table=table)
         meta = obj["metadata"]
@@ -277,11 +288,16 @@ class Creator:
             now=rfc3339(self.clock.time()),
             reset=request.resets,
             known=known,
+            versions=self._versions(request.type),
         )
         if managed:
             obj["metadata"]["managedFields"] = managed
         else:
             obj["metadata"].pop("managedFields", None)
+
+    def _versions(self, type: ResourceType) -> Collection[str]:
+        """Those that entries of managedFields can be of; of custom resources any, which may come back."""
+        return () if type.custom else self._api_versions(type.resource)
 
     @staticmethod
     def _warn(request: Request, obj: Obj) -> None:

@@ -28,6 +28,7 @@ __all__ = [
     "Tree",
     "compare",
     "created",
+    "decoded",
     "difference",
     "drop",
     "element",
@@ -41,7 +42,8 @@ __all__ = [
 ]
 
 Tree = dict[str, Any]
-_Walk = Callable[[Any], Tree]
+_Walk = Callable[[Any], "Tree | None"]
+"""None: of what is there nothing belongs to the set."""
 
 UNTRACKED = frozenset(["apiVersion", "kind"])
 UNTRACKED_METADATA = frozenset(
@@ -193,9 +195,10 @@ def _skipped(ignored: Collection[str]) -> Collection[str]:
     return UNTRACKED_METADATA | more if more else UNTRACKED_METADATA
 
 
-def _extract(node: Node | None, value: Any, named: bool, mode: int) -> Tree:
-    """The fields of a present value. ``named``: it is a struct's field, which is no member by itself in
-    ``_APPLIED`` mode; in ``_SKELETON`` mode the value was there before anybody wrote it, with its ``zeros``."""
+def _extract(node: Node | None, value: Any, named: bool, mode: int) -> Tree | None:
+    """The fields of a present value, None if there are none. ``named``: it is a struct's field, which is no member by
+    itself in ``_APPLIED`` mode; in ``_SKELETON`` mode the value was there before anybody wrote it, with its
+    ``zeros``."""
     return _walker(node, named, mode)(value) if isinstance(value, _CONTAINERS) else {}
 
 
@@ -237,7 +240,7 @@ def _beyond(node: Node, zero: Any) -> Callable[[Any], Tree | None]:
         def filled(value: Any) -> Tree | None:
             if value is None:
                 return None
-            tree = whole(value) if isinstance(value, _CONTAINERS) else {}
+            tree = (whole(value) if isinstance(value, _CONTAINERS) else {}) or {}
             return {key: below for key, below in tree.items() if key != "."} if "." in tree else tree
 
         return filled
@@ -262,6 +265,8 @@ def _made(node: Node, named: bool, mode: int) -> _Walk:
     below = _APPLIED if mode == _APPLIED else _WHOLE
     zeros = node.zeros if mode == _SKELETON else NOTHING
     implied = mode == _SKELETON or (mode == _APPLIED and named)
+    # Nothing of a keyed list without elements is applied.
+    nothing = named and keyed and mode == _APPLIED
     beyond: dict[str, Callable[[Any], Tree | None]] = {}
     shapes: dict[Any, tuple[Tree, list[tuple[str, str, _Walk]], list[tuple[str, str]]]] = {}
 
@@ -287,9 +292,9 @@ def _made(node: Node, named: bool, mode: int) -> _Walk:
         found = shapes[shape] = tree, containers, there
         return found
 
-    def walk(value: Any) -> Tree:
+    def walk(value: Any) -> Tree | None:
         if not value:
-            return {}
+            return None if nothing and value == [] else {}
         if isinstance(value, list):
             return elements(value) if keyed else {}
         if not granular:
@@ -299,11 +304,17 @@ def _made(node: Node, named: bool, mode: int) -> _Walk:
         if containers or there:
             tree = tree.copy()
             for key, name, step in containers:
-                tree[name] = step(value[key])
+                found = step(value[key])
+                if found is None:
+                    del tree[name]
+                else:
+                    tree[name] = found
             for key, name in there:
                 more = beyond[key](value[key])
                 if more is not None:
                     tree[name] = more
+            if not tree and mode == _APPLIED:
+                return None
         return tree
 
     def elements(value: list[Any]) -> Tree:
@@ -537,16 +548,40 @@ def intersection(a: Tree, b: Tree) -> Tree:
 
 
 def paths(tree: Tree) -> Iterator[str]:
-    """The members as messages write them: ``.spec.containers[name="web"].image``."""
-    for key in sorted(tree):
-        if key == ".":
-            continue
-        below = tree[key]
-        step = _step(key)
+    """The members as messages write them: ``.spec.containers[name="web"].image``; those of a place before what is
+    below any of them."""
+    places = [(_step(key), tree[key]) for key in sorted(tree) if key != "."]
+    for step, below in places:
         if not below or "." in below:
             yield step
+    for step, below in places:
         for rest in paths(below):
             yield step + rest
+
+
+def decoded(tree: Any) -> Tree:
+    """A set as a client sends it, without the kinds of path elements that nobody knows. Raises ValueError.
+
+    Source: sigs.k8s.io/structured-merge-diff/v6/fieldpath/serialize.go.
+    """
+    if not isinstance(tree, dict):
+        raise ValueError("a set of fields is an object")
+    result: Tree = {}
+    for key, below in tree.items():
+        if key == ".":
+            result[key] = {}
+            continue
+        if len(key) < len("f:") or key[1] != ":":
+            raise ValueError(f"no path element: {key!r}")
+        kind, text = key[0], key[2:]
+        if kind not in "fkvi":
+            continue
+        if kind == "i":
+            int(text)
+        elif kind != "f" and not isinstance(orjson.loads(text), dict if kind == "k" else object):
+            raise ValueError(f"no keys: {text!r}")
+        result[key] = decoded(below)
+    return _normal(result) or {}
 
 
 def _step(key: str) -> str:

@@ -169,16 +169,22 @@ def _literal(value: Any) -> str:
 
 
 def merge(node: Node | None, old: Any, new: Any) -> Any:
-    """``new`` laid over ``old``: maps and keyed lists merge, all else is replaced, null removes.
+    """``new`` laid over ``old``: maps and keyed lists merge, all else is replaced, by null too.
 
-    Returns ``old`` itself when that changes nothing.
+    A null takes nothing away from what merges. Returns ``old`` itself when that changes nothing.
     """
+    if new is None and old and _merges(node, old):
+        return old
     if isinstance(new, dict) and is_granular(node):
         return _merge_maps(node, old if isinstance(old, dict) else None, new)
     if isinstance(new, list) and is_keyed(node):
         assert node is not None  # noqa: S101 - is_keyed
         return _merge_lists(node, old if isinstance(old, list) else None, new)
-    return old if old == new and type(old) is type(new) else new
+    return old if old == new and (isinstance(new, dict | list) or type(old) is type(new)) else new
+
+
+def _merges(node: Node | None, old: Any) -> bool:
+    return is_granular(node) if isinstance(old, dict) else isinstance(old, list) and is_keyed(node)
 
 
 def _merge_maps(node: Node | None, old: Obj | None, new: Obj) -> Obj:
@@ -188,11 +194,6 @@ def _merge_maps(node: Node | None, old: Obj | None, new: Obj) -> Obj:
     before: Obj = old if old is not None else {}
     for key, value in new.items():
         present = before.get(key, _ABSENT)
-        if value is None:
-            if present is not _ABSENT:
-                result = dict(before) if result is None else result
-                result.pop(key, None)
-            continue
         child = properties.get(key) if properties is not None else None
         joined = merge(child if child is not None else additional, present, value)
         if joined is not present:
@@ -300,9 +301,7 @@ def _prune_place(node: Node | None, named: bool, value: Any, last: Tree, managed
         return value
     if isinstance(value, dict) and is_granular(node):
         left: Any = prune(node, value, last, managed or _EMPTY)
-        if not left and value and (node is None or node.properties is None):
-            return _ABSENT
-        return left
+        return left or None if value else left
     if isinstance(value, list) and is_keyed(node):
         assert node is not None  # noqa: S101 - is_keyed
         items, same = [], True
@@ -318,5 +317,5 @@ def _prune_place(node: Node | None, named: bool, value: Any, last: Tree, managed
                 items.append(kept)
         if same:
             return value
-        return items if items else _ABSENT
+        return items or None
     return value

@@ -7,6 +7,7 @@ k8s.io/apiserver/pkg/registry/rest/{create,update}.go (v1.37).
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANNOTATIONS_LIMIT",
+    "MANAGER_LENGTH",
     "SCHEME",
     "check_kind",
+    "check_manager",
     "check_name_and_namespace",
     "check_namespace",
+    "keep",
     "keep_undeleted",
     "other_custom",
     "other_uid",
@@ -45,6 +49,10 @@ __all__ = [
 
 ANNOTATIONS_LIMIT = 256 * 1024
 """Bytes that all keys and values of one object's annotations may have together."""
+
+MANAGER_LENGTH = 128
+"""Bytes of a field manager's name."""
+_SUBRESOURCE_LENGTH = 256
 
 _PLAIN_KEY = re.compile(
     r"^(?:[a-z0-9](?:[-a-z0-9.]{0,200}[a-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
@@ -227,12 +235,16 @@ def untold(meta: dict[str, Any]) -> list[str]:
     return [key for key in (*_SERVER_OWNED, "resourceVersion") if key not in meta]
 
 
-def keep_owned(meta: dict[str, Any], old: dict[str, Any]) -> None:
-    for key in _SERVER_OWNED:
+def keep(meta: dict[str, Any], old: dict[str, Any], keys: Sequence[str]) -> None:
+    for key in keys:
         if key in old:
             meta[key] = old[key]
         else:
             meta.pop(key, None)
+
+
+def keep_owned(meta: dict[str, Any], old: dict[str, Any]) -> None:
+    keep(meta, old, _SERVER_OWNED)
     meta["resourceVersion"] = old["resourceVersion"]
 
 
@@ -276,6 +288,7 @@ def validate_new(type: ResourceType, meta: dict[str, Any], found: list[Cause]) -
     _validate_common(meta, found)
     if meta.get("finalizers"):
         _validate_finalizers(meta, found, not (type.custom or type.strategy.any_finalizer))
+    _validate_managers(meta, found)
 
 
 def validate_update(
@@ -304,6 +317,7 @@ def validate_update(
     _validate_common(meta, found, old)
     if meta.get("finalizers") != old.get("finalizers"):
         _validate_finalizers(meta, found, not (type.custom or type.strategy.any_finalizer))
+    _validate_managers(meta, found)
 
 
 def validate_metadata(meta: dict[str, Any]) -> list[Cause]:
@@ -328,6 +342,28 @@ def _validate_common(meta: dict[str, Any], found: list[Cause], old: dict[str, An
     owners = meta.get("ownerReferences")
     if owners and (old is None or old.get("ownerReferences") != owners):
         _validate_owners(owners, found)
+
+
+def _validate_managers(meta: dict[str, Any], found: list[Cause]) -> None:
+    for position, entry in enumerate(meta.get("managedFields") or ()):
+        path = f"metadata.managedFields[{position}]"
+        found += check_manager(f"{path}.manager", entry.get("manager", ""))
+        if len(entry.get("subresource", "").encode()) > _SUBRESOURCE_LENGTH:
+            found.append(causes.too_long(f"{path}.subresource", _SUBRESOURCE_LENGTH))
+
+
+def check_manager(field: str, name: str) -> list[Cause]:
+    """What is wrong with a field manager's name."""
+    if name.isascii() and name.isprintable() and len(name) <= MANAGER_LENGTH:
+        return []
+    found = []
+    size = 0
+    for character in name:
+        if not character.isprintable():
+            told = f"invalid character U+{ord(character):04X} (at position {size})"
+            found.append(causes.invalid(field, name, told))
+        size += len(character.encode())
+    return [causes.too_long(field, MANAGER_LENGTH), *found] if size > MANAGER_LENGTH else found
 
 
 def _validate_finalizers(meta: dict[str, Any], found: list[Cause], qualified: bool) -> None:

@@ -24,10 +24,17 @@ if TYPE_CHECKING:
     from kubernel.registry.operations import PatchType
     from kubernel.registry.request import Request
     from kubernel.registry.schema import Node
-    from kubernel.registry.types import Subresource
+    from kubernel.registry.types import GroupVersionKind, Subresource
     from kubernel.store.records import Obj
 
-__all__ = ["check_configuration", "check_patched", "names_version", "patched", "repeated_fields"]
+__all__ = [
+    "check_configuration",
+    "check_patched",
+    "decode_applied",
+    "names_version",
+    "patched",
+    "repeated_fields",
+]
 
 _OPERATION = ("op", "path", "from", "value")
 
@@ -105,24 +112,33 @@ def check_patched(
         raise not_patched(told(), wrong.converted if strategic else wrong.why) from None
 
 
-def check_configuration(request: Request, body: Obj, raw: bytes | None) -> None:
-    """Bring what is applied into canonical form in place. Raises BadRequest and UnnamedError in upstream's words."""
-    type = request.type
-    told, kind = body.get("apiVersion") or "", body.get("kind") or ""
-    if (told, kind) != (type.api_version, type.kind):
-        raise BadRequest(f"invalid object type: {told if '/' in told else '/' + told}, Kind={kind}")
+def check_configuration(request: Request, body: Obj, node: Node | None, kind: GroupVersionKind) -> None:
+    """Whether what is applied may be laid over an object of this schema and ``kind``. Raises BadRequest and
+    UnnamedError in upstream's words."""
+    version, name = (
+        value if isinstance(value, str) else "" for value in (body.get("apiVersion"), body.get("kind"))
+    )
+    if version.count("/") > 1:
+        version = name = ""
+    if (version, name) != (kind.api_version, kind.kind):
+        raise BadRequest(f"invalid object type: {version if '/' in version else '/' + version}, Kind={name}")
     meta = body.get("metadata")
     if isinstance(meta, dict) and meta.get("managedFields") is not None:
         raise BadRequest("metadata.managedFields must be nil")
-    check_applied(type.schema(), body, type.api_version)
-    request.obj = body
+    check_applied(node, body, kind.api_version)
+
+
+def decode_applied(
+    request: Request, node: Node | None, obj: Obj, applied: Obj, kind: GroupVersionKind
+) -> None:
+    """Decode in place what laying ``applied`` over an object gave; UnnamedError where that is none of ``kind``."""
+    request.obj = obj
+    if node is None:
+        return
     try:
-        decode(request, type.schema(), body, raw, patch=True)
+        decode(request, node, obj, None, patch=True, kind=kind)
     except Undecodable as wrong:
-        raise not_converted(body, type.api_version, wrong.converted) from None
-    if request.options.repeated and request.options.field_validation == "Strict":
-        told = request.options.repeated
-        raise BadRequest(f"error strict decoding patch: error converting YAML to JSON: {told}")
+        raise not_converted(applied, kind.api_version, wrong.converted) from None
 
 
 def names_version(patch_type: PatchType, body: Any) -> bool:

@@ -65,10 +65,10 @@ class Registry(TypeTable):
         """Protobuf bodies of the built-in types; set by the plugin that registers them."""
         self._admission = admission
         self._reader = Reader(store, bus)
-        self._writer = Writer(store, clock, rng, admission)
+        self._writer = Writer(store, clock, rng, admission, self.api_versions)
         self._deleter = Deleter(store, clock, admission)
         past = _Admitted()
-        self._inner_writer = Writer(store, clock, rng, past)
+        self._inner_writer = Writer(store, clock, rng, past, self.api_versions)
         self._inner_deleter = Deleter(store, clock, past)
 
     def register(self, type: ResourceType) -> None:

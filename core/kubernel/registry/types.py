@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALL_VERBS",
+    "FIELDS_OF_CLIENTS",
     "Column",
     "Converter",
     "GroupVersionKind",
@@ -40,6 +41,11 @@ ALL_VERBS = (
     "update",
     "watch",
 )
+
+
+FIELDS_OF_CLIENTS = ("annotations", "finalizers", "labels", "ownerReferences")
+"""What clients write into an object's metadata. Source: ``ResetObjectMetaForStatus`` of
+k8s.io/apimachinery/pkg/apis/meta/v1."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -90,8 +96,12 @@ class Subresource:
     """Of ``kind``, where that is not the type's own."""
     read: Callable[[Obj], Obj] | None = None
     """The view of an object that GET answers (a Scale); None is the object itself."""
+    begin: Callable[[Obj], Obj] | None = None
+    """The view that a write begins from, where that is not ``read``'s."""
     write: Callable[[Obj, Obj], Obj] | None = None
     """``write(obj, view)``: a new object with the view's wishes in it; raises ApiError."""
+    field: tuple[str, str] = ("", "")
+    """The one field that is written: where the view has it, and where the object (``spec.replicas``)."""
     complete: bool = False
     """What ``write`` puts into the stored object leaves nothing to be defaulted."""
     connect: bool = False
@@ -117,6 +127,8 @@ class Strategy:
     default_propagation: Literal["Background", "Orphan"] = "Background"
     propagation_warning: str = ""
     """Told to who deletes without saying what becomes of the dependents."""
+    status_keeps: tuple[str, ...] = ()
+    """Fields of metadata (labels, annotations, finalizers, ownerReferences) that a write of ``status`` leaves alone."""
     graceful: bool = False
     """What is removed at once has the marks of a deletion, too."""
     resets: Mapping[str, tuple[str, ...]] = MappingProxyType({})

@@ -34,6 +34,7 @@ class TypeTable:
         self._by_path: dict[tuple[str, str, str], ResourceType] = {}
         self._by_kind: dict[tuple[str, str, str], ResourceType] = {}
         self._preferred: dict[tuple[str, str], ResourceType] = {}
+        self._versions: dict[str, frozenset[str]] = {}
         self._listeners: list[Callable[[], None]] = []
         self.generation = 0
 
@@ -89,6 +90,16 @@ class TypeTable:
     def preferred(self, group: str, plural: str) -> ResourceType | None:
         return self._preferred.get((group, plural))
 
+    def api_versions(self, resource: str) -> frozenset[str]:
+        """Those in which the objects of a ``ResourceType.resource`` are served; of events ``v1`` and
+        ``events.k8s.io/v1``."""
+        found = self._versions.get(resource)
+        if found is None:
+            found = self._versions[resource] = frozenset(
+                type.api_version for type in self._by_path.values() if type.resource == resource
+            )
+        return found
+
     def types(self) -> Iterable[ResourceType]:
         return self._by_path.values()
 
@@ -103,6 +114,7 @@ class TypeTable:
             self._preferred.pop((group, plural), None)
 
     def _changed(self) -> None:
+        self._versions.clear()
         self.generation += 1
         for listener in self._listeners:
             listener()

@@ -10,7 +10,7 @@ of a rule that every admission plugin and strategy would have to keep).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -29,7 +29,13 @@ from kubernel.errors import (
     UnsupportedMediaType,
 )
 from kubernel.registry import metadata
-from kubernel.registry.apply import apply_object
+from kubernel.registry.apply import (
+    apply_object,
+    entries_of_object,
+    entries_of_view,
+    same_but_for_times,
+    track_update,
+)
 from kubernel.registry.causes import show
 from kubernel.registry.conversion import from_storage, is_stored, read_record, store_form, to_storage
 from kubernel.registry.creating import ADMITTED, Creator, own
@@ -39,6 +45,7 @@ from kubernel.registry.operations import PatchType, Result
 from kubernel.registry.patching import (
     check_configuration,
     check_patched,
+    decode_applied,
     names_version,
     patched,
     repeated_fields,
@@ -49,7 +56,11 @@ from kubernel.store import MissingKey, StaleRevision
 from kubernel.store.records import Key, Record
 
 if TYPE_CHECKING:
-    from kubernel.registry.types import ResourceType, Subresource
+    from collections.abc import Callable
+
+    from kubernel.registry.fields import Tree
+    from kubernel.registry.schema import Node
+    from kubernel.registry.types import GroupVersionKind, ResourceType, Subresource
     from kubernel.store.records import Obj
 
 __all__ = ["PATCH_TRIES", "Writer"]
@@ -127,9 +138,7 @@ class Writer(Creator):
                 # The one refusal in which upstream names the resource instead of the kind.
                 raise Invalid.for_object(type.plural, type.group, name, [cause])
         elif told != str(current.revision):
-            if not told.isdigit():
-                raise UnnamedError(f'strconv.ParseUint: parsing "{told}": invalid syntax')
-            raise Conflict.for_object(type.plural, type.group, name)
+            raise _other_version(type, name, told)
         uid = obj["metadata"].get("uid")
         real = current.obj["metadata"].get("uid")
         if uid and uid != real:
@@ -137,7 +146,9 @@ class Writer(Creator):
                 type.plural, type.group, name, metadata.other_uid(current.key, uid, real)
             )
 
-    async def _replace(self, request: Request, obj: Obj, current: Record, done: str = "") -> Result:
+    async def _replace(
+        self, request: Request, obj: Obj, current: Record, done: Collection[str] = ()
+    ) -> Result:
         """The pipeline from decoded object to stored record, for an existing object; ``done``: it is ``defaulted``, or
         ``tracked`` (managedFields are final) already."""
         type, node = request.type, request.type.schema()
@@ -146,10 +157,12 @@ class Writer(Creator):
         meta = obj["metadata"]
         untold = metadata.untold(meta)
         metadata.stamp_update(meta, old["metadata"])
-        if done != "defaulted":
+        if "defaulted" not in done:
             complete_object(type, node, obj)
-        if done != "tracked":
+        if "tracked" not in done:
             self._track(request, old, obj)
+        elif not meta.get("managedFields"):
+            meta.pop("managedFields", None)
         for key in untold:
             meta.pop(key, None)
         complete = orjson.dumps(obj)
@@ -158,6 +171,8 @@ class Writer(Creator):
         self._unite_owners(request, obj["metadata"], ADMITTED)
         metadata.keep_undeleted(obj["metadata"], old["metadata"])
         type.strategy.prepare_for_update(request, obj, old)
+        if request.subresource == "status":
+            metadata.keep(obj["metadata"], old["metadata"], type.strategy.status_keeps)
         committed = False
         try:
             causes: list[Cause] = []
@@ -225,23 +240,60 @@ class Writer(Creator):
             current = self._existing(type, key)
             if told and told != str(current.revision):
                 raise Conflict.for_object(type.plural, type.group, key.name)
-            result = await self._write_view(request, current, sub, body)
+            seen = await self._seen(type, current, sub)
+            result = await self._write_view(request, current, sub, seen, own(body))
             if result is not None:
                 return result
         raise Conflict.for_object(type.plural, type.group, key.name)
 
+    async def _seen(self, type: ResourceType, current: Record, sub: Subresource) -> Obj:
+        """The view of the object as it is, with who manages it."""
+        assert sub.read is not None  # noqa: S101 - comes with write
+        obj = from_storage(type, (await read_record(type, current)).obj)
+        seen = (sub.begin or sub.read)(obj)
+        there, here = map(_at, sub.field)
+        managed = obj["metadata"].get("managedFields") if here else None
+        entries = entries_of_view(managed or (), here, there, sub.kind.api_version)
+        return {**seen, "metadata": {**seen["metadata"], "managedFields": entries}} if entries else seen
+
     async def _write_view(
-        self, asked: Request, current: Record, sub: Subresource, view: Obj
+        self,
+        asked: Request,
+        current: Record,
+        sub: Subresource,
+        seen: Obj,
+        view: Obj,
+        *,
+        applied: bool = False,
     ) -> Result | None:
         """None when somebody else wrote in between."""
         assert sub.write is not None  # noqa: S101 - the caller looked
         assert sub.read is not None  # noqa: S101 - comes with write
         type = asked.type
         before = await read_record(type, current)
-        obj = own(sub.write(from_storage(type, before.obj), view))
+        live = from_storage(type, before.obj)
+        obj = own(sub.write(live, view))
+        done = ["defaulted"] if sub.complete else []
+        there, here = map(_at, sub.field)
+        if here:
+            done.append("tracked")
+            managed = view["metadata"].get("managedFields") or []
+            if not applied:
+                managed = track_update(
+                    sub.schema() if sub.schema is not None else None,
+                    seen,
+                    (sub.begin or sub.read)(obj),
+                    manager=asked.options.field_manager,
+                    api_version=sub.kind.api_version,
+                    subresource=sub.name,
+                    now=rfc3339(self.clock.time()),
+                )
+            entries = live["metadata"].get("managedFields") or []
+            managed = entries_of_object(entries, here, managed, there, type.api_version)
+            obj["metadata"]["managedFields"] = orjson.loads(orjson.dumps(managed))
         request = replace(asked, obj=obj, old=None, warnings=list(asked.warnings))
         try:
-            result = await self._replace(request, obj, current, "defaulted" if sub.complete else "")
+            result = await self._replace(request, obj, current, done)
         except StaleRevision:
             return None
         except MissingKey:
@@ -277,8 +329,7 @@ class Writer(Creator):
         with request:
             repeated: list[str] = []
             if patch_type == "apply":
-                body = body if raw is not None else own(body)
-                self._check_applied(request, body, sub, raw)
+                self._check_applied(request, body, sub)
             elif raw is not None and options.field_validation != "Ignore":
                 repeated = repeated_fields(patch_type, body, raw)
             for _ in range(PATCH_TRIES):
@@ -291,14 +342,20 @@ class Writer(Creator):
                             continue
                     raise NotFound.for_object(type.plural, type.group, name)
                 if sub is not None and sub.write is not None:
-                    assert sub.read is not None  # noqa: S101 - comes with write
-                    before = await read_record(type, current)
-                    seen = sub.read(from_storage(type, before.obj))
-                    view = patched(seen, None, patch_type, body)
-                    if sub.schema is not None and patch_type != "apply":
-                        view = own(view)
-                        check_patched(request, seen, view, patch_type, body, repeated, sub)
-                    result = await self._write_view(request, current, sub, view)
+                    seen = await self._seen(type, current, sub)
+                    if patch_type == "apply":
+                        view = self._laid_over(request, sub.schema, sub.kind, seen, body)
+                    else:
+                        view = own(patched(seen, None, patch_type, body))
+                        if sub.schema is not None:
+                            check_patched(request, seen, view, patch_type, body, repeated, sub)
+                    meta = metadata.check_name_and_namespace(type, view, namespace, name)
+                    wanted = metadata.told_version(meta)
+                    if wanted and wanted != str(current.revision):
+                        raise Conflict.for_object(type.plural, type.group, name)
+                    result = await self._write_view(
+                        request, current, sub, seen, view, applied=patch_type == "apply"
+                    )
                     if result is not None:
                         return result
                     continue
@@ -318,20 +375,8 @@ class Writer(Creator):
         type, node = request.type, request.type.schema()
         before = current if type.converter is None else await read_record(type, current)
         live = from_storage(type, before.obj)
-        options = request.options
         if patch_type == "apply":
-            merged = apply_object(
-                node,
-                live,
-                body,
-                manager=options.field_manager,
-                api_version=type.api_version,
-                subresource=request.subresource,
-                now=rfc3339(self.clock.time()),
-                force=options.force,
-                reset=request.resets,
-            )
-            obj = own(merged)
+            obj = self._laid_over(request, type.schema, type.gvk, live, body)
         else:
             obj = own(patched(live, node, patch_type, body))
             request.obj = obj
@@ -340,17 +385,17 @@ class Writer(Creator):
         metadata.check_name_and_namespace(type, obj, request.namespace, request.name)
         told = metadata.told_version(obj["metadata"])
         if told and told != str(current.revision):
-            raise Conflict.for_object(type.plural, type.group, request.name)
+            raise _other_version(type, request.name, told)
         uid = obj["metadata"].get("uid")
         if uid and uid != live["metadata"].get("uid"):
             told = f"Invalid value: {show(uid or '')}: field is immutable"
             cause = Cause("FieldValueInvalid", told, "metadata.uid")
             raise Invalid.for_object(type.kind, type.group, request.name, [cause])
-        return await self._replace(request, obj, current, "tracked" if patch_type == "apply" else "")
+        return await self._replace(request, obj, current, ("tracked",) if patch_type == "apply" else ())
 
     # --- apply
 
-    def _check_applied(self, request: Request, body: Any, sub: Subresource | None, raw: bytes | None) -> None:
+    def _check_applied(self, request: Request, body: Any, sub: Subresource | None) -> None:
         type = request.type
         if not request.options.field_manager:
             cause = Cause(
@@ -362,39 +407,57 @@ class Writer(Creator):
         if not isinstance(body, dict):
             raise BadRequest("error decoding YAML: the applied configuration must be an object")
         if sub is not None and sub.write is not None:
-            metadata.check_kind(type, body, sub.kind.api_version, sub.kind.kind)
-            return
-        check_configuration(request, body, raw)
-        metadata.check_name_and_namespace(type, body, request.namespace, request.name)
+            node = sub.schema() if sub.schema is not None else None
+            check_configuration(request, body, node, sub.kind)
+        else:
+            check_configuration(request, body, type.schema(), type.gvk)
+
+    def _laid_over(
+        self,
+        request: Request,
+        schema: Callable[[], Node] | None,
+        kind: GroupVersionKind,
+        live: Obj | None,
+        body: Obj,
+    ) -> Obj:
+        """What applying ``body`` makes of ``live``, decoded and of its own."""
+        node = schema() if schema is not None else None
+        merged = apply_object(
+            node,
+            live,
+            body,
+            manager=request.options.field_manager,
+            api_version=kind.api_version,
+            subresource=request.subresource,
+            now=rfc3339(self.clock.time()),
+            force=request.options.force,
+            reset=request.resets,
+            versions=self._versions(request.type) if kind == request.type.gvk else (),
+        )
+        obj: Obj = own(merged)
+        decode_applied(request, node, obj, body, kind)
+        if request.options.repeated and request.options.field_validation == "Strict":
+            raise BadRequest(
+                f"error strict decoding patch: error converting YAML to JSON: {request.options.repeated}"
+            )
+        if live is not None and merged is not live and same_but_for_times(live, obj):
+            return own(live)
+        return obj
 
     async def _apply_new(self, request: Request, body: Obj) -> Result:
         type = request.type
         if "create" not in type.verbs:
             raise NotFound.for_object(type.plural, type.group, request.name)
-        told = body["metadata"].get("resourceVersion")
-        if told and told != "0":
-            raise Conflict.for_object(type.plural, type.group, request.name)
-        if body["metadata"].get("uid"):
+        obj = self._laid_over(request, type.schema, type.gvk, None, body)
+        meta = metadata.check_name_and_namespace(type, obj, request.namespace, request.name, needed=True)
+        if uid := meta.get("uid"):
             # A uid says "that very object"; it is not there (KEP-555).
             raise Conflict.for_object(
                 type.plural,
                 type.group,
                 request.name,
-                "uid mismatch: the provided object specified uid "
-                f"{body['metadata']['uid']}, and no existing object was found",
+                f"uid mismatch: the provided object specified uid {uid}, and no existing object was found",
             )
-        obj = apply_object(
-            type.schema(),
-            None,
-            body,
-            manager=request.options.field_manager,
-            api_version=type.api_version,
-            subresource=request.subresource,
-            now=rfc3339(self.clock.time()),
-            force=request.options.force,
-            reset=request.resets,
-        )
-        obj = request.obj = own(obj)
         request.old = None
         return await self._create(request, obj, tracked=True)
 
@@ -405,3 +468,17 @@ class Writer(Creator):
         if record is None:
             raise NotFound.for_object(type.plural, type.group, key.name)
         return record
+
+
+def _at(field: str) -> Tree:
+    """The set that has one field alone, none without a ``field``: ``spec.replicas``."""
+    tree: Tree = {}
+    for part in reversed(field.split(".") if field else ()):
+        tree = {f"f:{part}": tree}
+    return tree
+
+
+def _other_version(type: ResourceType, name: str, told: str) -> Conflict | UnnamedError:
+    if not told.isdigit():
+        return UnnamedError(f'strconv.ParseUint: parsing "{told}": invalid syntax')
+    return Conflict.for_object(type.plural, type.group, name)

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from node_trees import deployment
 
 from kubernel.errors import BadRequest, Conflict, UnnamedError
-from kubernel.registry.apply import LAST_APPLIED, apply_object, track_update
+from kubernel.registry.apply import (
+    LAST_APPLIED,
+    apply_object,
+    entries_of_object,
+    entries_of_view,
+    same_but_for_times,
+    track_update,
+)
 from kubernel.registry.schema import Node
 
 NODE = deployment()
@@ -194,9 +201,44 @@ def test_atomic_maps_are_owned_as_a_whole() -> None:
     assert live["spec"]["selector"] == {"matchLabels": {"b": "1"}}
 
 
-def test_null_removes_a_value() -> None:
+def test_null_is_a_value_of_a_scalar() -> None:
     live = apply(None, "a", replicas=1)
-    assert apply(live, "a", T2, replicas=None, paused=True)["spec"] == {"paused": True}
+    merged = apply(live, "a", T2, replicas=None, paused=True)
+    assert merged["spec"] == {"paused": True, "replicas": None}
+    assert "f:replicas" in managers(merged)["a", "Apply"]["f:spec"]
+    with pytest.raises(Conflict, match=r'conflict with "a": \.spec\.replicas'):
+        apply(live, "b", T2, replicas=None)
+
+
+def test_null_takes_nothing_away_from_a_map_of_others() -> None:
+    live = apply(None, "a", template={"metadata": {"labels": {"x": "1"}}})
+    merged = apply(live, "b", T2, template={"metadata": {"labels": None}})
+    assert merged["spec"] == live["spec"]
+    assert managers(merged)["b", "Apply"] == {"f:spec": {"f:template": {"f:metadata": {"f:labels": {}}}}}
+
+
+def test_a_map_whose_last_key_is_dropped_stays_for_who_owns_the_map() -> None:
+    live = apply(None, "a", template={"metadata": {"labels": {"x": "1"}}})
+    live = apply(live, "b", template={"metadata": {"labels": None}})
+    merged = apply(live, "a", T2, replicas=1)
+    assert merged["spec"]["template"]["metadata"]["labels"] is None
+    assert ("b", "Apply") in managers(merged)
+
+
+def test_a_keyed_list_without_elements_is_nobodys() -> None:
+    merged = apply(None, "a", replicas=1, template={"spec": {"containers": []}})
+    assert managers(merged)["a", "Apply"]["f:spec"] == {"f:replicas": {}}
+
+
+def test_times_alone_are_no_change() -> None:
+    live = apply(None, "a", replicas=1)
+    later = apply(live, "a", T2, replicas=1)
+    stamped = [{**entry, "time": T2} for entry in live["metadata"]["managedFields"]]
+    again = {**live, "metadata": {**live["metadata"], "managedFields": stamped, "resourceVersion": "0"}}
+    assert same_but_for_times(live, again)
+    assert same_but_for_times(live, later)
+    assert not same_but_for_times(live, apply(live, "b", T2, replicas=1))
+    assert not same_but_for_times(live, {**again, "spec": {}})
 
 
 def test_objects_without_history_get_the_manager_before_first_apply() -> None:
@@ -333,7 +375,7 @@ def test_fields_that_the_endpoint_resets_are_not_tracked() -> None:
     config = {"metadata": {"name": "web"}, "spec": {"replicas": 1}, "status": {"x": 1}}
     merged = apply_object(
         NODE,
-        None,
+        live,
         config,
         manager="b",
         api_version="apps/v1",
@@ -343,6 +385,23 @@ def test_fields_that_the_endpoint_resets_are_not_tracked() -> None:
         reset=("status",),
     )
     assert "status" not in merged
+
+
+def test_what_changes_leave_alone_may_come_with_a_creation_and_is_nobodys() -> None:
+    config = {"metadata": {"name": "web"}, "spec": {"replicas": 1}}
+    made = apply_object(
+        NODE,
+        None,
+        config,
+        manager="b",
+        api_version="apps/v1",
+        subresource="",
+        now=T1,
+        force=False,
+        reset=("spec",),
+    )
+    assert made["spec"] == {"replicas": 1}
+    assert made["metadata"]["managedFields"] == []
 
 
 def test_clients_may_edit_and_end_the_tracking() -> None:
@@ -427,7 +486,7 @@ def test_an_applier_gets_what_it_applies_and_only_its_own_goes(first: Any, secon
 def canonical(value: Any) -> Any:
     if isinstance(value, dict):
         pruned = {key: canonical(each) for key, each in value.items()}
-        return {key: each for key, each in pruned.items() if each not in ({}, [])}
+        return {key: each for key, each in pruned.items() if each not in ({}, [], None)}
     if isinstance(value, list):
         return sorted(
             (canonical(each) for each in value),
@@ -479,3 +538,25 @@ def _exists(value: Any, path: tuple[str, ...]) -> bool:
 def test_true_replaces_one_where_there_is_no_schema() -> None:
     live = apply_config(None, "a", {"spec": {"x": 1}}, node=None)
     assert apply_config(live, "a", {"spec": {"x": True}}, T2, node=None)["spec"]["x"] is True
+
+
+HERE = {"f:spec": {"f:replicas": {}}}
+
+
+def test_a_view_has_the_managers_of_its_field() -> None:
+    live = apply(None, "a", replicas=1, paused=True)
+    live = apply(live, "b", T2, paused=True)
+    (entry,) = entries_of_view(live["metadata"]["managedFields"], HERE, HERE, "autoscaling/v1")
+    assert (entry["manager"], entry["apiVersion"], entry["fieldsV1"]) == ("a", "autoscaling/v1", HERE)
+
+
+def test_who_writes_a_view_takes_the_field_of_the_object_over() -> None:
+    live = apply(None, "a", replicas=1, paused=True)
+    taker = {"manager": "s", "operation": "Apply", "apiVersion": "autoscaling/v1", "subresource": "scale"}
+    view = [{**taker, "time": T2, "fieldsType": "FieldsV1", "fieldsV1": HERE}]
+    entries = entries_of_object(live["metadata"]["managedFields"], HERE, view, HERE, "apps/v1")
+    assert {entry["manager"]: entry["fieldsV1"] for entry in entries} == {
+        "a": {"f:spec": {"f:paused": {}}},
+        "s": HERE,
+    }
+    assert "time" not in next(entry for entry in entries if entry["manager"] == "s")

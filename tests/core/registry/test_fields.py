@@ -67,9 +67,9 @@ def test_paths_are_written_as_in_messages() -> None:
         }
     }
     assert list(fields.paths(tree)) == [
+        ".spec.replicas",
         '.spec.ports[containerPort=80,protocol="TCP"]',
         '.spec.ports[containerPort=80,protocol="TCP"].name',
-        ".spec.replicas",
         '.spec.set[="x"]',
     ]
 

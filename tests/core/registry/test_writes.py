@@ -300,6 +300,9 @@ def test_apply_creates_what_is_not_there() -> None:
     async def test(kit: Kit) -> None:
         body = {"apiVersion": "example.com/v1", "kind": "Widget", "spec": {"color": "red"}}
         options = WriteOptions(field_manager="me")
+        with pytest.raises(BadRequest, match="name must be provided"):
+            await kit.registry.patch(USER, kit.type, "shop", "one", "apply", body, options)
+        body = {**body, "metadata": {"name": "one"}}
         result = await kit.registry.patch(USER, kit.type, "shop", "one", "apply", body, options)
         assert result.created
         again = await kit.registry.patch(USER, kit.type, "shop", "one", "apply", body, options)

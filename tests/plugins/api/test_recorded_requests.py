@@ -49,11 +49,14 @@ _NO_ACCOUNTS = {"admission": [name for name in DEFAULT_PLUGINS["admission"] if n
 CLUSTERS: dict[str, dict[str, Any]] = {
     "kinds": _NO_ACCOUNTS,
     "writes": _NO_ACCOUNTS,
+    "apply": {**_NO_ACCOUNTS, "node": None, "scheduler": None},
+    "types_writes": {**_NO_ACCOUNTS, "node": None, "scheduler": None},
     "admission": {"controller": ["bootstrap"], "node": None, "scheduler": None},
 }
 """Plugins beside those by default and the controller of definitions, by the name of the sequence."""
 LEFT_OUT: dict[str, frozenset[str]] = {
     "admission": frozenset(("managedFields", "username", "groups", "extra", "uid")),
+    "types_writes": frozenset(("managedFields",)),
 }
 """Fields that a sequence is not about: who the administrator is, who manages what."""
 
@@ -82,6 +85,10 @@ def mask(value: Any) -> None:
                     entry.get(key) or "" for key in ("manager", "operation", "subresource")
                 )
             )
+        if isinstance(value.get("causes"), list):
+            # The conflicts with several managers come in any order.
+            conflicts = {cause.get("reason") for cause in value["causes"]} == {"FieldManagerConflict"}
+            value["causes"].sort(key=lambda cause: (cause["message"], cause["field"]) if conflicts else ())
         if {"priority", "format"} <= value.keys():
             value.pop("description", None)  # of a column: told in our own words
         if isinstance(value.get("cells"), list):

@@ -137,6 +137,7 @@ def _subresource(
             schema=partial(node, _SCALE.group, _SCALE.version, _SCALE.kind),
             read=read_scale,
             write=write_scale,
+            field=("spec.replicas", "spec.replicas"),
             columns=LazyColumns("workloads:SCALE"),
         )
     row = SUBRESOURCES.get(f"{type.plural}/{name}")

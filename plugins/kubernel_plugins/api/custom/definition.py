@@ -93,6 +93,9 @@ class DefinitionStrategy(Strategy):
 
     def prepare_for_delete(self, request: Request, obj: Obj) -> None:
         metadata = obj["metadata"] = dict(obj["metadata"])
+        if request.old is not None:
+            # Its deletion is no change of what is desired.
+            metadata["generation"] = request.old["metadata"].get("generation", 1)
         finalizers = metadata.get("finalizers") or []
         if FINALIZER in finalizers:
             return

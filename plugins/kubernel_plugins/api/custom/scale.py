@@ -40,7 +40,14 @@ class Scale:
 
     def subresource(self) -> Subresource:
         return Subresource(
-            "scale", _KIND, schema=self._schema, read=self.read, write=self.write, columns=self._columns
+            "scale",
+            _KIND,
+            schema=self._schema,
+            read=self.read,
+            begin=self.begin,
+            write=self.write,
+            field=("spec.replicas", self.spec_path.removeprefix(".")),
+            columns=self._columns,
         )
 
     def read(self, obj: Obj) -> Obj:
@@ -49,6 +56,16 @@ class Scale:
             raise InternalError.because(problem)
         if replicas is None:
             raise InternalError.because(f"the spec replicas field {_quoted(self.spec_path)} does not exist")
+        return self._view(obj, replicas)
+
+    def begin(self, obj: Obj) -> Obj:
+        """Where no count was set before, one may be written."""
+        replicas, problem = _integer(obj, self.spec_path)
+        if problem:
+            raise InternalError.because(problem)
+        return self._view(obj, replicas or 0)
+
+    def _view(self, obj: Obj, replicas: int) -> Obj:
         status: Obj = {"replicas": _integer(obj, self.status_path)[0] or 0}
         selector = _at(obj, self.selector_path) if self.selector_path else None
         if isinstance(selector, str) and selector:

@@ -323,15 +323,18 @@ class AioExchange:
                 while chunk := await payload.readany():
                     size += len(chunk)
                     if size > limit:
-                        chunks.clear()
                         raise _too_large(limit)
                     chunks.append(chunk)
                     await self.turn(len(chunk))
+            whole = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         except TimeoutError:
             raise BadRequest("the request body did not arrive in time") from None
         except RequestPayloadError as broken:
             raise BadRequest(f"the request body is broken: {broken}") from None
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        finally:
+            # An exception's frames may live until the next collection of cycles: the body shall not.
+            chunks.clear()
+        return whole
 
     def send(self, reply: Reply, keep_alive: bool) -> None:
         transport = self._transport()

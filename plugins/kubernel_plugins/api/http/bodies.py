@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any, NamedTuple
 
 import orjson
 
 from kubernel.errors import BadRequest
 from kubernel.objects.go_json import syntax_problem
+from kubernel.registry.duplicates import may_repeat
 from kubernel.registry.schema import MAX_DEPTH
 
-__all__ = ["MAX_BODY", "Body", "YamlReader", "decode_json", "decode_yaml"]
+__all__ = ["MAX_BODY", "WHOLE", "Body", "YamlReader", "decode_json", "decode_yaml"]
 
 MAX_BODY = 3 * 1024 * 1024
 """Bytes; upstream's limit for a resource request."""
 _MAX_EXPANDED = 1_000_000
+WHOLE = 1e21
+"""From here on Go prints a number in its scientific form."""
 _BESIDE = 32 * 1024
 """Bytes of YAML that are read in a few hundredths of a second; a whole body takes seconds."""
 
@@ -46,9 +50,12 @@ def decode_yaml(data: bytes) -> Body:
     """The first YAML document, as sigs.k8s.io/yaml reads it: no timestamps, keys are strings."""
     if data[:1] == b"{":
         try:
-            return decode_json(data)
+            body = decode_json(data)
         except BadRequest:
             pass  # YAML flow mappings begin so too
+        else:
+            if not may_repeat(data, body.value):
+                return Body(_whole(body.value), data) if _FRACTION.search(data) else body
     import yaml
 
     from .yamldoc import load, problem
@@ -63,6 +70,22 @@ def decode_yaml(data: bytes) -> Body:
     except (TypeError, ValueError) as wrong:
         raise BadRequest(str(wrong)) from None
     return Body(orjson.loads(raw), raw, duplicates)
+
+
+_FRACTION = re.compile(rb"\d[.eE]")
+
+
+def _whole(value: Any) -> Any:
+    """Go's YAML reader gives a number that is whole as an integer, however it is written."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < WHOLE:
+        return int(value)
+    if isinstance(value, dict):
+        for key, each in value.items():
+            if isinstance(each, float | dict | list):
+                value[key] = _whole(each)
+    elif isinstance(value, list):
+        value[:] = map(_whole, value)
+    return value
 
 
 class YamlReader:

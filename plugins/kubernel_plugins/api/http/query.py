@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 from kubernel.errors import BadRequest, Cause, Invalid, UnnamedError
 from kubernel.objects.go_json import kind_of
 from kubernel.registry.causes import show
-from kubernel.registry.metadata import SCHEME
+from kubernel.registry.metadata import MANAGER_LENGTH, SCHEME, check_manager
 from kubernel.registry.reading import version_problem
 from kubernel.registry.registry import ListOptions, WatchOptions
 from kubernel.registry.request import DeleteOptions, WriteOptions
@@ -32,7 +32,6 @@ _MATCH_ALONE = "resourceVersionMatch is forbidden unless resourceVersion is prov
 _MATCH_AND_CONTINUE = "resourceVersionMatch is forbidden when continue is provided"
 _EXACT_ZERO = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
 _POLICIES = ("Background", "Foreground", "Orphan")
-_MANAGER_LENGTH = 128
 
 
 def parse(text: str) -> Query:
@@ -172,39 +171,18 @@ def write_options(query: Query, kind: str, user_agent: str, *, patch: str = "") 
     if not query and patch != "apply":
         return WriteOptions(field_manager=_default_manager(user_agent))
     causes: list[Cause] = []
+    manager = one(query, "fieldManager")
+    if patch and patch != "apply" and "force" in query:
+        causes.append(_forbidden("force", "may not be specified for non-apply patch"))
+    if patch == "apply" and not manager:
+        causes.append(
+            Cause("FieldValueRequired", "Required value: is required for apply patch", "fieldManager")
+        )
+    causes += check_manager("fieldManager", manager)
     dry_run = _dry_run(query.get("dryRun", []), causes)
     validation = one(query, "fieldValidation")
     if validation not in ("", "Ignore", "Strict", "Warn"):
         causes.append(_unsupported("fieldValidation", validation, ("", "Ignore", "Strict", "Warn")))
-    manager = one(query, "fieldManager")
-    if len(manager.encode()) > _MANAGER_LENGTH:
-        causes.append(
-            Cause(
-                "FieldValueTooLong", f"Too long: may not be more than {_MANAGER_LENGTH} bytes", "fieldManager"
-            )
-        )
-    for position, character in enumerate(manager):
-        if not character.isprintable():
-            causes.append(
-                Cause(
-                    "FieldValueInvalid",
-                    f"Invalid value: {show(manager)}: invalid character U+{ord(character):04X} "
-                    f"(at position {position})",
-                    "fieldManager",
-                )
-            )
-            break
-    if patch == "apply":
-        if not manager:
-            causes.append(
-                Cause(
-                    "FieldValueRequired",
-                    "Required value: is required for apply patch",
-                    "fieldManager",
-                )
-            )
-    elif patch and "force" in query:
-        causes.append(_forbidden("force", "may not be specified for non-apply patch"))
     _refuse(kind, causes)
     return WriteOptions(
         dry_run=dry_run,
@@ -216,7 +194,7 @@ def write_options(query: Query, kind: str, user_agent: str, *, patch: str = "") 
 
 
 def _default_manager(user_agent: str) -> str:
-    first = user_agent.partition("/")[0][:_MANAGER_LENGTH]
+    first = user_agent.partition("/")[0][:MANAGER_LENGTH]
     return first if first and first.isprintable() else "unknown"
 
 

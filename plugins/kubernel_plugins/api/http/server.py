@@ -179,7 +179,7 @@ class Api:
         except ApiError as error:
             reply = self._refusal(exchange, error)
             served = self._type(target)
-            if served is not None and served.deprecation:
+            if served is not None and served.deprecation and _is_served(served, target):
                 reply.head += warning_head((served.deprecation,))
         except asyncio.CancelledError:
             raise
@@ -537,3 +537,7 @@ def _verb(exchange: Exchange, target: Target) -> str:
 
 def _plain(path: str) -> str:
     return path.rstrip("/") or "/" if path.count("/") > 1 else path
+
+
+def _is_served(type: ResourceType, target: Target | None) -> bool:
+    return target is not None and (not target.subresource or target.subresource in type.subresources)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kubernel.registry.operations import PatchType
     from kubernel.registry.registry import Registry
     from kubernel.registry.request import UserInfo
+    from kubernel.registry.types import ResourceType
     from kubernel.store.records import Obj
 
     from .paths import Target
@@ -82,9 +83,10 @@ class Changer:
             body = await self._yaml.read(data) if kind == "apply" else decode_json(data)
         except BadRequest as wrong:
             if kind == "apply":
-                raise BadRequest(
-                    f"error decoding YAML: error converting YAML to JSON: {wrong.message}"
-                ) from None
+                told = (
+                    "decoding patch: error converting YAML to JSON" if data[:1] == b"{" else "encoding patch"
+                )
+                raise BadRequest(f"error {told}: {wrong.message}") from None
             raise BadRequest("invalid JSON patch") from None
         wanted = list if kind == "json" else dict
         if not isinstance(body.value, wanted):
@@ -112,9 +114,11 @@ class Changer:
         options = await self._delete_options(exchange, plan.query)
         namespace = target.namespace if type.namespaced else ""
         result = await self.registry.delete(user, type, namespace, target.name, options)
+        deprecation = _deprecation(type)
         if result.status is not None:
-            return Reply(200, shape.document(result.status), shape.head + warning_head(result.warnings))
-        return self._reply(200, result, shape, ())
+            told = warning_head((*deprecation, *result.warnings))
+            return Reply(200, shape.document(result.status), shape.head + told)
+        return self._reply(200, result, shape, deprecation)
 
     async def delete_collection(
         self, exchange: Exchange, user: UserInfo, target: Target, plan: Plan
@@ -125,7 +129,7 @@ class Changer:
             user, type, target.namespace if type.namespaced else "", q.list_options(plan.query), options
         )
         page = Page(records, self.registry.store.revision)
-        return Reply(200, b"".join(shape.pieces(page)), shape.head)
+        return Reply(200, b"".join(shape.pieces(page)), shape.head + warning_head(_deprecation(type)))
 
     def _reply(self, status: int, result: Result, shape: Shape, warnings: tuple[str, ...]) -> Reply:
         head = shape.head
@@ -246,6 +250,10 @@ def _start(data: bytes) -> str:
 def _notes(exchange: Exchange) -> dict[str, Any] | None:
     """A place for the audit annotations of policies and webhooks."""
     return None if exchange.trail is None else {AUDIT_NOTES: exchange.trail.notes}
+
+
+def _deprecation(type: ResourceType) -> tuple[str, ...]:
+    return (type.deprecation,) if type.deprecation else ()
 
 
 def _options(exchange: Exchange, plan: Plan, kind: str, patch: str = "") -> WriteOptions:

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from .bodies import WHOLE
+
 __all__ = ["load", "problem"]
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -23,22 +25,23 @@ class _Loader(_Base):  # type: ignore[misc]
         self.duplicates: list[str] = []
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        if not isinstance(node, yaml.MappingNode):
+            return super().construct_mapping(node, deep=deep)  # type: ignore[no-any-return]
+        own = {id(key) for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"}
+        self.flatten_mapping(node)
         seen: set[tuple[str, str]] = set()
-        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+        result = {}
+        for key, value in node.value:
+            # Keys become strings one by one: to Python, 1 and true are the same key.
+            result[_key(self.construct_object(key, deep=True))] = self.construct_object(value, deep=True)
+            if id(key) in own:
                 if (key.tag, key.value) in seen:
+                    # Told after what the value repeats itself.
                     self.duplicates.append(
                         f'line {key.start_mark.line + 1}: key "{key.value}" already set in map'
                     )
                 seen.add((key.tag, key.value))
-        if not isinstance(node, yaml.MappingNode):
-            return super().construct_mapping(node, deep=deep)  # type: ignore[no-any-return]
-        self.flatten_mapping(node)
-        # Keys become strings one by one: to Python, 1 and true are the same key.
-        return {
-            _key(self.construct_object(key, deep=True)): self.construct_object(value, deep=deep)
-            for key, value in node.value
-        }
+        return result
 
 
 def _key(value: Any) -> Any:
@@ -62,7 +65,7 @@ def _number(loader: Any, node: Any) -> float | int:
         raise ValueError(f"json: unsupported value: {'+' if value > 0 else '-'}Inf")
     if value != value:
         raise ValueError("json: unsupported value: NaN")
-    return int(value) if value.is_integer() and abs(value) < _WHOLE else value
+    return int(value) if value.is_integer() and abs(value) < WHOLE else value
 
 
 def _binary(loader: Any, node: Any) -> str:
@@ -77,7 +80,6 @@ def _unknown(loader: Any, suffix: str, node: Any) -> Any:
     return loader.construct_sequence(node, deep=True) if isinstance(node, yaml.SequenceNode) else node.value
 
 
-_WHOLE = 1e21
 _TAG = "tag:yaml.org,2002:"
 _OTHER = (f"{_TAG}timestamp", f"{_TAG}value", f"{_TAG}int")
 _INTEGER = re.compile("[-+]?(?:0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO]?[0-7_]+|[1-9][0-9_]*|0)$")

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +56,7 @@ class Target:
     directory: Path
     context: ssl.SSLContext
     anonymous: ssl.SSLContext
+    opened: weakref.WeakSet[asyncio.StreamWriter] = field(default_factory=weakref.WeakSet)
 
     @classmethod
     def of(cls, directory: Path, pid: int) -> Target:
@@ -90,7 +92,16 @@ class Target:
         raw.setblocking(False)
         await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", self.port))
         context = self.anonymous if anonymous else self.context
-        return await asyncio.open_connection(sock=raw, ssl=context, server_hostname="localhost", limit=4096)
+        opened = await asyncio.open_connection(sock=raw, ssl=context, server_hostname="localhost", limit=4096)
+        self.opened.add(opened[1])
+        return opened
+
+    async def drop(self) -> None:
+        """No connection of this process is left, not even one that waits for the server's farewell."""
+        for writer in list(self.opened):
+            writer.transport.abort()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
 
     async def ask(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
@@ -505,6 +516,7 @@ async def attacked(target: Target, attack: Attack, seconds: float, rate: float =
             found = await others(target, seconds, rate)
     finally:
         looking.cancel()
+        await target.drop()
     return Attacked(found, before, max(most, target.memory()), begun)
 
 

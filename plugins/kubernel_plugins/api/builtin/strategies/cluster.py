@@ -146,7 +146,7 @@ class DisruptionBudgetStrategy(Builtin):
 
 class RuntimeClassStrategy(Builtin):
     def __init__(self) -> None:
-        super().__init__(create_on_update=True, thorough=True)
+        super().__init__(create_on_update=True, unconditional_update=False, thorough=True)
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return cluster.runtime_class(obj)

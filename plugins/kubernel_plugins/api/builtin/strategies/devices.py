@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
+from kubernel.registry.types import FIELDS_OF_CLIENTS
 from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.strategies.base import STATUS_ALONE, Builtin, field
 from kubernel_plugins.api.builtin.validation.conditions import conditions
@@ -39,7 +40,7 @@ _LISTED_VALUES = ("ints", "bools", "strings", "versions")  # DRAListTypeAttribut
 
 class DeviceClassStrategy(Builtin):
     def __init__(self) -> None:
-        super().__init__(generation=True, thorough=True)
+        super().__init__(generation=True, returns=True, thorough=True)
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return device_class(obj)
@@ -54,6 +55,7 @@ def _default_taint(taint: Any, now: str) -> None:
 
 
 class DeviceTaintRuleStrategy(Builtin):
+    status_keeps = FIELDS_OF_CLIENTS
     resets = STATUS_ALONE
 
     def __init__(self, context: Context) -> None:
@@ -115,7 +117,7 @@ def _drop_disabled(spec: Any) -> None:
 
 class _Claiming(Builtin):
     def __init__(self, context: Context) -> None:
-        super().__init__(thorough=True)
+        super().__init__(returns=True, thorough=True)
         self.context = context
 
     def _admin(self, request: Request, spec: Any) -> list[Cause]:
@@ -138,6 +140,7 @@ class _Claiming(Builtin):
 
 
 class ResourceClaimStrategy(_Claiming):
+    status_keeps = FIELDS_OF_CLIENTS
     resets = STATUS_ALONE
 
     def default(self, obj: Obj) -> None:
@@ -214,7 +217,7 @@ class ResourceClaimTemplateStrategy(_Claiming):
 
 class ResourceSliceStrategy(Builtin):
     def __init__(self, context: Context) -> None:
-        super().__init__(generation=True, thorough=True)
+        super().__init__(generation=True, returns=True, thorough=True)
         self.context = context
 
     def default(self, obj: Obj) -> None:

@@ -38,6 +38,7 @@ __all__ = ["PodStrategy"]
 
 
 class PodStrategy(Builtin):
+    status_keeps = ("ownerReferences",)
     resets = MappingProxyType({"status": ("spec", "metadata.deletionTimestamp", "metadata.ownerReferences")})
 
     graceful = True
@@ -102,7 +103,6 @@ class PodStrategy(Builtin):
         match request.subresource:
             case "status":
                 self.keep_all_but(obj, old, "status")
-                self._keep_owners(obj, old)
                 before = old.get("status") or {}
                 status = {**(obj.get("status") or {})}
                 if not status.get("qosClass"):
@@ -131,14 +131,6 @@ class PodStrategy(Builtin):
                     obj["spec"]["resources"] = old["spec"]["resources"]
         if obj.get("spec") != old.get("spec"):
             obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
-
-    @staticmethod
-    def _keep_owners(obj: Obj, old: Obj) -> None:
-        owners = old["metadata"].get("ownerReferences")
-        if owners is None:
-            obj["metadata"].pop("ownerReferences", None)
-        else:
-            obj["metadata"]["ownerReferences"] = owners
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return pod_create(obj, spec_valid=request.spec_valid)

@@ -12,6 +12,7 @@ from kubernel import cel
 from kubernel.errors import Cause
 from kubernel.objects import names
 from kubernel.registry.causes import too_many
+from kubernel.registry.types import FIELDS_OF_CLIENTS
 from kubernel_plugins import expressions
 from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.strategies.base import STATUS_ALONE, Builtin, field
@@ -109,7 +110,7 @@ def check_match_conditions(
 
 class _PolicyStrategy(Builtin):
     def __init__(self) -> None:
-        super().__init__(generation=True, thorough=True)
+        super().__init__(generation=True, unconditional_update=False, thorough=True)
 
     def default(self, obj: Obj) -> None:
         spec = obj["spec"]
@@ -203,6 +204,7 @@ def _check_variables(spec: Obj) -> tuple[dict[str, cel.Type] | None, list[Cause]
 
 
 class ValidatingPolicyStrategy(_PolicyStrategy):
+    status_keeps = FIELDS_OF_CLIENTS
     resets = STATUS_ALONE
 
     def check_status(self, obj: Obj) -> list[Cause]:
@@ -343,7 +345,7 @@ class BindingStrategy(Builtin):
     """Of both kinds: a binding of a mutating policy has no actions."""
 
     def __init__(self) -> None:
-        super().__init__(generation=True, thorough=True)
+        super().__init__(generation=True, unconditional_update=False, thorough=True)
 
     def default(self, obj: Obj) -> None:
         match = obj["spec"].get("matchResources")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
+from kubernel.registry.types import FIELDS_OF_CLIENTS
 from kubernel_plugins.api.builtin.strategies.base import STATUS_ALONE, Builtin
 from kubernel_plugins.api.builtin.validation import storage
 from kubernel_plugins.api.builtin.validation.claims import (
@@ -122,7 +123,7 @@ class PersistentVolumeClaimStrategy(_Bindable):
 
 class StorageClassStrategy(Builtin):
     def __init__(self) -> None:
-        super().__init__(thorough=True)
+        super().__init__(returns=True, thorough=True)
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return storage.storage_class(obj)
@@ -133,7 +134,7 @@ class StorageClassStrategy(Builtin):
 
 class VolumeAttributesClassStrategy(Builtin):
     def __init__(self) -> None:
-        super().__init__(thorough=True)
+        super().__init__(returns=True, thorough=True)
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return storage.attributes_class(obj)
@@ -144,7 +145,7 @@ class VolumeAttributesClassStrategy(Builtin):
 
 class CSIDriverStrategy(Builtin):
     def __init__(self) -> None:
-        super().__init__(generation=True, thorough=True)
+        super().__init__(generation=True, unconditional_update=False, returns=True, thorough=True)
 
     def default(self, obj: Obj) -> None:
         if isinstance(obj.get("spec"), dict):
@@ -161,10 +162,11 @@ class CSIDriverStrategy(Builtin):
 
 
 class CSINodeStrategy(Builtin):
+    status_keeps = FIELDS_OF_CLIENTS
     resets = STATUS_ALONE
 
     def __init__(self) -> None:
-        super().__init__(thorough=True)
+        super().__init__(unconditional_update=False, returns=True, thorough=True)
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return storage.csi_node(obj)
@@ -174,10 +176,11 @@ class CSINodeStrategy(Builtin):
 
 
 class VolumeAttachmentStrategy(Builtin):
+    status_keeps = FIELDS_OF_CLIENTS
     resets = STATUS_ALONE
 
     def __init__(self) -> None:
-        super().__init__(thorough=True)
+        super().__init__(unconditional_update=False, returns=True, thorough=True)
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return storage.attachment(obj)
@@ -188,7 +191,7 @@ class VolumeAttachmentStrategy(Builtin):
 
 class CSIStorageCapacityStrategy(Builtin):
     def __init__(self) -> None:
-        super().__init__(thorough=True)
+        super().__init__(unconditional_update=False, thorough=True)
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return storage.capacity(obj)
@@ -198,6 +201,7 @@ class CSIStorageCapacityStrategy(Builtin):
 
 
 class StorageVersionMigrationStrategy(Builtin):
+    status_keeps = FIELDS_OF_CLIENTS
     resets = STATUS_ALONE
 
     def __init__(self) -> None:

@@ -31,7 +31,7 @@ class WebhooksStrategy(Builtin):
     """Of validating and of mutating ones."""
 
     def __init__(self) -> None:
-        super().__init__(generation=True, thorough=True)
+        super().__init__(generation=True, unconditional_update=False, thorough=True)
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return _problems(obj, None)
