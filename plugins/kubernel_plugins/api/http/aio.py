@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
-from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from kubernel.errors import BadRequest, Forbidden, InternalError, RequestEntityTooLarge
@@ -44,7 +44,9 @@ def _status_line(status: int) -> bytes:
 class Connection(RequestHandler):
     """A connection: aiohttp's protocol plus what the API server remembers about the client."""
 
-    __slots__ = ("_between", "_certificate", "_deaf", "_running", "_unwanted", "opened", "server", "user")
+    __slots__ = (
+        "_between", "_certificate", "_deaf", "_disowned", "_running", "_unwanted", "opened", "server", "user",
+    )  # fmt: skip
 
     def __init__(self, manager: Any, server: HttpServer, opened: float, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
@@ -58,6 +60,7 @@ class Connection(RequestHandler):
         """Answers a request that the parser has not seen."""
         self._unwanted: int | None = None
         """Bytes that are still read of a body that nobody wants; None while it is wanted."""
+        self._disowned: StreamReader | None = None
         self._deaf = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -116,7 +119,7 @@ class Connection(RequestHandler):
         the client sends meanwhile is parsed and left to that one."""
         exchange = AioExchange(self.server, heard.manner, EMPTY_PAYLOAD, self, None, None, heard)
         self._waiter = None
-        self._unwanted = None
+        self.own()
         self._request_count += 1
         self._current_request = cast("Any", exchange)
         self._request_in_progress = True
@@ -168,10 +171,22 @@ class Connection(RequestHandler):
         if self._reading_paused and not self._deaf:
             super().resume_reading(resume_parser)
 
-    def want(self, wanted: bool) -> None:
-        """Whether anybody wants what comes of the body. What nobody wants is read for the sake of what follows it, but
-        not for long: who sends more than that is left to find out that it was answered."""
-        self._unwanted = None if wanted else Limits.UNWANTED
+    def own(self) -> None:
+        """The body that comes is wanted."""
+        self._unwanted = self._disowned = None
+
+    def disown(self, payload: StreamReader) -> None:
+        """Nobody wants what still comes of the body. It is read for the sake of what follows it, but not for long: who
+        sends more than that is left to find out that it was answered."""
+        self._unwanted = Limits.UNWANTED
+        self._disowned = payload
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self._disowned is not None:
+            # aiohttp's task would wait for what cannot come any more, and keep all that belongs to the connection.
+            self._disowned.feed_eof()
+            self._disowned = None
 
     def _turn_deaf(self) -> None:
         if not self._deaf:
@@ -236,7 +251,7 @@ class Response:
             return
         request.send(self.reply, self.keep_alive)
         if not request.whole:
-            request.protocol.want(False)
+            request.protocol.disown(request._payload)
         if request.protocol.writing_paused:
             await request.drain()
 

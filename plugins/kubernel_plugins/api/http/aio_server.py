@@ -88,7 +88,7 @@ class HttpServer:
         return int(server.sockets[0].getsockname()[1])
 
     def exchange(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> Any:
-        protocol.want(True)
+        protocol.own()
         return AioExchange(self, message, payload, protocol, writer, task)
 
     def answer_at_once(self, connection: Connection, message: Any, payload: Any, data: bytes | None) -> bool:

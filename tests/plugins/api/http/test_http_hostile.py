@@ -126,6 +126,25 @@ def test_oversized_chunked_body_is_refused(tmp_path: Any) -> None:
     check(main, tmp_path)
 
 
+def test_nothing_waits_for_the_body_of_a_client_that_was_refused_and_has_gone(tmp_path: Any) -> None:
+    def reading() -> int:
+        return sum("RequestHandler.start" in repr(task.get_coro()) for task in asyncio.all_tasks())
+
+    async def main(world: World, raw: Raw) -> None:
+        assert (await raw.request("GET", "/version")).status == 200
+        before = reading()
+        other = await Raw.open(world)
+        await other.send(f"{HEAD}Content-Length: 4000000\r\n\r\n".encode())
+        assert (await other.answer()).status == 413
+        assert reading() == before + 1
+        await other.close()
+        for _ in range(3):
+            assert (await raw.request("GET", "/version")).status == 200
+        assert reading() == before
+
+    check(main, tmp_path)
+
+
 def test_a_body_that_nobody_wants_is_not_read_for_long(tmp_path: Any) -> None:
     async def main(world: World, raw: Raw) -> None:
         size = 1 << 30
