@@ -7,7 +7,7 @@ k8s.io/apiserver/pkg/registry/rest/{create,update}.go (v1.37).
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ __all__ = [
     "check_manager",
     "check_name_and_namespace",
     "check_namespace",
-    "keep",
+    "keep_reset",
     "keep_undeleted",
     "other_custom",
     "other_uid",
@@ -53,6 +53,9 @@ ANNOTATIONS_LIMIT = 256 * 1024
 MANAGER_LENGTH = 128
 """Bytes of a field manager's name."""
 _SUBRESOURCE_LENGTH = 256
+
+_OF_CLIENTS = ("annotations", "finalizers", "labels", "ownerReferences")
+"""Source: ``ResetObjectMetaForStatus`` of k8s.io/apimachinery/pkg/apis/meta/v1."""
 
 _PLAIN_KEY = re.compile(
     r"^(?:[a-z0-9](?:[-a-z0-9.]{0,200}[a-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
@@ -235,7 +238,7 @@ def untold(meta: dict[str, Any]) -> list[str]:
     return [key for key in (*_SERVER_OWNED, "resourceVersion") if key not in meta]
 
 
-def keep(meta: dict[str, Any], old: dict[str, Any], keys: Sequence[str]) -> None:
+def _keep(meta: dict[str, Any], old: dict[str, Any], keys: Iterable[str]) -> None:
     for key in keys:
         if key in old:
             meta[key] = old[key]
@@ -243,8 +246,14 @@ def keep(meta: dict[str, Any], old: dict[str, Any], keys: Sequence[str]) -> None
             meta.pop(key, None)
 
 
+def keep_reset(meta: dict[str, Any], old: dict[str, Any], resets: Collection[str]) -> None:
+    """Leave alone what clients write elsewhere and an endpoint with these ``Strategy.resets`` does not."""
+    whole = "metadata" in resets
+    _keep(meta, old, (key for key in _OF_CLIENTS if whole or f"metadata.{key}" in resets))
+
+
 def keep_owned(meta: dict[str, Any], old: dict[str, Any]) -> None:
-    keep(meta, old, _SERVER_OWNED)
+    _keep(meta, old, _SERVER_OWNED)
     meta["resourceVersion"] = old["resourceVersion"]
 
 

@@ -133,7 +133,7 @@ class Request(msgspec.Struct):
         if told is not None:
             return told
         if self.subresource == "status":
-            return ("spec", *(f"metadata.{key}" for key in self.type.strategy.status_keeps))
+            return ("spec",)
         return ("status",) if not self.subresource and "status" in self.type.subresources else ()
 
     def warn(self, text: str) -> None:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALL_VERBS",
-    "FIELDS_OF_CLIENTS",
     "Column",
     "Converter",
     "GroupVersionKind",
@@ -41,11 +40,6 @@ ALL_VERBS = (
     "update",
     "watch",
 )
-
-
-FIELDS_OF_CLIENTS = ("annotations", "finalizers", "labels", "ownerReferences")
-"""What clients write into an object's metadata. Source: ``ResetObjectMetaForStatus`` of
-k8s.io/apimachinery/pkg/apis/meta/v1."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -127,13 +121,11 @@ class Strategy:
     default_propagation: Literal["Background", "Orphan"] = "Background"
     propagation_warning: str = ""
     """Told to who deletes without saying what becomes of the dependents."""
-    status_keeps: tuple[str, ...] = ()
-    """Fields of metadata (labels, annotations, finalizers, ownerReferences) that a write of ``status`` leaves alone."""
     graceful: bool = False
     """What is removed at once has the marks of a deletion, too."""
     resets: Mapping[str, tuple[str, ...]] = MappingProxyType({})
-    """Subresource (empty: the object itself) -> fields (``spec``, ``metadata.labels``) that no write through it makes
-    anybody own, where that is not the status through the object and the spec through the status."""
+    """Subresource (empty: the object itself) -> fields (``spec``, ``metadata``, ``metadata.labels``) that no write
+    through it makes anybody own, where that is not the status through the object and the spec through the status."""
     any_finalizer: bool = False
     """A finalizer needs no domain. So it is with custom resources."""
     names_again: bool = False

@@ -171,8 +171,6 @@ class Writer(Creator):
         self._unite_owners(request, obj["metadata"], ADMITTED)
         metadata.keep_undeleted(obj["metadata"], old["metadata"])
         type.strategy.prepare_for_update(request, obj, old)
-        if request.subresource == "status":
-            metadata.keep(obj["metadata"], old["metadata"], type.strategy.status_keeps)
         committed = False
         try:
             causes: list[Cause] = []

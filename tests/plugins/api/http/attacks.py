@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import weakref
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,7 +55,7 @@ class Target:
     directory: Path
     context: ssl.SSLContext
     anonymous: ssl.SSLContext
-    opened: weakref.WeakSet[asyncio.StreamWriter] = field(default_factory=weakref.WeakSet)
+    opened: list[asyncio.StreamWriter] = field(default_factory=list)
 
     @classmethod
     def of(cls, directory: Path, pid: int) -> Target:
@@ -93,13 +92,14 @@ class Target:
         await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", self.port))
         context = self.anonymous if anonymous else self.context
         opened = await asyncio.open_connection(sock=raw, ssl=context, server_hostname="localhost", limit=4096)
-        self.opened.add(opened[1])
+        self.opened.append(opened[1])
         return opened
 
     async def drop(self) -> None:
         """No connection of this process is left, not even one that waits for the server's farewell."""
-        for writer in list(self.opened):
+        for writer in self.opened:
             writer.transport.abort()
+        self.opened.clear()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 

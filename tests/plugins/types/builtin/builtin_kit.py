@@ -102,9 +102,9 @@ def thawed(value: Any) -> Any:
     return value
 
 
-def run(test: Callable[[Cluster], Coroutine[Any, Any, None]]) -> None:
+def run(test: Callable[[Cluster], Coroutine[Any, Any, None]], serve: tuple[str, ...] = ()) -> None:
     async def go() -> None:
-        cluster = Cluster()
+        cluster = Cluster(serve)
         await cluster.store.start()
         try:
             await test(cluster)

@@ -64,6 +64,26 @@ def test_no_metadata_is_owned_through_a_status_that_keeps_it(obj: dict[str, Any]
     run(test)
 
 
+def test_the_status_of_a_pod_group_leaves_its_metadata_alone() -> None:
+    async def test(cluster: Cluster) -> None:
+        made = await cluster.create(
+            {
+                "apiVersion": "scheduling.k8s.io/v1beta1",
+                "kind": "PodGroup",
+                "metadata": {"name": "x", "labels": {"a": "a"}},
+                "spec": {"schedulingPolicy": {"basic": {}}},
+            }
+        )
+        made["metadata"] |= {"labels": {"a": "b"}, "annotations": {"a": "b"}}
+        made["status"] = {"conditions": [CONDITION]}
+        written = await cluster.update(made, "status")
+        assert written["metadata"]["labels"] == {"a": "a"}
+        assert "annotations" not in written["metadata"]
+        assert [each["type"] for each in written["status"]["conditions"]] == ["A"]
+
+    run(test, serve=("scheduling.k8s.io/v1beta1",))
+
+
 def test_no_labels_are_owned_through_the_status_of_a_deployment() -> None:
     async def test(cluster: Cluster) -> None:
         made = await cluster.create(

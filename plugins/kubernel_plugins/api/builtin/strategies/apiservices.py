@@ -9,7 +9,6 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from kubernel.objects import names
-from kubernel.registry.types import FIELDS_OF_CLIENTS
 from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.strategies.base import STATUS_ALONE, Builtin, field
 from kubernel_plugins.api.builtin.validation.values import named
@@ -27,7 +26,6 @@ _STATUSES = ("True", "False", "Unknown")
 
 
 class APIServiceStrategy(Builtin):
-    status_keeps = FIELDS_OF_CLIENTS
     resets = STATUS_ALONE
 
     def __init__(self) -> None:

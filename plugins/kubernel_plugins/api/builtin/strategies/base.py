@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from kubernel.registry.defaulting import apply_defaults
+from kubernel.registry.metadata import keep_reset
 from kubernel.registry.types import Strategy
 from kubernel_plugins.api.builtin import causes
 
@@ -84,6 +85,7 @@ class Builtin(Strategy):
     def prepare_for_update(self, request: Request, obj: Obj, old: Obj) -> None:
         if request.subresource == "status":
             self.keep_all_but(obj, old, "status")
+            keep_reset(obj["metadata"], old["metadata"], request.resets)
             return
         if self.has_status(request):
             self.keep(obj, old, "status")

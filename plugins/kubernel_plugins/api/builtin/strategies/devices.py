@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
-from kubernel.registry.types import FIELDS_OF_CLIENTS
 from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.strategies.base import STATUS_ALONE, Builtin, field
 from kubernel_plugins.api.builtin.validation.conditions import conditions
@@ -55,7 +54,6 @@ def _default_taint(taint: Any, now: str) -> None:
 
 
 class DeviceTaintRuleStrategy(Builtin):
-    status_keeps = FIELDS_OF_CLIENTS
     resets = STATUS_ALONE
 
     def __init__(self, context: Context) -> None:
@@ -140,7 +138,6 @@ class _Claiming(Builtin):
 
 
 class ResourceClaimStrategy(_Claiming):
-    status_keeps = FIELDS_OF_CLIENTS
     resets = STATUS_ALONE
 
     def default(self, obj: Obj) -> None:

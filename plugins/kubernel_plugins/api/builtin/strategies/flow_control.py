@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kubernel.registry.types import FIELDS_OF_CLIENTS
 from kubernel_plugins.api.builtin.strategies.base import STATUS_ALONE, Builtin
 from kubernel_plugins.api.builtin.validation import flow_control
 
@@ -23,7 +22,6 @@ _PRECEDENCE = 1000
 
 
 class FlowSchemaStrategy(Builtin):
-    status_keeps = FIELDS_OF_CLIENTS
     resets = STATUS_ALONE
 
     def __init__(self) -> None:
@@ -43,7 +41,6 @@ class FlowSchemaStrategy(Builtin):
 
 
 class PriorityLevelStrategy(Builtin):
-    status_keeps = FIELDS_OF_CLIENTS
     resets = STATUS_ALONE
 
     def __init__(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kubernel.registry.types import FIELDS_OF_CLIENTS
 from kubernel_plugins.api.builtin.strategies.base import STATUS_ALONE, Builtin
 from kubernel_plugins.api.builtin.validation import endpoint_slices, networking, services
 
@@ -131,7 +130,6 @@ class IPAddressStrategy(Builtin):
 
 
 class ServiceCIDRStrategy(Builtin):
-    status_keeps = FIELDS_OF_CLIENTS
     resets = STATUS_ALONE
 
     def __init__(self) -> None:

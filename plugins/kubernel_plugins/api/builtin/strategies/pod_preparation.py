@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from kubernel.objects import quantity
+from kubernel.registry.metadata import keep_reset
 from kubernel_plugins.usage import pod_totals
 
 __all__ = [
     "complete_resources",
     "keep_all_but_resources",
-    "keep_metadata",
     "keep_observations",
     "merge_label_keys",
 ]
@@ -20,7 +20,6 @@ Obj = dict[str, Any]
 
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
-_META = ("labels", "annotations", "finalizers", "ownerReferences")
 _CLAIMS = ("resourceClaimStatuses", "extendedResourceClaimStatus")
 
 
@@ -93,15 +92,6 @@ def _limits(container: Obj) -> Mapping[str, Any]:
     return (container.get("resources") or {}).get("limits") or {}
 
 
-def keep_metadata(obj: Obj, old: Obj) -> None:
-    """The metadata that subresources do not write."""
-    for key in _META:
-        if key in old["metadata"]:
-            obj["metadata"][key] = old["metadata"][key]
-        else:
-            obj["metadata"].pop(key, None)
-
-
 def keep_all_but_resources(obj: Obj, old: Obj) -> None:
     """``resize`` writes the resources and resize policies of the same containers, and nothing else. Other
     containers are left for validation to complain about."""
@@ -118,7 +108,7 @@ def keep_all_but_resources(obj: Obj, old: Obj) -> None:
         if spec.get(kind):
             kept[kind] = _resized(spec[kind], before[kind])
     obj["spec"] = kept
-    keep_metadata(obj, old)
+    keep_reset(obj["metadata"], old["metadata"], ("metadata",))
 
 
 def _resized(new: list[Obj], old: list[Obj]) -> list[Obj]:

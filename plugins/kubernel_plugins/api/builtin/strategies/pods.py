@@ -9,12 +9,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
+from kubernel.registry.metadata import keep_reset
 from kubernel_plugins.api.builtin.strategies.base import Builtin, field
 from kubernel_plugins.api.builtin.strategies.pod_defaults import default_addresses, default_spec
 from kubernel_plugins.api.builtin.strategies.pod_preparation import (
     complete_resources,
     keep_all_but_resources,
-    keep_metadata,
     keep_observations,
     merge_label_keys,
 )
@@ -38,7 +38,6 @@ __all__ = ["PodStrategy"]
 
 
 class PodStrategy(Builtin):
-    status_keeps = ("ownerReferences",)
     resets = MappingProxyType({"status": ("spec", "metadata.deletionTimestamp", "metadata.ownerReferences")})
 
     graceful = True
@@ -102,7 +101,7 @@ class PodStrategy(Builtin):
     def prepare_for_update(self, request: Request, obj: Obj, old: Obj) -> None:
         match request.subresource:
             case "status":
-                self.keep_all_but(obj, old, "status")
+                super().prepare_for_update(request, obj, old)
                 before = old.get("status") or {}
                 status = {**(obj.get("status") or {})}
                 if not status.get("qosClass"):
@@ -121,7 +120,7 @@ class PodStrategy(Builtin):
                 else:
                     spec.pop("ephemeralContainers", None)
                 obj["spec"] = spec
-                keep_metadata(obj, old)
+                keep_reset(obj["metadata"], old["metadata"], ("metadata",))
             case "resize":
                 self.keep(obj, old, "status")
                 keep_all_but_resources(obj, old)

@@ -12,7 +12,6 @@ from kubernel import cel
 from kubernel.errors import Cause
 from kubernel.objects import names
 from kubernel.registry.causes import too_many
-from kubernel.registry.types import FIELDS_OF_CLIENTS
 from kubernel_plugins import expressions
 from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.strategies.base import STATUS_ALONE, Builtin, field
@@ -204,7 +203,6 @@ def _check_variables(spec: Obj) -> tuple[dict[str, cel.Type] | None, list[Cause]
 
 
 class ValidatingPolicyStrategy(_PolicyStrategy):
-    status_keeps = FIELDS_OF_CLIENTS
     resets = STATUS_ALONE
 
     def check_status(self, obj: Obj) -> list[Cause]:

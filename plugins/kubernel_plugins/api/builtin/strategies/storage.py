@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
-from kubernel.registry.types import FIELDS_OF_CLIENTS
 from kubernel_plugins.api.builtin.strategies.base import STATUS_ALONE, Builtin
 from kubernel_plugins.api.builtin.validation import storage
 from kubernel_plugins.api.builtin.validation.claims import (
@@ -162,7 +161,6 @@ class CSIDriverStrategy(Builtin):
 
 
 class CSINodeStrategy(Builtin):
-    status_keeps = FIELDS_OF_CLIENTS
     resets = STATUS_ALONE
 
     def __init__(self) -> None:
@@ -176,7 +174,6 @@ class CSINodeStrategy(Builtin):
 
 
 class VolumeAttachmentStrategy(Builtin):
-    status_keeps = FIELDS_OF_CLIENTS
     resets = STATUS_ALONE
 
     def __init__(self) -> None:
@@ -201,7 +198,6 @@ class CSIStorageCapacityStrategy(Builtin):
 
 
 class StorageVersionMigrationStrategy(Builtin):
-    status_keeps = FIELDS_OF_CLIENTS
     resets = STATUS_ALONE
 
     def __init__(self) -> None:

@@ -44,7 +44,6 @@ class _Templated(Builtin):
 
 
 class DeploymentStrategy(_Templated):
-    status_keeps = ("labels",)
     resets = MappingProxyType({"status": ("spec", "metadata.labels")})
 
     def default_spec(self, spec: Obj) -> None:
