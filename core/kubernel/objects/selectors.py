@@ -23,6 +23,7 @@ __all__ = [
     "check_label_selector",
     "from_labels",
     "from_object",
+    "go_text",
     "parse_fields",
     "parse_labels",
 ]
@@ -171,6 +172,22 @@ def from_object(selector: LabelSelector | None) -> Selector:
             _requirement(expression.get("key", ""), operator, tuple(expression.get("values") or ()))
         )
     return Selector(requirements)
+
+
+def go_text(selector: LabelSelector | None) -> str:
+    """As Go prints a ``*LabelSelector``: upstream's messages have it."""
+    if selector is None:
+        return "nil"
+    labels = "".join(f"{key}: {value}," for key, value in sorted((selector.get("matchLabels") or {}).items()))
+    rules = "".join(
+        f"LabelSelectorRequirement{{Key:{rule['key']},Operator:{rule['operator']},"
+        f"Values:[{' '.join(rule.get('values') or ())}],}},"
+        for rule in selector.get("matchExpressions") or ()
+    )
+    return (
+        f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},"
+        f"MatchExpressions:[]LabelSelectorRequirement{{{rules}}},}}"
+    )
 
 
 def check_label_selector(

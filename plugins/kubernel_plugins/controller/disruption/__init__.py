@@ -13,7 +13,7 @@ from kubernel.client.reconciler import ObjectKey, Reconciler
 from kubernel.clock import rfc3339
 from kubernel.errors import ApiError, Conflict, NotFound
 from kubernel.objects import conditions, meta, times
-from kubernel.objects.selectors import from_object
+from kubernel.objects.selectors import from_object, go_text
 from kubernel_plugins.controller import pods
 from kubernel_plugins.controller.scales import NoSuchKind, Scales
 
@@ -173,7 +173,7 @@ class Plugin(Reconciler):
             count = owner["spec"].get("replicas", 0)
             scales[meta.uid(owner)] = count
         if unmanaged:
-            selector = _in_go(budget["spec"].get("selector") or {})
+            selector = go_text(budget["spec"].get("selector") or {})
             text = (
                 f"Pods selected by this PodDisruptionBudget (selector: {selector}) were found to be unmanaged. "
                 "As a result, the status of the PDB cannot be calculated correctly, which may result in undefined "
@@ -268,20 +268,6 @@ def _marked(pod: Obj) -> dict[str, Any] | None:
     if found is None or found.get("status") != "True" or found.get("reason") == "TerminationByKubelet":
         return None
     return found
-
-
-def _in_go(selector: dict[str, Any]) -> str:
-    """The selector as Go prints the type."""
-    labels = "".join(f"{key}: {value}," for key, value in sorted((selector.get("matchLabels") or {}).items()))
-    rules = "".join(
-        f"LabelSelectorRequirement{{Key:{rule['key']},Operator:{rule['operator']},"
-        f"Values:[{' '.join(rule.get('values') or ())}],}},"
-        for rule in selector.get("matchExpressions") or ()
-    )
-    return (
-        f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},"
-        f"MatchExpressions:[]LabelSelectorRequirement{{{rules}}},}}"
-    )
 
 
 def _share(value: int | str, of: int) -> int:

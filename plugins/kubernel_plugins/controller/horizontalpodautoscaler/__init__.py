@@ -15,7 +15,7 @@ from kubernel.client.reconciler import Reconciler
 from kubernel.clock import rfc3339
 from kubernel.errors import ApiError
 from kubernel.objects import conditions, meta, quantity
-from kubernel.objects.selectors import parse_labels
+from kubernel.objects.selectors import go_text, parse_labels
 from kubernel.registry.request import UserInfo
 from kubernel_plugins.controller.horizontalpodautoscaler import behaviour
 from kubernel_plugins.controller.horizontalpodautoscaler.calculation import (
@@ -23,7 +23,7 @@ from kubernel_plugins.controller.horizontalpodautoscaler.calculation import (
     MetricError,
     Tolerances,
 )
-from kubernel_plugins.controller.horizontalpodautoscaler.metrics import Metrics, go_selector
+from kubernel_plugins.controller.horizontalpodautoscaler.metrics import Metrics
 from kubernel_plugins.controller.scales import NoSuchKind, Scales
 
 if TYPE_CHECKING:
@@ -397,7 +397,7 @@ class Plugin(Reconciler):
         if per_pod:
             replicas, average = calculator.per_pod(usage, told, quantity.to_int_milli(target["averageValue"]))
             status["current"] = {"averageValue": quantity.format_milli(average)}
-            label = f"external metric {name}({go_selector(metric.get('selector'))})"
+            label = f"external metric {name}({go_text(metric.get('selector'))})"
         else:
             replicas = calculator.by_value(usage, wanted, quantity.to_int_milli(target["value"]))
             status["current"] = {"value": quantity.format_milli(usage)}
@@ -408,7 +408,7 @@ class Plugin(Reconciler):
         self, source: Mapping[str, Any], namespace: str, wanted: int, told: int, calculator: Calculator
     ) -> _Metric:
         target, metric = source["target"], source["metric"]
-        name, selector = metric["name"], go_selector(metric.get("selector"))
+        name, selector = metric["name"], go_text(metric.get("selector"))
         per_pod = target.get("averageValue") is not None
         if not per_pod and target.get("value") is None:
             raise MetricError(

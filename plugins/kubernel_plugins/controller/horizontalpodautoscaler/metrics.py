@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kubernel.registry.request import UserInfo
     from kubernel.store.records import Obj
 
-__all__ = ["Metrics", "go_selector"]
+__all__ = ["Metrics"]
 
 _PODS = "pods.v1beta1.metrics.k8s.io"
 _CUSTOM = "custom.metrics.k8s.io"
@@ -150,19 +150,3 @@ class Metrics:
 def _metric_selector(metric: Mapping[str, Any]) -> dict[str, str]:
     text = from_object(metric.get("selector") or {}).to_string()
     return {"metricLabelSelector": text} if text else {}
-
-
-def go_selector(selector: Mapping[str, Any] | None) -> str:
-    """A label selector as Go prints it: it is part of upstream's messages."""
-    if selector is None:
-        return "nil"
-    labels = "".join(f"{key}: {value}," for key, value in sorted((selector.get("matchLabels") or {}).items()))
-    rules = "".join(
-        f"LabelSelectorRequirement{{Key:{rule['key']},Operator:{rule['operator']},"
-        f"Values:[{' '.join(rule.get('values') or ())}],}},"
-        for rule in selector.get("matchExpressions") or ()
-    )
-    return (
-        f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},"
-        f"MatchExpressions:[]LabelSelectorRequirement{{{rules}}},}}"
-    )
