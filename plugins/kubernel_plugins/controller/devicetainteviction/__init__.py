@@ -24,6 +24,7 @@ from kubernel_plugins.controller.devicetainteviction.taints import (
     published,
     tainted,
 )
+from kubernel_plugins.controller.disrupting import disrupt
 from kubernel_plugins.podclaims import claim_names
 
 if TYPE_CHECKING:
@@ -212,18 +213,13 @@ class Plugin(Reconciler):
             if meta.is_deleting(live):
                 return True
             await self._tell(pod, "Marking for deletion")
-            found, changed = conditions.set(
-                meta.get(live, "status", "conditions"),
-                "DisruptionTarget",
-                "True",
+            await disrupt(
+                self.client,
+                self.clock,
+                live,
                 "DeletionByDeviceTaintManager",
                 "Device Taint manager: deleting due to NoExecute taint",
-                rfc3339(self.clock.time()),
             )
-            if changed:
-                marked = meta.replace(live, ("status", "conditions"), found)
-                await self.client.update("pods", marked, subresource="status")
-            await self.client.delete("pods", name, namespace, uid=meta.uid(pod))
         except NotFound:
             return False
         return True

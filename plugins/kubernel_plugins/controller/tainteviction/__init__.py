@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kubernel.client.reconciler import ObjectKey, Reconciler
-from kubernel.clock import rfc3339
 from kubernel.errors import NotFound
-from kubernel.objects import conditions, meta
+from kubernel.objects import meta
+from kubernel_plugins.controller.disrupting import disrupt
 from kubernel_plugins.scheduler_policy.tolerations import tolerates
 
 if TYPE_CHECKING:
@@ -158,19 +158,14 @@ class Plugin(Reconciler):
             live = await self.client.get("pods", name, namespace)
             if meta.uid(live) != eviction.uid:
                 return
-            found, changed = conditions.set(
-                meta.get(live, "status", "conditions"),
-                "DisruptionTarget",
-                "True",
+            await disrupt(
+                self.client,
+                self.clock,
+                live,
                 "DeletionByTaintManager",
                 "Taint manager: deleting due to NoExecute taint",
-                rfc3339(self.clock.time()),
                 observedGeneration=live["metadata"].get("generation", 0),
             )
-            if changed:
-                marked = meta.replace(live, ("status", "conditions"), found)
-                await self.client.update("pods", marked, subresource="status")
-            await self.client.delete("pods", name, namespace, uid=eviction.uid)
         except NotFound:
             return
         eviction.is_done = True
