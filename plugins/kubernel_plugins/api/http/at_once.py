@@ -8,16 +8,15 @@ from kubernel.registry.attributes import Attributes
 from kubernel.store.records import Key
 
 from .fairness import Asked
+from .plans import Right
 from .responses import GZIP_FROM
 from .shapes import shape_for
 from .transport import Reply
 
 if TYPE_CHECKING:
-    from kubernel.registry.attributes import Standing
     from kubernel.registry.request import UserInfo
     from kubernel.registry.types import ResourceType
 
-    from .fairness import Classified
     from .paths import Target
     from .server import Api
     from .shapes import Shape
@@ -27,16 +26,6 @@ __all__ = ["AtOnce"]
 
 _GRANTS = 64
 """Users whose rights are remembered for each request."""
-
-
-class _Grant:
-    """A user may, nothing is told of it, and this is where it is counted: for as long as ``standings`` hold."""
-
-    __slots__ = ("classified", "standings")
-
-    def __init__(self, standings: tuple[Standing, ...], classified: Classified | None) -> None:
-        self.standings = standings
-        self.classified = classified
 
 
 class _Plan:
@@ -51,7 +40,7 @@ class _Plan:
         self.key = Key(type.resource, target.namespace, target.name)
         self.metric = ("get", target.group, target.version, target.resource)
         self.shape = shape
-        self.grants: dict[UserInfo, _Grant] = {}
+        self.grants: dict[UserInfo, Right] = {}
 
 
 class AtOnce:
@@ -80,7 +69,7 @@ class AtOnce:
             return None
         try:
             grant = plan.grants.get(user)
-            if grant is None or not self._holds(grant):
+            if grant is None or not grant.holds(fairness):
                 grant = self._grant(plan, user)
                 if grant is None:
                     return None
@@ -126,15 +115,8 @@ class AtOnce:
         except Exception:  # as above
             return None
 
-    def _holds(self, grant: _Grant) -> bool:
-        for standing in grant.standings:
-            if standing.over:
-                return False
-        classified, fairness = grant.classified, self._api.fairness
-        return classified is None or (fairness is not None and fairness.holds(classified))
-
-    def _grant(self, plan: _Plan, user: UserInfo) -> _Grant | None:
-        """Remembered, unless an authorizer does not say how long its answer holds."""
+    def _grant(self, plan: _Plan, user: UserInfo) -> Right | None:
+        """For what is told to nobody; remembered, unless an authorizer does not say how long its answer holds."""
         api, target = self._api, plan.target
         asked = Attributes(
             user, "get", target.group, target.version, target.resource, "", target.namespace, target.name
@@ -148,7 +130,7 @@ class AtOnce:
         if api.fairness is not None:
             about = Asked("get", target.group, target.resource, "", target.namespace)
             classified = api.fairness.classify(user, about)
-        grant = _Grant(found[1] if found is not None else (), classified)
+        grant = Right(found[1] if found is not None else (), classified)
         if found is not None:
             if len(plan.grants) >= _GRANTS:
                 plan.grants.clear()

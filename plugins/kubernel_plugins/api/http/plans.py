@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
     from . import query as q
     from .audit import Told
-    from .fairness import Classified
+    from .fairness import Classified, Fairness
     from .paths import Target
     from .server import Api
     from .shapes import Shape
     from .transport import Exchange
 
-__all__ = ["Grant", "Plan", "Planner"]
+__all__ = ["Grant", "Plan", "Planner", "Right"]
 
 _PLANS, _GRANTS = 256, 64
 """Plans that are kept for each manner, and grants for each plan."""
@@ -33,18 +33,33 @@ _WRITES = frozenset({"create", "update", "patch", "delete"})
 _SELECTORS = ("labelSelector", "fieldSelector")
 
 
-class Grant:
-    """A user may. ``told`` is what an audit event says of it, None where that depends on the object's name;
-    ``classified`` where priority and fairness counts it."""
+class Right:
+    """A user may, for as long as ``standings`` hold; ``classified`` is where priority and fairness counts it."""
 
-    __slots__ = ("asked", "classified", "decision", "standings", "told")
+    __slots__ = ("classified", "standings")
+
+    def __init__(self, standings: tuple[Standing, ...], classified: Classified | None) -> None:
+        self.standings = standings
+        self.classified = classified
+
+    def holds(self, fairness: Fairness | None) -> bool:
+        for standing in self.standings:
+            if standing.over:
+                return False
+        classified = self.classified
+        return classified is None or (fairness is not None and fairness.holds(classified))
+
+
+class Grant(Right):
+    """``told`` is what an audit event says of it, None where that depends on the object's name."""
+
+    __slots__ = ("asked", "decision", "told")
 
     def __init__(
         self, decision: Decision, standings: tuple[Standing, ...], classified: Classified | None, asked: Asked
     ) -> None:
+        super().__init__(standings, classified)
         self.decision = decision
-        self.standings = standings
-        self.classified = classified
         self.asked = asked
         self.told: Told | None = None
 
@@ -95,10 +110,10 @@ class Planner:
 
     def grant(self, plan: Plan, exchange: Exchange, user: UserInfo, target: Target) -> Grant | None:
         """None for who may not, who acts as another, and where an authorizer does not say how long its answer holds."""
-        grant = plan.grants.get(user)
-        if grant is not None and self._holds(grant):
-            return grant
         api = self._api
+        grant = plan.grants.get(user)
+        if grant is not None and grant.holds(api.fairness):
+            return grant
         if exchange.original is not None:
             return None
         verb, group, resource, namespace = plan.verb, target.group, target.resource, target.namespace
@@ -117,10 +132,3 @@ class Planner:
             plan.grants.clear()
         plan.grants[user] = grant
         return grant
-
-    def _holds(self, grant: Grant) -> bool:
-        for standing in grant.standings:
-            if standing.over:
-                return False
-        classified, fairness = grant.classified, self._api.fairness
-        return classified is None or (fairness is not None and fairness.holds(classified))
