@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from kubernel_plugins.histogram import Histogram, exponential
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from kubernel_plugins.scheduler.default.table import NodeTable
 
 __all__ = ["Metrics", "render"]
+
+_T = TypeVar("_T")
 
 _ATTEMPT = exponential(0.001, 2, 15)
 _VICTIMS = exponential(1, 2, 7)
@@ -96,36 +98,44 @@ def _lines(metrics: Metrics, queue: SchedulingQueue, table: NodeTable) -> Iterab
         "schedule_attempts_total",
         "counter",
         "Number of attempts to schedule pods, by the result.",
-        {f'profile="{p}",result="{r}"': count for (p, r), count in metrics.attempts.items()},
+        _by_result(metrics.attempts),
     )
-    name = "scheduling_attempt_duration_seconds"
-    yield from _head(name, "histogram", "Scheduling attempt latency in seconds, binding included.")
-    for (profile, result), one in metrics.durations.items():
-        yield from one.lines(f"scheduler_{name}", f'profile="{profile}",result="{result}"')
-    for name, text, single in (
-        (
-            "scheduling_algorithm_duration_seconds",
-            "Scheduling algorithm latency in seconds.",
-            metrics.algorithm,
-        ),
-        ("pod_scheduling_attempts", "Number of attempts to successfully schedule a pod.", metrics.tries),
-        ("preemption_victims", "Number of selected preemption victims.", metrics.victims),
-    ):
-        yield from _head(name, "histogram", text)
-        yield from single.lines(f"scheduler_{name}", "")
-    name = "pod_scheduling_sli_duration_seconds"
-    yield from _head(name, "histogram", "Latency from a pod's way into the queue to its node.")
-    for tries, one in metrics.waits.items():
-        yield from one.lines(f"scheduler_{name}", f'attempts="{tries}"')
-    name = "framework_extension_point_duration_seconds"
-    yield from _head(name, "histogram", "Latency for running all plugins of a specific extension point.")
-    for (point, status, profile), one in metrics.points.items():
-        labels = f'extension_point="{point}",profile="{profile}",status="{status}"'
-        yield from one.lines(f"scheduler_{name}", labels)
-    name = "permit_wait_duration_seconds"
-    yield from _head(name, "histogram", "Duration of waiting on permit.")
-    for result, one in metrics.permit_waits.items():
-        yield from one.lines(f"scheduler_{name}", f'result="{result}"')
+    yield from _histograms(
+        "scheduling_attempt_duration_seconds",
+        "Scheduling attempt latency in seconds, binding included.",
+        _by_result(metrics.durations),
+    )
+    yield from _histograms(
+        "scheduling_algorithm_duration_seconds",
+        "Scheduling algorithm latency in seconds.",
+        {"": metrics.algorithm},
+    )
+    yield from _histograms(
+        "pod_scheduling_attempts",
+        "Number of attempts to successfully schedule a pod.",
+        {"": metrics.tries},
+    )
+    yield from _histograms(
+        "preemption_victims", "Number of selected preemption victims.", {"": metrics.victims}
+    )
+    yield from _histograms(
+        "pod_scheduling_sli_duration_seconds",
+        "Latency from a pod's way into the queue to its node.",
+        {f'attempts="{tries}"': one for tries, one in metrics.waits.items()},
+    )
+    yield from _histograms(
+        "framework_extension_point_duration_seconds",
+        "Latency for running all plugins of a specific extension point.",
+        {
+            f'extension_point="{point}",profile="{profile}",status="{status}"': one
+            for (point, status, profile), one in metrics.points.items()
+        },
+    )
+    yield from _histograms(
+        "permit_wait_duration_seconds",
+        "Duration of waiting on permit.",
+        {f'result="{result}"': one for result, one in metrics.permit_waits.items()},
+    )
     yield from _family(
         "pod_scheduled_after_flush_total",
         "counter",
@@ -175,26 +185,33 @@ def _gang_lines(metrics: Metrics) -> Iterable[str]:
         "podgroup_schedule_attempts_total",
         "counter",
         "Number of attempts to schedule pod groups, by the result.",
-        {f'profile="{p}",result="{r}"': count for (p, r), count in metrics.gang_attempts.items()},
+        _by_result(metrics.gang_attempts),
     )
-    name = "podgroup_scheduling_attempt_duration_seconds"
-    yield from _head(name, "histogram", "Pod group scheduling attempt latency in seconds.")
-    for (profile, result), one in metrics.gang_durations.items():
-        yield from one.lines(f"scheduler_{name}", f'profile="{profile}",result="{result}"')
-    for name, text, single in (
-        (
-            "podgroup_scheduling_algorithm_duration_seconds",
-            "Pod group scheduling algorithm latency in seconds.",
-            metrics.gang_algorithm,
-        ),
-        (
-            "workload_preemption_victims",
-            "Number of selected preemption victims in workload preemption.",
-            metrics.gang_victims,
-        ),
-    ):
-        yield from _head(name, "histogram", text)
-        yield from single.lines(f"scheduler_{name}", "")
+    yield from _histograms(
+        "podgroup_scheduling_attempt_duration_seconds",
+        "Pod group scheduling attempt latency in seconds.",
+        _by_result(metrics.gang_durations),
+    )
+    yield from _histograms(
+        "podgroup_scheduling_algorithm_duration_seconds",
+        "Pod group scheduling algorithm latency in seconds.",
+        {"": metrics.gang_algorithm},
+    )
+    yield from _histograms(
+        "workload_preemption_victims",
+        "Number of selected preemption victims in workload preemption.",
+        {"": metrics.gang_victims},
+    )
+
+
+def _by_result(found: Mapping[tuple[str, str], _T]) -> dict[str, _T]:
+    return {f'profile="{profile}",result="{result}"': one for (profile, result), one in found.items()}
+
+
+def _histograms(name: str, text: str, found: Mapping[str, Histogram]) -> Iterable[str]:
+    yield from _head(name, "histogram", text)
+    for labels, one in found.items():
+        yield from one.lines(f"scheduler_{name}", labels)
 
 
 def _family(name: str, kind: str, text: str, values: Mapping[str, int]) -> Iterable[str]:
