@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from kubernel.registry.schema import Node
@@ -48,20 +48,28 @@ def _step(node: Node, but: str = "") -> _Step | None:
 
 def any_default_below(node: Node) -> bool:
     """Whether ``apply_defaults`` could ever add something; the metadata of custom resources is not looked at."""
+    return any(
+        one.zeros or any(child.default is not Node.UNSET for child in _children(one)) for one in _below(node)
+    )
+
+
+def _children(node: Node) -> list[Node]:
+    found = list((node.properties or {}).values())
+    return found + [child for child in (node.additional, node.items) if child is not None]
+
+
+def _below(node: Node) -> Iterator[Node]:
+    """The node and the structs, maps and lists that can stand below, each once."""
     seen = {id(node)}
     waiting = [node]
     while waiting:
         one = waiting.pop()
-        children = list((one.properties or {}).values())
-        children += [child for child in (one.additional, one.items) if child is not None]
-        if one.zeros or any(child.default is not Node.UNSET for child in children):
-            return True
-        for child in children:
+        yield one
+        for child in _children(one):
             child = child.shared or child
             if child.type in ("object", "array") and id(child) not in seen and child.native is node.native:
                 seen.add(id(child))
                 waiting.append(child)
-    return False
 
 
 def _object(node: Node, but: str) -> _Step:
@@ -175,7 +183,7 @@ def _settling(node: Node) -> _Step | None:
         made: _Step | None = plans["settle"]
         return made
     step: _Step | None = None
-    if _settles_below(owner):
+    if any(map(_emptied, _below(owner))):
         step = _settle_object(owner) if owner.items is None else _settle_list(owner.items)
     plans["settle"] = step
     return step
@@ -190,23 +198,6 @@ def _emptied(node: Node) -> list[str]:
         and name in node.properties
         and (node.properties[name].items is not None or node.properties[name].additional is not None)
     ]
-
-
-def _settles_below(node: Node) -> bool:
-    seen = {id(node)}
-    waiting = [node]
-    while waiting:
-        one = waiting.pop()
-        if _emptied(one):
-            return True
-        for child in (*(one.properties or {}).values(), one.additional, one.items):
-            if child is None:
-                continue
-            child = child.shared or child
-            if child.native and child.type in ("object", "array") and id(child) not in seen:
-                seen.add(id(child))
-                waiting.append(child)
-    return False
 
 
 def _settle_object(node: Node) -> _Step:
