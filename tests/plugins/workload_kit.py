@@ -131,3 +131,26 @@ def view(cluster: Cluster, resource: str) -> Callable[[], list[Obj]]:
 
     informer = cluster.run(find())
     return lambda: informer.list()
+
+
+def autoscaled_web(cluster: Cluster, most: int, **spec: Any) -> None:
+    """Two pods of ``web`` that may become ``most``, by half of the 0.1 CPU that they ask for."""
+    containers = [{"name": "main", "image": "x", "resources": {"requests": {"cpu": "100m"}}}]
+    made = template({"app": "web"}, {"cpu": "1m"}, containers=containers)
+    cluster.apply(deployment(replicas=2, pod_template=made))
+    cluster.clock.advance("6m")
+    target = {"type": "Utilization", "averageUtilization": 50}
+    cluster.apply(
+        {
+            "apiVersion": "autoscaling/v2",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "web"},
+            "spec": {
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+                "minReplicas": 2,
+                "maxReplicas": most,
+                "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}],
+                **spec,
+            },
+        }
+    )

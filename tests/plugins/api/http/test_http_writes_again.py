@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import Any
 
 import pytest
@@ -184,16 +185,23 @@ class Doorman:
         await self.open.wait()
 
 
+@contextlib.asynccontextmanager
+async def held_up(tmp_path: Any) -> AsyncIterator[tuple[Doorman, Raw, Raw]]:
+    """Two connections, on the first of which a known write waits at the doorman's."""
+    doorman = Doorman()
+    async with serving(tmp_path, extra=[("admission/doorman", doorman)]) as world:
+        raw, other = await Raw.open(world), await Raw.open(world)
+        await known(raw)
+        await raw.send(written("a"))
+        assert (await raw.answer()).status == 201
+        await raw.send(written("slow"))
+        await doorman.asked.wait()
+        yield doorman, raw, other
+
+
 def test_what_comes_while_a_write_waits_is_answered_after_it(tmp_path: Any) -> None:
     async def main() -> None:
-        doorman = Doorman()
-        async with serving(tmp_path, extra=[("admission/doorman", doorman)]) as world:
-            raw, other = await Raw.open(world), await Raw.open(world)
-            await known(raw)
-            await raw.send(written("a"))
-            assert (await raw.answer()).status == 201
-            await raw.send(written("slow"))
-            await doorman.asked.wait()
+        async with held_up(tmp_path) as (doorman, raw, other):
             await raw.send(written("b") + written("c"))
             assert (await other.request("GET", f"{PODS}/a")).status == 200
             doorman.open.set()
@@ -204,14 +212,7 @@ def test_what_comes_while_a_write_waits_is_answered_after_it(tmp_path: Any) -> N
 
 def test_what_is_being_written_is_written_though_its_client_has_gone(tmp_path: Any) -> None:
     async def main() -> None:
-        doorman = Doorman()
-        async with serving(tmp_path, extra=[("admission/doorman", doorman)]) as world:
-            raw, other = await Raw.open(world), await Raw.open(world)
-            await known(raw)
-            await raw.send(written("a"))
-            assert (await raw.answer()).status == 201
-            await raw.send(written("slow"))
-            await doorman.asked.wait()
+        async with held_up(tmp_path) as (doorman, raw, other):
             await raw.close()
             doorman.open.set()
             async with asyncio.timeout(10):

@@ -11,6 +11,7 @@ import pytest
 from scenario_kit import Mischief, is_up, live, of
 from workload_kit import (
     PREFIX,
+    autoscaled_web,
     condition,
     deployment,
     events,
@@ -253,24 +254,7 @@ def test_a_job_under_faults_counts_every_pod_once(
 def test_an_hour_of_load_is_followed_without_to_and_fro(cluster_factory: Start) -> None:
     """An hour of load that goes up and down every two minutes, then quiet: it grows first, and shrinks last."""
     cluster = cluster_factory(config={"plugins": {"api": ["metrics"], **nodes(1)}})
-    containers = [{"name": "main", "image": "x", "resources": {"requests": {"cpu": "100m"}}}]
-    made = template({"app": "web"}, {"cpu": "1m"}, containers=containers)
-    cluster.apply(deployment(replicas=2, pod_template=made))
-    cluster.clock.advance("6m")
-    target = {"type": "Utilization", "averageUtilization": 50}
-    cluster.apply(
-        {
-            "apiVersion": "autoscaling/v2",
-            "kind": "HorizontalPodAutoscaler",
-            "metadata": {"name": "web"},
-            "spec": {
-                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
-                "minReplicas": 2,
-                "maxReplicas": 8,
-                "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}],
-            },
-        }
-    )
+    autoscaled_web(cluster, 8)
     sizes: list[int] = []
 
     def total(millicores: int) -> None:

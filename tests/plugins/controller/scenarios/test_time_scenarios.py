@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from scenario_kit import Mischief, is_up, live, of
-from workload_kit import PREFIX, deployment, rolled_out, template
+from workload_kit import PREFIX, autoscaled_web, deployment, rolled_out, template
 
 from kubernel.errors import Conflict, NotFound, ServiceUnavailable, TooManyRequests
 from kubernel.objects import conditions, meta, times
@@ -158,32 +158,14 @@ def test_two_who_evict_at_once_leave_what_the_budget_asks_for(
 
 def test_hours_of_load_are_followed_no_faster_than_policies_allow(cluster_factory: Start) -> None:
     cluster = cluster_factory(config={"plugins": {"api": ["metrics"]}})
-    containers = [{"name": "main", "image": "x", "resources": {"requests": {"cpu": "100m"}}}]
-    cluster.apply(
-        deployment(replicas=2, pod_template=template({"app": "web"}, {"cpu": "1m"}, containers=containers))
-    )
-    cluster.clock.advance("6m")
-    target = {"type": "Utilization", "averageUtilization": 50}
-    cluster.apply(
-        {
-            "apiVersion": "autoscaling/v2",
-            "kind": "HorizontalPodAutoscaler",
-            "metadata": {"name": "web"},
-            "spec": {
-                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
-                "minReplicas": 2,
-                "maxReplicas": 12,
-                "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}],
-                "behavior": {
-                    "scaleUp": {"policies": [{"type": "Pods", "value": 2, "periodSeconds": 60}]},
-                    "scaleDown": {
-                        "stabilizationWindowSeconds": 120,
-                        "policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}],
-                    },
-                },
-            },
-        }
-    )
+    behavior = {
+        "scaleUp": {"policies": [{"type": "Pods", "value": 2, "periodSeconds": 60}]},
+        "scaleDown": {
+            "stabilizationWindowSeconds": 120,
+            "policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}],
+        },
+    }
+    autoscaled_web(cluster, 12, behavior=behavior)
     sizes: list[tuple[float, int]] = []
     for minute in range(80):
         load = 500 if minute % 40 < 20 else 60
