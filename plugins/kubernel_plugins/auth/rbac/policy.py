@@ -60,9 +60,6 @@ class Policy:
     def has_role(self, namespace: str, name: str) -> bool:
         return (namespace, name) in self._roles
 
-    def has_binding(self, namespace: str, name: str) -> bool:
-        return (namespace, name) in self._bound
-
     def put_binding(self, obj: Obj) -> None:
         meta = obj["metadata"]
         namespace, name = meta.get("namespace", ""), meta["name"]
@@ -118,17 +115,10 @@ class Policy:
     def _judge(self, attributes: Attributes) -> bool | frozenset[str]:
         """True, False, or the names for which it is allowed."""
         names: set[str] = set()
-        if attributes.path:
-            return any(
-                rule.matches_verb(attributes.verb) and rule.matches_path(attributes.path)
-                for rule in self.rules_of(attributes.user, "")
-            )
-        resource = attributes.resource
-        if attributes.subresource:
-            resource = f"{resource}/{attributes.subresource}"
-        key = permission(attributes.verb, attributes.group, resource)
-        for role in self._roles_of(attributes.user, attributes.namespace):
-            granted = role.grants(key, attributes)
+        key = _asked(attributes)
+        namespace = "" if attributes.path else attributes.namespace
+        for *_, role in self._bound_to(attributes.user, namespace):
+            granted = _granted(role, key, attributes)
             if granted is True:
                 return True
             if granted is not False:
@@ -137,61 +127,65 @@ class Policy:
 
     def because(self, attributes: Attributes) -> str:
         """What allows it, in upstream's words; empty when nothing does."""
-        resource = attributes.resource
-        if attributes.subresource:
-            resource = f"{resource}/{attributes.subresource}"
-        key = permission(attributes.verb, attributes.group, resource)
-        for binding, told, subject, role in self._bound_to(attributes.user, attributes.namespace):
-            if attributes.path:
-                granted: bool | frozenset[str] = any(
-                    rule.matches_verb(attributes.verb) and rule.matches_path(attributes.path)
-                    for rule in role.rules
-                )
-            else:
-                granted = role.grants(key, attributes)
+        key = _asked(attributes)
+        for scope, subject, name, told, role in self._bound_to(attributes.user, attributes.namespace):
+            granted = _granted(role, key, attributes)
             if granted is True or (granted is not False and attributes.name in granted):
-                return f'RBAC: allowed by {binding} of {told[0]} "{told[1]}" to {subject}'
+                binding = f'RoleBinding "{name}/{scope}"' if scope else f'ClusterRoleBinding "{name}"'
+                return f'RBAC: allowed by {binding} of {told[0]} "{told[1]}" to {_shown(subject)}'
         return ""
 
     def _bound_to(
         self, user: UserInfo, namespace: str
-    ) -> Iterator[tuple[str, tuple[str, str], str, Ruleset]]:
-        """(binding, (kind, name) of its role, subject, role), cluster-wide ones first."""
-        shown = f'User "{user.name}"'
-        if user.name.startswith(_ACCOUNT) and user.name.count(":") == 3:
-            _, _, space, account = user.name.split(":")
-            shown = f'ServiceAccount "{account}/{space}"'
-        keys = {f"u:{user.name}": shown, **{f"g:{group}": f'Group "{group}"' for group in user.groups}}
-        for scope in ("", namespace) if namespace else ("",):
-            subjects = self._bindings.get(scope, {})
-            for key, subject in keys.items():
-                for name, told in subjects.get(key, _NONE).items():
-                    role = self._roles.get((scope if told[0] == "Role" else "", told[1]))
-                    if role is not None:
-                        binding = f'RoleBinding "{name}/{scope}"' if scope else f'ClusterRoleBinding "{name}"'
-                        yield binding, told, subject, role
-
-    def _roles_of(self, user: UserInfo, namespace: str) -> Iterator[Ruleset]:
+    ) -> Iterator[tuple[str, str, str, tuple[str, str], Ruleset]]:
+        """(namespace, subject and name of the binding, (kind, name) of its role, role), cluster-wide ones first."""
         keys = (f"u:{user.name}", *[f"g:{group}" for group in user.groups])
         for scope in ("", namespace) if namespace else ("",):
             subjects = self._bindings.get(scope)
             if not subjects:
                 continue
             for key in keys:
-                for kind, name in subjects.get(key, _NONE).values():
-                    role = self._roles.get((scope if kind == "Role" else "", name))
+                for binding, told in subjects.get(key, _NONE).items():
+                    role = self._roles.get((scope if told[0] == "Role" else "", told[1]))
                     if role is not None:
-                        yield role
+                        yield scope, key, binding, told, role
 
     def rules_of(self, user: UserInfo, namespace: str) -> Iterator[Rule]:
         """The rules that hold for ``user`` in ``namespace``; the cluster-wide ones alone when it is empty."""
-        for role in self._roles_of(user, namespace):
+        for *_, role in self._bound_to(user, namespace):
             yield from role.rules
 
     def rules_for(self, kind: str, name: str, namespace: str) -> tuple[Rule, ...]:
         """The rules of a role as a binding in ``namespace`` refers to it; none when it is not there."""
         role = self._roles.get((namespace if kind == "Role" else "", name))
         return role.rules if role is not None else ()
+
+
+def _asked(attributes: Attributes) -> str:
+    """The permission that a resource takes, as ``Ruleset.grants`` has it."""
+    resource = attributes.resource
+    if attributes.subresource:
+        resource = f"{resource}/{attributes.subresource}"
+    return permission(attributes.verb, attributes.group, resource)
+
+
+def _granted(role: Ruleset, key: str, attributes: Attributes) -> bool | frozenset[str]:
+    if not attributes.path:
+        return role.grants(key, attributes)
+    return any(
+        rule.matches_verb(attributes.verb) and rule.matches_path(attributes.path) for rule in role.rules
+    )
+
+
+def _shown(subject: str) -> str:
+    """A subject's key in upstream's words."""
+    name = subject[2:]
+    if subject.startswith("g:"):
+        return f'Group "{name}"'
+    if name.startswith(_ACCOUNT) and name.count(":") == 3:
+        _, _, namespace, account = name.split(":")
+        return f'ServiceAccount "{account}/{namespace}"'
+    return f'User "{name}"'
 
 
 def _subject_key(subject: dict[str, Any], namespace: str) -> str:
