@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from kubernel.objects import times
 from kubernel.plugin.contract import ContainerSpec, RuntimeRefusal
 from kubernel_plugins.node.kubelet.ending import kill
 from kubernel_plugins.node.kubelet.environment import ConfigProblem, expand, resolve
@@ -26,11 +27,6 @@ def termination_log(worker: PodWorker, track: Track, attempt: int) -> str:
     return str(worker.directory / "containers" / track.name / f"termination-{attempt}")
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
-
-
 async def start(worker: PodWorker, track: Track) -> float | None:
     """Start the next container of ``track``, or note why not. Seconds after which to try again."""
     context = worker.context
@@ -48,7 +44,7 @@ async def start(worker: PodWorker, track: Track) -> float | None:
                     track,
                 )
             message = (
-                f"back-off {_duration(track.backoff)} restarting failed container={track.name} "
+                f"back-off {times.go_duration(round(track.backoff))} restarting failed container={track.name} "
                 f"pod={worker.full_name}"
             )
             track.waiting = ("CrashLoopBackOff", message)
