@@ -105,7 +105,7 @@ class Plugin(BasePlugin):
         api = self._api = Api(handle, self.settings, aggregator)
         server = self._server = HttpServer(api.handle, handle.clock, self.settings.drain_timeout, api.at_once)
         try:
-            port = await server.listen(cluster.bind_address, cluster.port, context)
+            port = server.listen(cluster.bind_address, cluster.port, context)
         except OSError as error:
             raise PluginError(
                 f"api/http cannot listen on {cluster.bind_address}:{cluster.port}: {error.strerror or error}; stop "

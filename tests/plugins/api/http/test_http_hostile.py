@@ -214,13 +214,7 @@ WRONG = {"name": "a", "finalizers": [f"no name {number}" for number in range(30_
         pytest.param(
             "configmaps", "ConfigMap", {"data": {f"k{n}": "v" for n in range(40_000)}}, 201, id="stored"
         ),
-        pytest.param(
-            "pods",
-            "Pod",
-            {"spec": {"containers": [{"image": "a"} for _ in range(15_000)]}},
-            422,
-            id="refused",
-        ),
+        pytest.param("configmaps", "ConfigMap", {"metadata": WRONG}, 422, id="refused"),
         pytest.param(
             "configmaps", "ConfigMap", {f"u{n}": n for n in range(40_000)}, 201, id="unknown-fields"
         ),
@@ -368,6 +362,32 @@ def test_header_values_cannot_be_injected_into_answers(tmp_path: Any) -> None:
     check(main, tmp_path)
 
 
+def test_a_crowd_comes_in_a_few_in_each_step(tmp_path: Any) -> None:
+    async def main() -> None:
+        async def never(exchange: Any) -> None:
+            raise AssertionError("nobody asked")
+
+        server = HttpServer(never, VirtualClock())
+        port = server.listen("127.0.0.1", 0, None)
+        crowd = []
+        for _ in range(10 * Limits.ENTERING):
+            crowd.append(socket.create_connection(("127.0.0.1", port)))
+        try:
+            grown, before = [], 0
+            while before < len(crowd):
+                await asyncio.sleep(0)
+                now = len(server._manager.connections if server._manager else ())
+                grown.append(now - before)
+                before = now
+            assert max(grown) <= Limits.ENTERING
+        finally:
+            for one in crowd:
+                one.close()
+            await server.close(0.1)
+
+    run(main())
+
+
 def test_half_open_connections_are_closed(tmp_path: Any) -> None:
     async def main() -> None:
         clock = VirtualClock()
@@ -376,7 +396,7 @@ def test_half_open_connections_are_closed(tmp_path: Any) -> None:
             raise AssertionError("no request was complete")
 
         server = HttpServer(never, clock)
-        port = await server.listen("127.0.0.1", 0, None)
+        port = server.listen("127.0.0.1", 0, None)
         sweeper = asyncio.ensure_future(server.sweep())
         writers = []
         try:
