@@ -98,7 +98,7 @@ class Plugin(BasePlugin):
                 handle.data_dir / "kubeconfig", cluster.name, self.url, authority.ca_certificate, *admin
             )
 
-        context = server_context(authority, *serving())
+        context = server_context(authority, *serving(), handle.hooks.client_authorities())
         aggregator = self._aggregator = Aggregator(
             handle, lambda: files.pair(_FRONT_PROXY, _FRONT_PROXY, usage="client")
         )
