@@ -125,7 +125,7 @@ class Bodies:
 
 
 def _check_shape(value: Any) -> None:
-    level = [value]
+    level = [value] if isinstance(value, (dict, list)) else []
     depth = seen = 0
     while level:
         depth += 1
@@ -138,7 +138,7 @@ def _check_shape(value: Any) -> None:
         for node in level:
             children = node.values() if isinstance(node, dict) else node
             below.extend(child for child in children if isinstance(child, (dict, list)))
-        level = below if depth > 1 or isinstance(value, (dict, list)) else []
+        level = below
 
 
 def too_many_containers() -> RequestEntityTooLarge:
