@@ -488,6 +488,11 @@ class Policy:
         asked."""
         return ""
 
+    def proposals(self, cycle: Cycle) -> Mapping[str, Proposal] | str:
+        """What ``post_filter`` may do, by node and the best first, or why nothing can be done. For those who ask:
+        nothing is done, and nobody who reviews is heard."""
+        return {}
+
     async def post_filter_gang(self, trial: GangTrial) -> GangNomination | str:
         """As ``post_filter`` for a gang."""
         return ""
@@ -567,15 +572,23 @@ class Explanation:
 
     ``nodes`` holds for each node ``refusals`` (policy -> its texts), ``scores`` (policy -> 0 to 100, of nodes that
     fit) and ``total`` (weights counted, None where the pod does not fit). ``gates``: policy -> why it keeps the
-    pod out of the queue. ``weights`` of the policies that score.
+    pod out of the queue. ``policies``: all that filter or score, in their order; one that is nowhere in ``nodes`` has
+    nothing to say about such a pod. ``weights`` of the policies that score.
     """
 
     scheduler_name: str
     node: str
     """Where it is; empty for a pod without a node."""
     gates: Mapping[str, str]
+    policies: Sequence[str]
     weights: Mapping[str, int]
     nodes: Mapping[str, Mapping[str, Any]]
+    room: Mapping[str, Any]
+    """Of a pod that fits nowhere what policies that make room say of it: policy -> a text, or node ->
+    ``victims`` (namespace/name) and how many ``violations`` of budgets that would be, the best node first."""
+    group: Mapping[str, Any] | None
+    """Of a pod that is placed with others: the group's ``name``, ``nodes`` (name of a pod -> node) that its pods would
+    get together, ``refusal`` (why it would not be placed, empty when it would)."""
 
 
 class Explainer(Protocol):

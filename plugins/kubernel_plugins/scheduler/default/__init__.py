@@ -84,9 +84,11 @@ class Plugin(Base):
 
     async def explain(self, namespace: str, name: str) -> Explanation:
         """As ``kubernel.plugin.scheduling.Explainer``; a scheduler that does not lead can tell, too."""
+        from kubernel_plugins.scheduler.default.explaining import explain
+
         scheduler = await self._make()
         await scheduler.follow()
-        return scheduler.explain(namespace, name)
+        return explain(scheduler, namespace, name)
 
     async def _run(self) -> None:
         pods = self._client.informer("pods")
