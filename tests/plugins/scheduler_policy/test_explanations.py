@@ -12,7 +12,7 @@ from volume_kit import ZONE, claim, csi_node, offer, storage_class, volume
 from workload_kit import pod
 
 from kubernel.objects import conditions
-from kubernel.plugin.scheduling import Explanation
+from kubernel.plugin.explaining import Explanation
 from kubernel.testing import Cluster
 
 Obj = dict[str, Any]

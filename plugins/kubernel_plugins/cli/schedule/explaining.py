@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import argparse
 
     from kubernel.config import Configuration
-    from kubernel.plugin.scheduling import Explainer, Explanation
+    from kubernel.plugin.explaining import Explainer, Explanation
     from kubernel.store.records import Obj
     from kubernel.testing import Cluster
 

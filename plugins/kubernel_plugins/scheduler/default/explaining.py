@@ -1,11 +1,12 @@
-"""What the scheduler would say of a pod, without doing anything: ``kubernel.plugin.scheduling.Explanation``."""
+"""What the scheduler would say of a pod, without doing anything: ``kubernel.plugin.explaining.Explanation``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import KubernelError, NotFound
-from kubernel.plugin.scheduling import Explanation, PolicyError, overrides
+from kubernel.plugin.explaining import Explanation
+from kubernel.plugin.scheduling import PolicyError, overrides
 from kubernel_plugins.scheduler.default.context import Supposed
 from kubernel_plugins.scheduler.default.gangs import GangCycle
 from kubernel_plugins.scheduler.default.pods import pod_state
