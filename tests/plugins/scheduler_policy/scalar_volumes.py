@@ -159,7 +159,9 @@ def limit_refusals(pod: PodState, node: Obj, world: World, storage: Storage) -> 
         if each["spec"]["nodeName"] == name and volume is not None:
             still.add(volume["spec"]["csi"]["volumeHandle"])
     used = len(there) + len(still - there)
-    return ["node(s) exceed max volume count"] if used + len(new - there) > limits[0] else []
+    # A node that is overfull already still takes who brings nothing new.
+    more = len(new - there)
+    return ["node(s) exceed max volume count"] if more and used + more > limits[0] else []
 
 
 # --- VolumeBinding
