@@ -102,6 +102,14 @@ async def namespace(view: View, obj: Obj) -> list[Link]:
     held = [one for one in obj["spec"].get("finalizers") or () if one != "kubernetes"]
     if held:
         return [first, Link(subject, f"is held by the finalizer {', '.join(held)}")]
+    # Its conditions say nothing of pods: the controller looks at nothing else while there are some.
+    if left := await view.list("pods", meta.name(obj)):
+        chain = [first, Link(count(len(left), "pod"), "must be gone first")]
+        holding = next((one for one in left if one["metadata"].get("finalizers")), None)
+        if holding is not None:
+            names = ", ".join(holding["metadata"]["finalizers"])
+            chain.append(Link(f"Pod {meta.name(holding)}", f"is held by the finalizer {names}"))
+        return chain
     return [first, Link("the namespace controller", "is still at work")]
 
 

@@ -54,7 +54,7 @@ class Plugin(Reconciler):
         super().__init__(settings, handle)
         self._gone: dict[str, float] = {}
         self.ends = 0
-        """How many pods have ended and are not being deleted."""
+        """How many pods have ended."""
 
     async def start(self) -> None:
         self.ends = 0
@@ -104,7 +104,7 @@ class Plugin(Reconciler):
 
     async def _oldest(self) -> None:
         ended = [pod for pod in self._pods.list() if _has_ended(pod)]
-        ended.sort(key=lambda pod: (pod["metadata"]["creationTimestamp"], *meta.key(pod)))
+        ended.sort(key=_rank)
         for pod in ended[: max(len(ended) - self.settings.terminated_pods, 0)]:
             await self._remove(pod)
 
@@ -131,7 +131,8 @@ class Plugin(Reconciler):
         name, namespace = meta.name(pod), meta.namespace(pod)
         try:
             if not pods.is_finished(pod):
-                status: dict[str, Any] = {"phase": "Failed"}
+                generation = pod["metadata"].get("generation", 0)
+                status: dict[str, Any] = {"phase": "Failed", "observedGeneration": generation}
                 if disruption:
                     status["conditions"], _ = conditions.set(
                         meta.get(pod, "status", "conditions"),
@@ -140,6 +141,7 @@ class Plugin(Reconciler):
                         "DeletionByPodGC",
                         disruption,
                         rfc3339(self.clock.time()),
+                        observedGeneration=generation,
                     )
                 patch = {"metadata": {"uid": meta.uid(pod)}, "status": status}
                 await self.client.patch("pods", name, patch, namespace, subresource="status")
@@ -149,7 +151,14 @@ class Plugin(Reconciler):
 
 
 def _has_ended(pod: Obj) -> bool:
-    return pods.is_finished(pod) and not meta.is_deleting(pod)
+    return pods.phase(pod) not in ("Pending", "Running", "Unknown")
+
+
+def _rank(pod: Obj) -> tuple[bool, str, str, str]:
+    """Evicted ones go first: controllers have no use for them. Then the oldest."""
+    status = pod.get("status") or {}
+    is_evicted = status.get("phase") == "Failed" and status.get("reason") == "Evicted"
+    return not is_evicted, pod["metadata"]["creationTimestamp"], meta.name(pod), meta.namespace(pod)
 
 
 def _is_out_of_service(node: Obj) -> bool:
