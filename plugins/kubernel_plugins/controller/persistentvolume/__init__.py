@@ -21,12 +21,18 @@ __all__ = ["Plugin"]
 
 _UNBOUND = "unbound"
 _CLASS = "class"
+_NAMING = "volume"
 _INTREE = "kubernetes.io/"
 _BETA_PROVISIONER = "volume.beta.kubernetes.io/storage-provisioner"
 
 
 def _class_if_unbound(claim: Obj) -> Iterable[str]:
     return () if claim["spec"].get("volumeName") else (v.class_of(claim),)
+
+
+def _volume_named(claim: Obj) -> Iterable[str]:
+    name = claim["spec"].get("volumeName")
+    return (name,) if name else ()
 
 
 def _of_volume(self: Plugin, type: EventType, volume: Obj, old: Obj | None) -> Iterable[ObjectKey]:
@@ -39,6 +45,8 @@ def _of_volume(self: Plugin, type: EventType, volume: Obj, old: Obj | None) -> I
         reference = (one["spec"].get("claimRef") if one is not None else None) or {}
         if reference.get("name"):
             keys.add((reference.get("namespace", ""), reference["name"]))
+    # Those that ask for it by name are told of all that happens to it.
+    keys.update(meta.key(claim) for claim in self.primary.by(_NAMING, meta.name(volume)))
     if type != "DELETED" and not volume["spec"].get("claimRef"):
         keys.update(meta.key(claim) for claim in self.primary.by(_UNBOUND, v.class_of(volume)))
     return keys
@@ -79,6 +87,7 @@ class Plugin(Reconciler):
         self._classes = self.informer(v.CLASSES)
         self._pods = self.informer("pods")
         self.primary.add_index(_UNBOUND, _class_if_unbound)
+        self.primary.add_index(_NAMING, _volume_named)
         self._volumes.add_index(_CLASS, lambda volume: (v.class_of(volume),))
         self._indexed = True
 
@@ -120,8 +129,10 @@ class Plugin(Reconciler):
             return
         class_name = v.class_of(claim)
         storage_class = self._classes.get(class_name) if class_name else None
-        delayed = v.waits_for_consumer(storage_class) and v.SELECTED_NODE not in meta.annotations(claim)
-        found = v.find_match(self._volumes.by(_CLASS, class_name), claim, only_named=delayed)
+        # The scheduler finds the volume then: it knows which node it has to suit.
+        waits = v.waits_for_consumer(storage_class)
+        delayed = waits and v.SELECTED_NODE not in meta.annotations(claim)
+        found = v.find_match(self._volumes.by(_CLASS, class_name), claim, only_named=waits)
         if found is not None:
             await self._bind(found, claim)
             return
