@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy
 
-from kubernel.plugin.scheduling import ALL, SKIP, Narrowed, Policy, Refusal, overrides
+from kubernel.plugin.scheduling import ALL, SKIP, Narrowed, Policy, PolicyError, Refusal, overrides
 
 if TYPE_CHECKING:
     import random
@@ -448,9 +448,8 @@ class Evaluation:
         return found
 
     def explain(self, pod: PodState, nominations: Nominations | None = None) -> dict[str, dict[str, Any]]:
-        """For every node: ``refusals`` (policy -> its texts, of all policies), ``scores`` (policy -> 0 to 100,
-        for nodes that fit) and ``total``, weights counted."""
-        self.update(pod)
+        """For every node: ``refusals`` (policy -> its texts, of all policies, also of those that would not be asked
+        any more), ``scores`` (policy -> 0 to 100, for nodes that fit) and ``total``, weights counted."""
         table = self._table
         found: dict[str, dict[str, Any]] = {
             name: {"refusals": {}, "scores": {}, "total": None} for name in table.names()
@@ -460,9 +459,21 @@ class Evaluation:
             for row in numpy.flatnonzero(mask & table.live):
                 found[table.name(int(row))]["refusals"].setdefault(policy.name, []).append(text)
 
-        if self._refusal is not None:
-            policy, refusal = self._refusal
-            refuse(policy, table.live, refusal.text)
+        try:
+            self.update(pod)
+            fits = self.fitting(pod, nominations)
+            stopped = self._refusal is not None
+        except PolicyError:
+            stopped = True
+        if stopped:
+            # The pod goes nowhere, whatever the others say; here they are asked nevertheless.
+            for policy in self._policies:
+                try:
+                    state = policy.pre_filter(pod, table)
+                    for mask, refusal in () if state is SKIP else _reasons(policy, pod, state, table):
+                        refuse(policy, mask, refusal.text)
+                except PolicyError as error:
+                    refuse(policy, table.live, str(error))
             return found
         for each in self._filters:
             if each.only is not None:
@@ -470,7 +481,6 @@ class Evaluation:
         for policy, state in self._asked(pod, self._filters):
             for mask, refusal in _reasons(policy, pod, state, table):
                 refuse(policy, mask, refusal.text)
-        fits = self.fitting(pod, nominations)
         for promised_row, promised in nominations.against(pod, table) if nominations else ():
             entry = found[table.name(promised_row)]
             if not fits[promised_row] and not entry["refusals"]:
