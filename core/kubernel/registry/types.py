@@ -233,7 +233,8 @@ class Converter(Protocol):
     on when the object was stored. Both raise ApiError when they cannot."""
 
     async def read(self, records: Sequence[Record]) -> Sequence[Record]:
-        """Stored objects in the type's version, in their order; the very records where they are so already."""
+        """Stored objects in the type's version, in their order; the very records where they are so already. Raises
+        Unreadable."""
         ...
 
     async def store(self, obj: Obj) -> Obj:
