@@ -99,6 +99,8 @@ class Subresource:
     complete: bool = False
     """What ``write`` puts into the stored object leaves nothing to be defaulted."""
     connect: bool = False
+    options: Callable[[], Mapping[str, tuple[str, str]]] | None = None
+    """Query parameters of what is streamed, as published: name -> (type, text)."""
     columns: Sequence[Column] = ()
     """Of a Table of views; a subresource without views has the type's own."""
 
@@ -118,6 +120,8 @@ class Strategy:
     """PUT without a resourceVersion is taken as is; otherwise it is a 422."""
     delete_returns_object: bool = False
     """Immediate deletion answers with the object instead of a Status."""
+    deletion_published_as_status: bool = False
+    """What is published says that deletion answers with a Status, although ``delete_returns_object``."""
     default_propagation: Literal["Background", "Orphan"] = "Background"
     propagation_warning: str = ""
     """Told to who deletes without saying what becomes of the dependents."""
@@ -229,7 +233,8 @@ class Converter(Protocol):
     on when the object was stored. Both raise ApiError when they cannot."""
 
     async def read(self, records: Sequence[Record]) -> Sequence[Record]:
-        """Stored objects in the type's version, in their order; the very records where they are so already."""
+        """Stored objects in the type's version, in their order; the very records where they are so already. Raises
+        Unreadable."""
         ...
 
     async def store(self, obj: Obj) -> Obj:
