@@ -56,6 +56,8 @@ async def service(view: View, obj: Obj) -> list[Link]:
     trouble = await pods.first_trouble(view, chosen)
     if trouble:
         return [first, *trouble]
+    if told := await view.event(obj, "FailedToUpdateEndpointSlices"):
+        return [first, Link("the endpointslice controller", f"says: {told}")]
     names = [str(port.get("targetPort", port["port"])) for port in spec.get("ports") or ()]
     text = f"are ready; does one of their containers name the port {', '.join(names)}?"
     return [first, Link("its pods", text)]

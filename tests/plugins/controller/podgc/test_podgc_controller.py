@@ -93,6 +93,8 @@ def test_what_an_orphaned_pod_is_told_names_its_generation(cluster_factory: Call
     assert status["observedGeneration"] == 1
     assert (told["reason"], told["message"]) == ("DeletionByPodGC", "PodGC: node no longer exists")
     assert told["observedGeneration"] == 1
+    count = 'pod_gc_collector_force_delete_pods_total{namespace="default",reason="orphaned"} '
+    assert count in cluster.kernel.hooks.metrics()
 
 
 def test_terminating_pods_of_an_out_of_service_node_are_let_go(cluster: Cluster) -> None:
