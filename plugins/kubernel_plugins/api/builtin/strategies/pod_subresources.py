@@ -14,10 +14,10 @@ from kubernel.errors import (
     Cause,
     Conflict,
     Forbidden,
-    Invalid,
     TooManyRequests,
+    UnnamedError,
 )
-from kubernel.objects import conditions, selectors
+from kubernel.objects import conditions, names, selectors
 from kubernel.registry.types import GroupVersionKind, Subresource
 from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.strategies.base import field
@@ -54,17 +54,24 @@ class Binder:
 
     @staticmethod
     def check(request: Request) -> None:
-        binding = request.obj or {}
-        target = binding.get("target") or {}
-        if field(binding, "metadata", "name") != request.name:
+        if field(request.obj or {}, "metadata", "name") != request.name:
             raise BadRequest("name in URL does not match name in Binding object")
+        Binder.check_target(request)
+
+    @staticmethod
+    def check_target(request: Request) -> None:
+        target = (request.obj or {}).get("target") or {}
         found: list[Cause] = []
         if target.get("kind") not in (None, "", "Node"):
             found.append(causes.not_supported("target.kind", target.get("kind"), ["Node", "<empty>"]))
         if not target.get("name"):
             found.append(causes.required("target.name"))
+        else:
+            problems = names.check_dns1123_subdomain(target["name"])
+            found += causes.invalid_each("target.name", target["name"], problems)
         if found:
-            raise Invalid.for_object("Binding", "", request.name, found)
+            told = [f"{cause.field}: {cause.message}" for cause in found]
+            raise UnnamedError(told[0] if len(told) == 1 else f"[{', '.join(told)}]")
 
     async def __call__(self, request: Request) -> Obj:
         binding = {**(request.obj or {}), "apiVersion": "v1", "kind": "Binding"}
