@@ -14,8 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
+import orjson
+
 from kubernel.client.kubeconfig import load_pair
 from kubernel.errors import ApiError
+from kubernel.objects.go_json import kind_of, syntax_problem
+from kubernel.registry.metadata import SCHEME
 from kubernel.registry.operations import ListOptions
 
 if TYPE_CHECKING:
@@ -24,10 +28,12 @@ if TYPE_CHECKING:
     from kubernel.plugin import Handle
     from kubernel.store.records import Obj
 
-__all__ = ["CallFailed", "Caller", "Target", "resolve", "tls_words"]
+__all__ = ["CallFailed", "Caller", "Target", "decoded_review", "resolve", "tls_words"]
 
 ANSWER_LIMIT = 3 * 1024 * 1024
 """Bytes of an answer; a larger one is refused."""
+_YAML_LIMIT = 64 * 1024
+"""Bytes of an answer that is no JSON that are looked at."""
 _CONTEXTS = 256
 """TLS contexts that are kept, one for each bundle of authorities."""
 _IDLE = 90.0
@@ -172,9 +178,7 @@ class Caller:
     ) -> bytes:
         status, media, answer = await self.exchange(verb, target, said, body, timeout, limit=limit)
         if not 200 <= status <= 206:
-            # What is no text is nothing to quote.
-            told = answer if not media or media.lower().startswith("text/") else b""
-            raise CallFailed(status_words(status, told))
+            raise CallFailed(_status_told(answer) or status_words(status, answer, media))
         if not answer and not empty:
             raise CallFailed(f"0-length response with status code: {status} and content type: {media}")
         return answer
@@ -282,6 +286,41 @@ class Caller:
         return context
 
 
+def decoded_review(answer: bytes, group: str, version: str, kind: str) -> Obj:
+    """The answer as an object, which may be YAML like any body: a review of that kind, or one that does not say what it
+    is. Raises CallFailed in client-go's words."""
+    review: Any
+    try:
+        review = orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        import yaml
+
+        try:
+            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+            review = yaml.load(answer[:_YAML_LIMIT], loader)  # noqa: S506 - both are safe
+        except yaml.YAMLError:
+            problem = syntax_problem(answer.decode(errors="replace"))
+            raise CallFailed(f"couldn't get version/kind; json parse error: {problem}") from None
+    if review is None:
+        return {}
+    if not isinstance(review, dict):
+        raise CallFailed(
+            f"couldn't get version/kind; json parse error: json: cannot unmarshal {kind_of(review)} into Go value of "
+            'type struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string '
+            '"json:\\"kind,omitempty\\"" }'
+        )
+    api_version, called = review.get("apiVersion") or "", review.get("kind") or ""
+    if not called or not api_version or (api_version, called) == (f"{group}/{version}", kind):
+        return review
+    _, _, told = api_version.rpartition("/")
+    wanted = f"({version}.{kind}): unknown conversion"
+    if (api_version, called) == ("v1", "Status"):
+        raise CallFailed(f"converting (v1.Status) to {wanted}")
+    if api_version in (f"{group}/v1", f"{group}/v1beta1") and called == kind:
+        raise CallFailed(f"converting ({told}.{kind}) to {wanted}")
+    raise CallFailed(f'no kind "{called}" is registered for version "{api_version}" in scheme "{SCHEME}"')
+
+
 def tls_words(error: BaseException, name: str) -> str:
     """What Go says where OpenSSL says ``error``; ``name`` is the server's."""
     code = getattr(error, "verify_code", 0)
@@ -315,7 +354,6 @@ def dial_words(error: OSError, host: str, port: int) -> str:
 _STATUS_WORDS = {
     400: "the server rejected our request for an unknown reason",
     401: "the server has asked for the client to provide credentials",
-    403: "unknown",
     404: "the server could not find the requested resource",
     405: "the server does not allow this method on the requested resource",
     406: "the server was unable to respond with a content type that the client supports",
@@ -328,15 +366,28 @@ _STATUS_WORDS = {
 }
 
 
-def status_words(status: int, body: bytes) -> str:
+def status_words(status: int, body: bytes, media: str = "") -> str:
     """What client-go says about an answer that is no success. Source: apimachinery's NewGenericServerResponse."""
-    text = body[:2048].decode("utf-8", "replace").strip()
-    if status == 403 and text:
+    # What is no text is nothing to quote.
+    quotable = not media or media.lower().startswith("text/")
+    text = body[:2048].decode("utf-8", "replace").strip() if quotable else "unknown"
+    if status == 403:
         return text
     known = _STATUS_WORDS.get(status)
     if known is not None:
         return known
     if status >= 500:
-        quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") or "unknown"
-        return f'an error on the server ("{quoted}") has prevented the request from succeeding'
+        return f"an error on the server ({orjson.dumps(text).decode()}) has prevented the request from succeeding"
     return f"the server responded with the status code {status} but did not return more information"
+
+
+def _status_told(body: bytes) -> str:
+    """What a Status says that came instead of what was asked for."""
+    try:
+        status = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return ""
+    if not isinstance(status, dict) or status.get("kind") != "Status" or status.get("status") != "Failure":
+        return ""
+    message = status.get("message")
+    return message if isinstance(message, str) else ""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from kubernel.errors import InternalError
 from kubernel.objects import meta
 from kubernel.testing import Cluster
 
@@ -108,3 +109,17 @@ def test_a_cluster_on_any_store_behaves_alike(cluster_factory: Callable[..., Clu
     cluster = cluster_factory(config={"plugins": {"store": store}})
     cluster.apply(deployment("web", 2))
     ready(cluster, "web", 2)
+
+
+def test_a_full_store_ends_no_plugin(cluster: Cluster) -> None:
+    cluster.apply(deployment("web", 2))
+    ready(cluster, "web", 2)
+    cluster.faults.fill_store()
+    with pytest.raises(InternalError, match="no space left"):
+        cluster.patch("deploy", "web", {"spec": {"replicas": 4}})
+    cluster.clock.advance("1h")
+    phases = {state.label: state.phase for state in cluster.kernel.plugins}
+    assert set(phases.values()) == {"running"}, phases
+    cluster.faults.clear()
+    cluster.patch("deploy", "web", {"spec": {"replicas": 4}})
+    ready(cluster, "web", 4)

@@ -38,7 +38,7 @@ class WebhookServer:
 
     def __init__(self, directory: Path, *names: str) -> None:
         self.answers: dict[str, Answer] = {}
-        self.raw: dict[str, Callable[[Obj], tuple[int, bytes]]] = {}
+        self.raw: dict[str, Callable[[Obj], tuple[int, bytes] | tuple[int, bytes, str]]] = {}
         self.documents: dict[str, bytes] = {}
         self.asked: list[tuple[str, Obj]] = []
         self.connections = 0
@@ -66,12 +66,15 @@ class WebhookServer:
                 path = self.path.partition("?")[0]
                 if path == "/hang":
                     kit.held.wait()
+                media: list[str] = []
                 if path in kit.raw:
-                    code, body = kit.raw[path](review)
+                    code, body, *media = kit.raw[path](review)
                 else:
                     said = kit.answers.get(path, allow)(review["request"])
                     code, body = 200, json.dumps(reviewed(review, said)).encode()
                 self.send_response(code)
+                for one in media:
+                    self.send_header("Content-Type", one)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)

@@ -7,15 +7,15 @@ HTTPS.
 from __future__ import annotations
 
 import builtins
-from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
 from kubernel.client.informer import Informer, InformerFactory
 from kubernel.client.interface import ObjectList, PatchType, Propagation
 from kubernel.client.naming import component_name, parse_resource
-from kubernel.errors import ApiError, BadRequest, Forbidden, NotFound
+from kubernel.errors import ApiError, BadRequest, Forbidden, InternalError, NotFound, StoreError
 from kubernel.registry.attributes import Attributes, Decision, demanded
 from kubernel.registry.conversion import is_storage
 from kubernel.registry.operations import ListOptions, WatchOptions
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from kubernel.registry.types import ResourceType
 
 __all__ = ["LocalClient", "forbidden"]
+
+_T = TypeVar("_T")
 
 
 def forbidden(attributes: Attributes, decision: Decision | None = None) -> Forbidden:
@@ -183,8 +185,10 @@ class LocalClient:
         if type.namespaced:
             namespace = namespace or metadata.get("namespace", "")
         self._check("create", type, namespace, name, subresource)
-        result = await self._registry.create(
-            self.user, type, namespace, obj, self._options, name=name, subresource=subresource
+        result = await self._done(
+            self._registry.create(
+                self.user, type, namespace, obj, self._options, name=name, subresource=subresource
+            )
         )
         return self._answer(result, type)
 
@@ -195,8 +199,10 @@ class LocalClient:
         if not name:
             raise BadRequest("name must be provided")
         self._check("update", type, namespace, name, subresource)
-        result = await self._registry.update(
-            self.user, type, namespace, name, obj, self._options, subresource=subresource
+        result = await self._done(
+            self._registry.update(
+                self.user, type, namespace, name, obj, self._options, subresource=subresource
+            )
         )
         return self._answer(result, type)
 
@@ -217,8 +223,10 @@ class LocalClient:
         options = self._options
         if force or field_manager:
             options = WriteOptions(field_manager=field_manager or self._manager, force=force)
-        result = await self._registry.patch(
-            self.user, kind, namespace, name, type, patch, options, subresource=subresource
+        result = await self._done(
+            self._registry.patch(
+                self.user, kind, namespace, name, type, patch, options, subresource=subresource
+            )
         )
         return self._answer(result, kind)
 
@@ -241,7 +249,7 @@ class LocalClient:
             uid=uid or None,
             resource_version=resource_version or None,
         )
-        result = await self._registry.delete(self.user, type, namespace, name, options)
+        result = await self._done(self._registry.delete(self.user, type, namespace, name, options))
         if result.status is not None:
             return result.status
         return self._answer(result, type)
@@ -260,13 +268,21 @@ class LocalClient:
         self._check("deletecollection", type, namespace, labels=labels, fields=fields)
         options = DeleteOptions(grace_period=grace_period, propagation=propagation)
         selection = ListOptions(labels, fields)
-        await self._registry.delete_collection(self.user, type, namespace, selection, options)
+        await self._done(self._registry.delete_collection(self.user, type, namespace, selection, options))
 
     async def close(self) -> None:
         """Stop the informers that are this client's alone."""
         await self._own.close()
 
     # --- helpers
+
+    @staticmethod
+    async def _done(write: Awaitable[_T]) -> _T:
+        """A store that cannot write is a refused request to whoever asked, as it is over HTTPS."""
+        try:
+            return await write
+        except StoreError as error:
+            raise InternalError(f"Internal error occurred: {error}") from error
 
     def _resolve(self, resource: str) -> ResourceType:
         registry = self._registry

@@ -73,8 +73,8 @@ class HookSpecs:
 
     @hookspec
     def kubernel_client_authorities(self) -> bytes | None:
-        """Certificates (PEM) of further authorities that client certificates may come from; asked once the auth plugins have
-        started. Who knows users by certificates must look which authority issued one."""
+        """Certificates (PEM) of further authorities that client certificates may come from; asked once the auth plugins
+        have started. Who knows users by certificates must look which authority issued one."""
 
     @hookspec(firstresult=True)
     def kubernel_node_streams(self, node: str) -> NodeStreams | None:

@@ -54,8 +54,6 @@ __all__ = [
     "Change",
     "Context",
     "Cycle",
-    "Explainer",
-    "Explanation",
     "Narrowed",
     "Nodes",
     "Nomination",
@@ -257,8 +255,18 @@ class Nodes(Protocol):
         """How many pods of each node match. The array is kept current from then on; counting costs once."""
         ...
 
+    def matching_in(self, matcher: PodMatcher, key: str) -> Amounts:
+        """The same for each domain: added up over the nodes with one value of the label ``key``, by the ids of
+        ``label_values``. Kept current, too, until a node comes, goes or is labelled anew."""
+        ...
+
+    def domains(self, key: str) -> Amounts:
+        """How many nodes each domain has."""
+        ...
+
     def terms(self, *kinds: TermKind) -> Iterator[tuple[TermKind, Term, int, Amounts]]:
-        """Affinity terms of the pods on nodes: (kind, term, weight, how many pods of each node have it)."""
+        """Affinity terms of the pods on nodes: (kind, term, weight, how many pods of each domain of the term's topology
+        key have it)."""
         ...
 
 
@@ -488,6 +496,11 @@ class Policy:
         asked."""
         return ""
 
+    def proposals(self, cycle: Cycle) -> Mapping[str, Proposal] | str:
+        """What ``post_filter`` may do, by node and the best first, or why nothing can be done. For those who ask:
+        nothing is done, and nobody who reviews is heard."""
+        return {}
+
     async def post_filter_gang(self, trial: GangTrial) -> GangNomination | str:
         """As ``post_filter`` for a gang."""
         return ""
@@ -559,31 +572,6 @@ class PolicyFactory:
     build: type[Policy]
     weight: int = 1
     default: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """How a scheduler judges a pod now, a pod that has a node as if it had none.
-
-    ``nodes`` holds for each node ``refusals`` (policy -> its texts), ``scores`` (policy -> 0 to 100, of nodes that
-    fit) and ``total`` (weights counted, None where the pod does not fit). ``gates``: policy -> why it keeps the
-    pod out of the queue. ``weights`` of the policies that score.
-    """
-
-    scheduler_name: str
-    node: str
-    """Where it is; empty for a pod without a node."""
-    gates: Mapping[str, str]
-    weights: Mapping[str, int]
-    nodes: Mapping[str, Mapping[str, Any]]
-
-
-class Explainer(Protocol):
-    """What a plugin of role ``scheduler`` offers beside scheduling."""
-
-    async def explain(self, namespace: str, name: str) -> Explanation:
-        """NotFound when there is no such pod; KubernelError when it names another scheduler."""
-        ...
 
 
 def overrides(policy: Policy | type[Policy], point: str) -> bool:

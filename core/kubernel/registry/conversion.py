@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from kubernel.registry.unreadable import Unreadable
 from kubernel.store.records import Key, Record
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ __all__ = [
     "from_storage",
     "is_storage",
     "is_stored",
+    "read_one",
     "read_record",
     "read_records",
     "store_form",
@@ -53,16 +55,28 @@ def to_storage(type: ResourceType, obj: Obj) -> Obj:
 
 
 async def read_record(type: ResourceType, record: Record) -> Record:
-    """A record of the store as readers hand it out."""
+    """A record of the store as readers hand it out. Raises Unreadable."""
     if type.converter is None:
         return record
     return (await type.converter.read((record,)))[0]
 
 
+async def read_one(type: ResourceType, record: Record) -> Record:
+    """``read_record`` for who asked for that object, and is told so when it cannot be read."""
+    try:
+        return await read_record(type, record)
+    except Unreadable as error:
+        raise error.of_get() from None
+
+
 async def read_records(type: ResourceType, records: Sequence[Record]) -> Sequence[Record]:
+    """``read_record`` for who asked for a list."""
     if type.converter is None or not records:
         return records
-    return await type.converter.read(records)
+    try:
+        return await type.converter.read(records)
+    except Unreadable as error:
+        raise error.of_list(type) from None
 
 
 async def store_form(type: ResourceType, obj: Obj) -> Obj:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from kubernel.clock import rfc3339
 from kubernel.errors import ApiError, Cause, Conflict, Invalid, MethodNotSupported, NotFound
 from kubernel.objects import times
-from kubernel.registry.conversion import from_storage, read_record, store_form
+from kubernel.registry.conversion import from_storage, read_one, read_record, store_form
 from kubernel.registry.operations import Result
 from kubernel.registry.request import DeleteOptions, Request, UserInfo
 from kubernel.registry.writing import PATCH_TRIES
@@ -58,7 +58,7 @@ class Deleter:
             current = self.store.get(key)
             if current is None:
                 raise NotFound.for_object(type.plural, type.group, name)
-            old = from_storage(type, (await read_record(type, current)).obj)
+            old = from_storage(type, (await read_one(type, current)).obj)
             self._check_preconditions(type, old, current, options)
             request = Request(user, "delete", type, namespace, name, delete_options=options, old=old)
             with request:

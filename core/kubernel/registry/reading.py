@@ -15,7 +15,7 @@ import orjson
 
 from kubernel.errors import BadRequest, Cause, Expired, NotFound, ServerTimeout
 from kubernel.registry.continuation import LATEST, decode_token, encode_token
-from kubernel.registry.conversion import read_record, read_records
+from kubernel.registry.conversion import read_one, read_records
 from kubernel.registry.operations import ListOptions, Page, WatchItem, WatchOptions
 from kubernel.registry.selection import Selection
 from kubernel.store import Compacted
@@ -82,14 +82,14 @@ class Reader:
         if wanted > self.store.revision:
             raise _too_large(wanted, self.store.revision)
         if not exact:
-            return await read_record(type, self.get(type, namespace, name))
+            return await read_one(type, self.get(type, namespace, name))
         try:
             record = await self.store.get_at(Key(type.resource, namespace, name), wanted)
         except Compacted:
             raise Expired("The resourceVersion for the provided get is too old.") from None
         if record is None:
             raise NotFound.for_object(type.plural, type.group, name)
-        return await read_record(type, record)
+        return await read_one(type, record)
 
     async def list(self, type: ResourceType, namespace: str, options: ListOptions) -> Page:
         selection = Selection(type, options.labels, options.fields)

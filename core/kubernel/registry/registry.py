@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
+<<<<<<< HEAD
 from kubernel.registry.beside import Beside
 from kubernel.registry.conversion import encode, from_storage, read_record
+=======
+from kubernel.registry.conversion import encode, from_storage, read_one
+>>>>>>> main
 from kubernel.registry.deletion import Deleter
 from kubernel.registry.operations import (
     Admission,
@@ -85,7 +89,7 @@ class Registry(TypeTable):
 
     async def read(self, type: ResourceType, namespace: str, name: str) -> Record:
         """``get`` in the type's version."""
-        return await read_record(type, self._reader.get(type, namespace, name))
+        return await read_one(type, self._reader.get(type, namespace, name))
 
     async def get_at(
         self, type: ResourceType, namespace: str, name: str, revision: str, *, exact: bool = True

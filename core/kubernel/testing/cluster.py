@@ -69,14 +69,28 @@ class _TestedKernel(Kernel):
         """ValueError for an object of a kind that this cluster does not have."""
         found = []
         for obj in self.contents:
-            group, _, version = obj.get("apiVersion", "").rpartition("/")
-            type = self.registry.by_kind(group, version, obj.get("kind", ""))
-            if type is None:
-                raise ValueError(f"contents: no kind {obj.get('kind', '')} in {obj.get('apiVersion', '')}")
-            key = Key(type.resource, obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
-            _, _, value = encode(to_storage(type, obj))
+            resource, stored = self._stored(obj)
+            key = Key(resource, obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
+            _, _, value = encode(stored)
             found.append(Write(key, value, 0))
         return found
+
+    def _stored(self, obj: Obj) -> tuple[str, Obj]:
+        """The store's name for its type, and the object as it is stored."""
+        group, _, version = obj.get("apiVersion", "").rpartition("/")
+        kind = obj.get("kind", "")
+        type = self.registry.by_kind(group, version, kind)
+        if type is not None:
+            return type.resource, to_storage(type, obj)
+        # Custom types are served only once their definitions were read from the store.
+        for other in self.contents:
+            if other["kind"] != "CustomResourceDefinition" or other["spec"]["group"] != group:
+                continue
+            names, versions = other["spec"]["names"], other["spec"]["versions"]
+            storage = next(each["name"] for each in versions if each.get("storage"))
+            if names["kind"] == kind and storage == version:
+                return f"{names['plural']}.{group}", obj
+        raise ValueError(f"contents: no kind {kind} in {obj.get('apiVersion', '')}")
 
 
 def _fill(backend: Any, writes: Sequence[Write]) -> None:
@@ -118,7 +132,8 @@ class Cluster:
     sockets. With ``real_time`` the machine's clock counts; else the clock begins at ``start`` (seconds since the
     epoch). ``https`` serves the API on a free port of 127.0.0.1 in real time; ``kubeconfig`` is then a file for
     kubectl. ``data_dir`` is kept afterwards when it is given. ``contents`` is what the store holds before
-    anything starts, as it stands, with uid, owners and status: a fork of another cluster. Objects read are
+    anything starts, as it stands, with uid, owners and status: a fork of another cluster; custom resources in
+    the version that their definition, which has to be among it, stores. Objects read are
     the stored ones: they raise when they are changed (``freeze``). ``seed`` makes every random choice
     repeatable.
     """

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from kubernel.client.naming import parse_resource
-from kubernel.errors import ApiError, ServiceUnavailable
+from kubernel.errors import ApiError, ServiceUnavailable, StoreFull
 
 if TYPE_CHECKING:
     from kubernel.kernel import Kernel
@@ -61,7 +61,7 @@ class _Failure:
 
 
 class Faults:
-    """``cluster.faults``; ``clear`` ends slowness and failures that are still to come."""
+    """``cluster.faults``; ``clear`` ends slowness, a full store and failures that are still to come."""
 
     def __init__(self, kernel: Kernel, driver: Driver) -> None:
         self._kernel = kernel
@@ -69,6 +69,7 @@ class Faults:
         self._open: dict[_OpenWatch, None] = {}
         self._failures: list[_Failure] = []
         self._delay = 0.0
+        self._full = False
         self.writing = 0
         """Writes that the backend has been given and has not answered yet."""
 
@@ -80,7 +81,7 @@ class Faults:
             setattr(registry, verb, self._failing(verb, getattr(registry, verb)))
         store: Any = registry.store
         for operation in ("create", "update", "delete"):
-            setattr(store, operation, self._delayed(getattr(store, operation)))
+            setattr(store, operation, self._hindered(getattr(store, operation)))
 
     def drop_watches(self, *, forget: bool = False) -> int:
         """Break every open watch, as a lost connection would; how many there were. With ``forget`` the
@@ -100,6 +101,10 @@ class Faults:
     def slow_store(self, seconds: float) -> None:
         """Every write takes so long, on the cluster's clock, before it reaches the backend; 0 ends it."""
         self._delay = seconds
+
+    def fill_store(self) -> None:
+        """Every write is refused as on a disk without room, until ``clear``; nothing is stored."""
+        self._full = True
 
     def fail_writes(
         self,
@@ -132,6 +137,7 @@ class Faults:
 
     def clear(self) -> None:
         self._delay = 0.0
+        self._full = False
         self._failures.clear()
 
     def _tracked(self, watch: Callable[..., Any]) -> Callable[..., Any]:
@@ -150,14 +156,16 @@ class Faults:
 
         return failing
 
-    def _delayed(self, operation: Callable[..., Any]) -> Callable[..., Any]:
-        async def delayed(*args: Any, **options: Any) -> Any:
+    def _hindered(self, operation: Callable[..., Any]) -> Callable[..., Any]:
+        async def hindered(*args: Any, **options: Any) -> Any:
             if self._delay > 0:
                 await self._driver.clock.sleep(self._delay)
+            if self._full:
+                raise StoreFull("injected: no space left on the device")
             self.writing += 1
             try:
                 return await operation(*args, **options)
             finally:
                 self.writing -= 1
 
-        return delayed
+        return hindered

@@ -16,8 +16,7 @@ import orjson
 
 from kubernel.errors import ApiError, BadRequest, Cause, Forbidden, InternalError
 from kubernel.objects import meta
-from kubernel.objects.go_json import kind_of, syntax_problem
-from kubernel.registry.metadata import SCHEME
+from kubernel.objects.go_json import syntax_problem
 from kubernel.registry.request import AUDIT_NOTES
 from kubernel_plugins.admission.matching import (
     Equivalents,
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["CallError", "Verdict", "Webhook", "Webhooks"]
 
 _VERSIONS = ("v1", "v1beta1")
-_YAML_LIMIT = 64 * 1024
-"""Bytes of an answer that is no JSON that are looked at."""
 _WITHOUT_EFFECTS = ("None", "NoneOnDryRun")
 
 
@@ -187,10 +184,13 @@ class Webhooks:
 
     def _checked(self, answer: bytes, version: str, uid: str) -> Obj:
         """``response`` of an AdmissionReview. Raises CallError."""
-        review = _decoded(answer)
+        from kubernel_plugins.webhooks import CallFailed, decoded_review
+
+        try:
+            review = decoded_review(answer, "admission.k8s.io", version, "AdmissionReview")
+        except CallFailed as error:
+            raise CallError(f"failed to call webhook: {error}") from None
         said = (review.get("apiVersion") or "", review.get("kind") or "")
-        if all(said) and said != (f"admission.k8s.io/{version}", "AdmissionReview"):
-            raise CallError(f"failed to call webhook: {_not_a_review(*said, version)}")
         response = review.get("response")
         if not isinstance(response, dict):
             raise CallError("received invalid webhook response: webhook response was absent")
@@ -252,37 +252,6 @@ class Webhooks:
 
 
 _BASE64 = re.compile("[A-Za-z0-9+/]*")
-
-
-def _decoded(answer: bytes) -> Obj:
-    """The answer as an object: like any body it may be YAML. Raises CallError."""
-    try:
-        review = orjson.loads(answer)
-    except orjson.JSONDecodeError:
-        import yaml
-
-        try:
-            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-            review = yaml.load(answer[:_YAML_LIMIT], loader)  # noqa: S506 - both are safe
-        except yaml.YAMLError:
-            problem = syntax_problem(answer.decode(errors="replace"))
-            raise CallError(
-                f"failed to call webhook: couldn't get version/kind; json parse error: {problem}"
-            ) from None
-    if isinstance(review, dict):
-        return review
-    told = (
-        f"json parse error: json: cannot unmarshal {kind_of(review)} into Go value of type "
-        'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
-    )
-    raise CallError(f"failed to call webhook: couldn't get version/kind; {told}")
-
-
-def _not_a_review(api_version: str, kind: str, version: str) -> str:
-    group, _, told = api_version.rpartition("/")
-    if group == "admission.k8s.io" and told in _VERSIONS and kind == "AdmissionReview":
-        return f"converting ({told}.{kind}) to ({version}.AdmissionReview): unknown conversion"
-    return f'no kind "{kind}" is registered for version "{api_version}" in scheme "{SCHEME}"'
 
 
 def _failed(webhook: Webhook, error: CallError) -> str:

@@ -4,7 +4,8 @@
 answer are there for what they leave behind, or differ on purpose. What no two servers have in common (uids, times,
 resource versions) is masked. A step that is to ``keep`` its answer gives it a name, and ``$(name:path/in/it)`` stands
 for a part of it in later ones; of ``brief`` ones only the names of the objects, or a Table's columns, are compared.
-Bodies of watches are lists of events; watches that follow each other are asked for at the same time.
+Bodies of watches are lists of events; watches that follow each other are asked for at the same time. In sequences
+with a conversion webhook ``hook`` is kept from the beginning: where it is, and whom to trust.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import ssl
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from functools import cache, partial
 from http.client import HTTPSConnection
 from itertools import groupby
@@ -26,6 +27,8 @@ from typing import Any
 
 import pytest
 import yaml
+from conversion_hook import converted
+from webhook_kit import WebhookServer
 
 from kubernel.config.configuration import DEFAULT_PLUGINS
 from kubernel.testing import Cluster
@@ -33,7 +36,8 @@ from kubernel.testing import Cluster
 RECORDED = Path(__file__).parent / "recorded"
 UID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 TIME = re.compile(r'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"')
-REVISION = re.compile(r"(in record|current:|old resource version:) \(?\d+\)?( \(\d+\))?")
+REVISION = re.compile(r"(in record|current:|old resource version:|revision=) ?\(?\d+\)?( \(\d+\))?")
+HOOK = re.compile(r"127\.0\.0\.1:\d{5}")
 AGE = re.compile(r"^(\d+[smhd])+$")
 PLACE = re.compile(r"\$\((\w+):([^)]*)\)")
 MASKED = {
@@ -47,6 +51,7 @@ MASKED = {
 MASKED_IF_THERE = ("resourceVersion", "continue")
 _NO_ACCOUNTS = {"admission": [name for name in DEFAULT_PLUGINS["admission"] if name != "serviceaccount"]}
 CLUSTERS: dict[str, dict[str, Any]] = {
+    "answers": _NO_ACCOUNTS,
     "kinds": _NO_ACCOUNTS,
     "writes": _NO_ACCOUNTS,
     "apply": {**_NO_ACCOUNTS, "node": None, "scheduler": None},
@@ -54,9 +59,12 @@ CLUSTERS: dict[str, dict[str, Any]] = {
     "admission": {"controller": ["bootstrap"], "node": None, "scheduler": None},
 }
 """Plugins beside those by default and the controller of definitions, by the name of the sequence."""
+HOOKED = frozenset(("conversion",))
+"""Sequences with a conversion webhook."""
 LEFT_OUT: dict[str, frozenset[str]] = {
     "admission": frozenset(("managedFields", "username", "groups", "extra", "uid")),
     "types_writes": frozenset(("managedFields",)),
+    "conversion": frozenset(("managedFields",)),
 }
 """Fields that a sequence is not about: who the administrator is, who manages what."""
 
@@ -110,7 +118,7 @@ def without(value: Any, keys: frozenset[str]) -> Any:
 
 def masked(document: Any) -> Any:
     mask(document)
-    text = REVISION.sub(r"\1 N", TIME.sub('"T"', UID.sub("U", json.dumps(document))))
+    text = HOOK.sub("HOOK", REVISION.sub(r"\1 N", TIME.sub('"T"', UID.sub("U", json.dumps(document)))))
     return json.loads(text)
 
 
@@ -128,6 +136,7 @@ def replay(name: str) -> list[tuple[int, Any, list[str], str]]:
         kept: dict[str, Any] = {}
         base = base.removeprefix("https://")
         with (
+            hooked(name, kept),
             ThreadPoolExecutor(16) as threads,
             closing(HTTPSConnection(base, context=context, timeout=30)) as shared,
         ):
@@ -137,6 +146,21 @@ def replay(name: str) -> list[tuple[int, Any, list[str], str]]:
                 each: Callable[..., Any] = threads.map if together else map
                 answers += each(ask, group)
             return answers
+
+
+@contextmanager
+def hooked(name: str, kept: dict[str, Any]) -> Iterator[None]:
+    if name not in HOOKED:
+        yield
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        hook = WebhookServer(Path(directory))
+        hook.raw["/convert"] = converted
+        kept["hook"] = {"url": f"https://127.0.0.1:{hook.port}", "ca": hook.ca}
+        try:
+            yield
+        finally:
+            hook.stop()
 
 
 def reached(

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 import orjson
 
-from kubernel.errors import UnnamedError
+from kubernel.errors import ApiError, UnnamedError
 from kubernel.registry.defaulting import any_default_below, apply_defaults
 from kubernel.registry.pruning import decode_check
+from kubernel.registry.unreadable import Unreadable
 from kubernel.store.records import Record
 
 if TYPE_CHECKING:
     from kubernel.registry.schema import Node
     from kubernel.store.records import Key
 
-__all__ = ["Conversion", "Strategy", "VersionConverter", "none"]
+__all__ = ["Conversion", "Strategy", "Unanswered", "VersionConverter", "none"]
 
 Obj = dict[str, Any]
 
@@ -40,11 +41,16 @@ class _Head(msgspec.Struct):
 _head = msgspec.json.Decoder(_Head).decode
 
 
+class Unanswered(UnnamedError):
+    """Nobody converts now, whichever objects."""
+
+
 class Strategy(Protocol):
     """How objects get from one version to another."""
 
     async def __call__(self, objects: Sequence[Obj], api_version: str) -> Sequence[Obj]:
-        """Converted objects in their order. May take over what it is given. Raises ApiError."""
+        """Converted objects in their order. May take over what it is given. Raises ApiError, Unanswered where that is
+        not about the objects."""
         ...
 
 
@@ -84,8 +90,7 @@ class Conversion:
         version = obj.get("apiVersion", "")
         node = self.nodes.get(version)
         if node is None:
-            kind = obj.get("kind", "")
-            raise UnnamedError(f"request to convert CR from an invalid group/version: {version}, Kind={kind}")
+            raise UnnamedError(f"request to convert CR from an invalid group/version: {version}")
         decode_check(node, obj)
 
 
@@ -122,10 +127,31 @@ class VersionConverter:
         if found is None:
             return records
         if waiting:
-            converted = await self._convert([obj for _, obj in waiting], self._version)
+            converted = await self._read(records, waiting)
             for (index, _), obj in zip(waiting, converted, strict=True):
                 found[index] = self._keep(records[index], obj)
         return found
+
+    async def _read(self, records: Sequence[Record], waiting: Sequence[tuple[int, Obj]]) -> list[Obj]:
+        """What is ``waiting`` in this version. Raises Unreadable."""
+        try:
+            return await self._convert([obj for _, obj in waiting], self._version)
+        except Unanswered as error:
+            raise Unreadable([(records[index], error.message) for index, _ in waiting]) from None
+        except ApiError as error:
+            if len(waiting) == 1:
+                raise Unreadable([(records[waiting[0][0]], error.message)]) from None
+        # Which of them it is about only each for itself can tell.
+        made: list[Obj] = []
+        wrong: list[tuple[Record, str]] = []
+        for one in waiting:
+            try:
+                made += await self._read(records, [one])
+            except Unreadable as error:
+                wrong += error.found
+        if wrong:
+            raise Unreadable(wrong)
+        return made
 
     async def store(self, obj: Obj) -> Obj:
         if self._version == self._conversion.storage:

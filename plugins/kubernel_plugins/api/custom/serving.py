@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kubernel.objects import conditions
 from kubernel.registry.jsonschema import compile_resource, compile_schema
 from kubernel.registry.types import ResourceType, Subresource
+from kubernel.registry.typetable import version_rank
 from kubernel_plugins.api.custom.columns import printer_columns
 from kubernel_plugins.api.custom.conversion import Conversion
 from kubernel_plugins.api.custom.scale import Scale
@@ -160,4 +161,13 @@ def _deprecation(spec: Mapping[str, Any], version: Mapping[str, Any]) -> str:
     if not version.get("deprecated"):
         return ""
     told: str | None = version.get("deprecationWarning")
-    return told or f"{spec['group']}/{version['name']} {spec['names']['kind']} is deprecated"
+    if told:
+        return told
+    group, kind, rank = spec["group"], spec["names"]["kind"], version_rank(version["name"])
+    newer = [
+        one["name"]
+        for one in spec["versions"]
+        if one.get("served") and not one.get("deprecated") and version_rank(one["name"]) > rank
+    ]
+    use = f"; use {group}/{max(newer, key=version_rank)} {kind}" if newer else ""
+    return f"{group}/{version['name']} {kind} is deprecated{use}"

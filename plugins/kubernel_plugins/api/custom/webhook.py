@@ -1,5 +1,6 @@
 """Conversion by webhook: a ConversionReview for all objects at once.
 
+What is wrong with an answer is worded as for a single object, which is what upstream asks about.
 Source: k8s.io/apiextensions-apiserver/pkg/apiserver/conversion/webhook_converter.go (v1.37).
 """
 
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from kubernel.errors import UnnamedError
+from kubernel.objects.go_json import kind_of
 from kubernel.registry.metadata import validate_metadata
-from kubernel_plugins.webhooks import CallFailed, Target
+from kubernel_plugins.api.custom.conversion import Unanswered
+from kubernel_plugins.webhooks import CallFailed, Target, decoded_review
 
 if TYPE_CHECKING:
     import random
@@ -26,7 +29,15 @@ Obj = dict[str, Any]
 
 TIMEOUT = 30
 """Seconds that a webhook has."""
+_GROUP = "apiextensions.k8s.io"
 _REVIEWS = ("v1", "v1beta1")
+_MAP = "map[string]interface {}"
+_RESPONSE = (
+    ("uid", str, "types.UID"),
+    ("convertedObjects", list, "[]runtime.RawExtension"),
+    ("result", dict, "v1.Status"),
+)
+"""Fields of a ConversionResponse, and Go's types."""
 
 
 class WebhookConversion:
@@ -43,78 +54,97 @@ class WebhookConversion:
         first = objects[0]
         about = f"conversion webhook for {first.get('apiVersion', '')}, Kind={first.get('kind', '')}"
         if not self._review:
-            raise UnnamedError("no supported conversion review versions")
+            raise Unanswered("no supported conversion review versions")
         uid = str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
         review = {
             "kind": "ConversionReview",
-            "apiVersion": f"apiextensions.k8s.io/{self._review}",
+            "apiVersion": f"{_GROUP}/{self._review}",
             "request": {"uid": uid, "desiredAPIVersion": api_version, "objects": list(objects)},
         }
         try:
             answer = await self._caller.post(Target.of(self._config), orjson.dumps(review), TIMEOUT)
+        except CallFailed as error:
+            raise Unanswered(f"{about} failed: {error}") from None
+        try:
             converted = self._read(answer, uid)
         except CallFailed as error:
             raise UnnamedError(f"{about} failed: {error}") from None
         if len(converted) != len(objects):
             raise UnnamedError(f"{about} returned {len(converted)} objects, expected {len(objects)}")
-        return [
-            _checked(old, new, api_version, about, index)
-            for index, (old, new) in enumerate(zip(objects, converted, strict=True))
-        ]
+        return [_checked(old, new, api_version, about) for old, new in zip(objects, converted, strict=True)]
 
     def _read(self, answer: bytes, uid: str) -> list[Any]:
         """The objects of the answer. Raises CallFailed."""
-        try:
-            review = orjson.loads(answer)
-        except orjson.JSONDecodeError as error:
-            raise CallFailed(f"couldn't get version/kind; json parse error: {error}") from None
-        review = review if isinstance(review, dict) else {}
+        review = _decoded(answer, self._review)
         response = review.get("response")
         if self._review == "v1":
-            wanted = "apiextensions.k8s.io/v1, Kind=ConversionReview"
-            got = f"{review.get('apiVersion', '')}, Kind={review.get('kind', '')}"
+            wanted = f"{_GROUP}/v1, Kind=ConversionReview"
+            got = f"{review.get('apiVersion') or '/'}, Kind={review.get('kind') or ''}"
             if got != wanted:
                 raise CallFailed(f"expected webhook response of {wanted}, got {got}")
-        if not isinstance(response, dict):
+        if response is None:
             raise CallFailed("no response provided")
-        if self._review == "v1" and response.get("uid") != uid:
-            raise CallFailed(f'expected response.uid="{uid}", got "{response.get("uid", "")}"')
-        result = response.get("result")
-        result = result if isinstance(result, dict) else {}
+        got = response.get("uid") or ""
+        if self._review == "v1" and got != uid:
+            raise CallFailed(f'expected response.uid="{uid}", got "{got}"')
+        result = response.get("result") or {}
         status = result.get("status", "")
         if status != "Success":
             raise CallFailed(result.get("message") or f"response.result.status was '{status}', not 'Success'")
-        found = response.get("convertedObjects") or []
-        return found if isinstance(found, list) else []
+        return response.get("convertedObjects") or []
 
 
-def _checked(old: Obj, new: Any, api_version: str, about: str, index: int) -> Obj:
+def _decoded(answer: bytes, version: str) -> Obj:
+    """The review of an answer, its response's fields being of their types. Raises CallFailed."""
+    review = decoded_review(answer, _GROUP, version, "ConversionReview")
+    response = review.get("response")
+    if response is None:
+        return review
+    if not isinstance(response, dict):
+        got = kind_of(response)
+        raise CallFailed(
+            f"json: cannot unmarshal {got} into Go struct field ConversionReview.response of type "
+            f"{version}.ConversionResponse"
+        )
+    for key, type_, called in _RESPONSE:
+        value = response.get(key)
+        if value is not None and not isinstance(value, type_):
+            raise CallFailed(
+                f"json: cannot unmarshal {kind_of(value)} into Go struct field ConversionResponse.response.{key} "
+                f"of type {called}"
+            )
+    return review
+
+
+def _checked(old: Obj, new: Any, api_version: str, about: str) -> Obj:
     """The converted object with the metadata that it must have kept."""
-    invalid = f"{about} returned invalid converted object at index {index}"
-    new = new if isinstance(new, dict) else {}
-    if new.get("apiVersion") != api_version:
-        got = new.get("apiVersion", "")
-        raise UnnamedError(f"{invalid}: invalid groupVersion (expected {api_version}, received {got})")
-    if new.get("kind") != old.get("kind"):
+    if new is None:
+        raise UnnamedError("unexpected end of JSON input")
+    if not isinstance(new, dict):
+        raise UnnamedError(f"json: cannot unmarshal {kind_of(new)} into Go value of type {_MAP}")
+    kind = _text(new, "kind")
+    if not kind:
+        raise UnnamedError(f"Object 'Kind' is missing in '{orjson.dumps(new).decode()}'")
+    invalid = f"{about} returned invalid object"
+    if (got := _text(new, "apiVersion")) != api_version:
         raise UnnamedError(
-            f"{invalid}: invalid kind (expected {old.get('kind', '')}, received {new.get('kind', '')})"
+            f"{invalid} at index 0: invalid groupVersion (expected {api_version}, received {got})"
+        )
+    if kind != old.get("kind"):
+        raise UnnamedError(
+            f"{invalid} at index 0: invalid kind (expected {old.get('kind', '')}, received {kind})"
         )
     was = old.get("metadata") or {}
     metadata = new.get("metadata")
-    if "metadata" not in new:
-        raise UnnamedError(
-            f"{about} returned invalid metadata in object at index {index}: missing metadata in "
-            "converted object"
-        )
     metadata = metadata if isinstance(metadata, dict) else {}
     for field, called in (("name", "name"), ("namespace", "namespace"), ("uid", "UID")):
-        one, other = was.get(field, ""), metadata.get(field, "")
+        one, other = was.get(field, ""), _text(metadata, field)
         if one != other:
             raise UnnamedError(f"{invalid}: must have the same {called}: {one} != {other}")
     try:
         kept = _metadata(was, metadata)
     except ValueError as error:
-        raise UnnamedError(f"{about} returned invalid metadata in object at index {index}: {error}") from None
+        raise UnnamedError(f"{about} returned invalid metadata: {error}") from None
     return {**new, "metadata": kept}
 
 
@@ -127,16 +157,37 @@ def _metadata(was: Obj, new: Obj) -> Obj:
             kept.pop(field, None)
             continue
         if not isinstance(value, dict):
-            raise ValueError(f"invalid metadata.{field} of type {type(value).__name__} in converted object")
+            raise ValueError(f"invalid metadata.{field} of type {_go_type(value)} in converted object")
         for key, text in value.items():
             if not isinstance(text, str):
                 raise ValueError(
-                    f"metadata.{field}[{key}] must be a string, but is {type(text).__name__} in converted object"
+                    f"metadata.{field}[{key}] must be a string, but is {_go_type(text)} in converted object"
                 )
         if value != was.get(field):
             wrong = validate_metadata({field: value})
             if wrong:
-                told = [f"{cause.field}: {cause.message}" for cause in wrong]
+                # Upstream's path of annotations has no s here.
+                path = "metadata.labels" if field == "labels" else "metadata.annotation"
+                told = [f"{path}: {cause.message}" for cause in wrong]
                 raise ValueError(told[0] if len(told) == 1 else f"[{', '.join(told)}]")
         kept[field] = value
     return kept
+
+
+def _text(obj: Obj, key: str) -> str:
+    value = obj.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _go_type(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    names: dict[type, str] = {
+        str: "string",
+        int: "int64",
+        float: "float64",
+        list: "[]interface {}",
+        dict: _MAP,
+        type(None): "<nil>",
+    }
+    return names[type(value)]

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     import argparse
 
     from kubernel.config import Configuration
-    from kubernel.plugin.scheduling import Explainer, Explanation
+    from kubernel.plugin.explaining import Explainer, Explanation
     from kubernel.store.records import Obj
     from kubernel.testing import Cluster
 
-__all__ = ["explain", "rows", "summary"]
+__all__ = ["explain", "remarks", "rows", "summary"]
 
 
 def explain(config: Configuration, contents: Sequence[Obj], now: float, args: argparse.Namespace) -> int:
@@ -34,6 +34,7 @@ def explain(config: Configuration, contents: Sequence[Obj], now: float, args: ar
     else:
         sys.stdout.write(f"{args.namespace}/{name}, {summary(found)}\n")
         write(sys.stdout, rows(found))
+        sys.stdout.writelines(f"{line}\n" for line in remarks(found))
     return 0 if _fitting(found) else 1
 
 
@@ -67,8 +68,8 @@ def summary(found: Explanation) -> str:
 def rows(found: Explanation) -> list[list[str]]:
     """A line for each node, a column for each policy that has anything to say, the best nodes first. A cell
     is the score times its weight, or why not."""
-    said = {policy for each in found.nodes.values() for policy in (*each["refusals"], *each["scores"])}
-    columns = [policy for policy in _in_order(found) if policy in said]
+    said = _said(found)
+    columns = [policy for policy in found.policies if policy in said]
     table = [["NODE", *columns, "TOTAL"]]
     for name, each in sorted(
         found.nodes.items(), key=lambda item: (bool(item[1]["refusals"]), -_total(item[1]), item[0])
@@ -76,6 +77,28 @@ def rows(found: Explanation) -> list[list[str]]:
         cells = [_cell(policy, each, found.weights) for policy in columns]
         table.append([name, *cells, "-" if each["refusals"] else str(_total(each))])
     return table
+
+
+def remarks(found: Explanation) -> Iterable[str]:
+    """What is to be said beside the table: policies without a column, who could make room, the pod's group."""
+    silent = [policy for policy in found.policies if policy not in _said(found)]
+    if silent:
+        yield f"Nothing to say: {', '.join(silent)}"
+    for policy, told in found.room.items():
+        if isinstance(told, str):
+            yield f"{policy}: {told}"
+            continue
+        for node, its in told.items():
+            protected = f", {its['violations']} of them protected by a budget" if its["violations"] else ""
+            yield f"{policy}: would fit on {node} without {', '.join(its['victims'])}{protected}"
+    if found.group is not None:
+        placed = ", ".join(f"{pod} on {node}" for pod, node in found.group["nodes"].items()) or "none"
+        refusal = f"; {found.group['refusal']}" if found.group["refusal"] else ""
+        yield f"Placed together as {found.group['name']}: {placed}{refusal}"
+
+
+def _said(found: Explanation) -> set[str]:
+    return {policy for each in found.nodes.values() for policy in (*each["refusals"], *each["scores"])}
 
 
 def _total(each: Any) -> int:
@@ -89,12 +112,3 @@ def _cell(policy: str, each: Any, weights: Any) -> str:
         weight = weights[policy]
         return f"{each['scores'][policy]}" + (f"*{weight}" if weight != 1 else "")
     return "-" if each["refusals"] else "ok"
-
-
-def _in_order(found: Explanation) -> Iterable[str]:
-    """Policies that refuse come before those that only score."""
-    order: dict[str, None] = {}
-    for part in ("refusals", "scores"):
-        for each in found.nodes.values():
-            order.update(dict.fromkeys(each[part]))
-    return order

@@ -22,7 +22,7 @@ from kubernel.plugin import hookimpl
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kubernel.plugin.scheduling import Explanation
+    from kubernel.plugin.explaining import Explanation
     from kubernel.store.records import EventType, Obj
     from kubernel_plugins.scheduler.default.scheduler import Scheduler
 
@@ -83,10 +83,12 @@ class Plugin(Base):
         return None if self.scheduler is None else self.scheduler.render_metrics()
 
     async def explain(self, namespace: str, name: str) -> Explanation:
-        """As ``kubernel.plugin.scheduling.Explainer``; a scheduler that does not lead can tell, too."""
+        """As ``kubernel.plugin.explaining.Explainer``; a scheduler that does not lead can tell, too."""
+        from kubernel_plugins.scheduler.default.explaining import explain
+
         scheduler = await self._make()
         await scheduler.follow()
-        return scheduler.explain(namespace, name)
+        return explain(scheduler, namespace, name)
 
     async def _run(self) -> None:
         pods = self._client.informer("pods")

@@ -143,6 +143,15 @@ class GangCycle:
         self._placed = []
         return self._place(members), self._placed
 
+    def tried(self, members: list[PodState]) -> tuple[str, Mapping[str, str]]:
+        """Why the gang would be refused before anybody made room, and the node that each of its pods (by name) would
+        get; nothing is kept."""
+        try:
+            refusal = self._mixed(members) or self._place(members)
+            return refusal, {pod.name: node for pod, node in self._placed}
+        finally:
+            self.undo()
+
     def _place(self, members: list[PodState]) -> str:
         """Assume one after the other; why the gang as a whole is refused."""
         before = len(self.gang.placed)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from kubernel.clock import rfc3339
 from kubernel.errors import ApiError, Conflict, KubernelError, NotFound
 from kubernel.objects import conditions, meta
-from kubernel.plugin.scheduling import Change, Explanation, Nomination, PolicyError, Wait
+from kubernel.plugin.scheduling import Change, Nomination, PolicyError, Wait
 from kubernel_plugins.scheduler.default.context import SchedulerContext, Supposed
 from kubernel_plugins.scheduler.default.extenders import Extenders, Verdict
 from kubernel_plugins.scheduler.default.gangs import GangCycle
@@ -93,7 +93,7 @@ class Scheduler:
         self._starting = asyncio.Lock()
         self._following = False
         self._followed: dict[str, Informer] = {}
-        self._pods = client.informer("pods")
+        self.pods = client.informer("pods")
 
     def profile(self, pod: PodState) -> Profile:
         return self.profiles[pod.pod["spec"].get("schedulerName") or "default-scheduler"]
@@ -105,28 +105,6 @@ class Scheduler:
 
     def render_metrics(self) -> str:
         return render(self.metrics, self.queue, self.table)
-
-    def explain(self, namespace: str, name: str) -> Explanation:
-        """As ``Explainer``; to be called after ``follow``."""
-        obj = self._pods.get(name, namespace)
-        if obj is None:
-            raise NotFound.for_object("pods", "", name)
-        wanted = obj["spec"].get("schedulerName") or "default-scheduler"
-        if wanted not in self.profiles:
-            raise KubernelError(f'pod "{name}" is for the scheduler "{wanted}", which has no profile here')
-        free = {key: value for key, value in obj["spec"].items() if key != "nodeName"}
-        pod, profile = pod_state({**obj, "spec": free}), self.profiles[wanted]
-        there = self.table.pod(pod.uid)
-        self.table.take_off(pod.uid)
-        try:
-            nodes = profile.new_evaluation().explain(pod, self.nominations)
-        finally:
-            if there is not None:
-                self.table.place(*there)
-        gates = {
-            policy.name: text for policy in profile.at("pre_enqueue") if (text := policy.pre_enqueue(pod))
-        }
-        return Explanation(wanted, obj["spec"].get("nodeName") or "", gates, profile.weights, nodes)
 
     # --- life
 
@@ -144,8 +122,8 @@ class Scheduler:
                 await policy.start()
         nodes = self._client.informer("nodes")
         await nodes.synced()
-        await self._pods.synced()
-        self._unlisten += [nodes.add_listener(self._on_node), self._pods.add_listener(self._on_pod)]
+        await self.pods.synced()
+        self._unlisten += [nodes.add_listener(self._on_node), self.pods.add_listener(self._on_pod)]
 
     async def follow_also(self, resource: str) -> Informer:
         """As ``Context.follow``."""
@@ -418,7 +396,7 @@ class Scheduler:
     ) -> bool:
         """The pod was not bound as intended, None: for no policy's refusal; whether it still waits for a node."""
         self.give_back(pod, profile)
-        current = self._pods.get(pod.name, pod.namespace)
+        current = self.pods.get(pod.name, pod.namespace)
         if current is not None and meta.uid(current) == pod.uid and current["spec"].get("nodeName"):
             return False
         there = self.table.take_off(pod.uid)
@@ -514,7 +492,7 @@ class Scheduler:
         context = self._contexts[profile.scheduler_name]
         context.event(pod.pod, "Warning", "FailedScheduling", "Scheduling", message)
         now = rfc3339(self.clock.time())
-        current = self._pods.get(pod.name, pod.namespace)
+        current = self.pods.get(pod.name, pod.namespace)
         obj = pod.pod if current is None or meta.uid(current) != pod.uid else current
         status = obj.get("status") or {}
         wanted, changed = conditions.set(

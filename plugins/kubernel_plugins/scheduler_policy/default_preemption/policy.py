@@ -107,6 +107,22 @@ class DefaultPreemption(Policy):
         text = f"found a potential placement for pod on node {chosen.node}, preempting {count} victims"
         return Nomination(chosen.node, f"preemption: {text}", count)
 
+    def proposals(self, cycle: Cycle) -> Mapping[str, Proposal] | str:
+        if refusal := self._not_eligible(cycle):
+            return f"preemption: {refusal}"
+        reasons: Counter[str] = Counter()
+        candidates = []
+        for row in numpy.flatnonzero(self.context.nodes.live & ~cycle.lasting):
+            found = self._candidate(cycle, int(row))
+            if isinstance(found, Candidate):
+                candidates.append(found)
+            else:
+                reasons.update(found)
+        if not candidates:
+            return self._hopeless(cycle, reasons)
+        candidates.sort(key=lambda candidate: candidate.cost)
+        return {each.node: Proposal(each.victims, each.violations) for each in candidates}
+
     async def post_filter_gang(self, trial: GangTrial) -> GangNomination | str:
         members = trial.members
         first = members[0]

@@ -107,6 +107,35 @@ def test_a_pod_that_has_a_node_is_explained_as_if_it_had_none(ask: Asking) -> No
     assert not any(each["refusals"] for each in told["nodes"].values())
 
 
+def test_every_policy_is_told_of_and_who_could_make_room(ask: Asking) -> None:
+    ask.cluster.create(
+        {
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": "high"},
+            "value": 10,
+        }
+    )
+    fill = {"name": "m", "image": "app:1", "resources": {"requests": {"cpu": "1500m"}}}
+    ask.cluster.create(pod("a", containers=[fill], nodeSelector={"kubernetes.io/hostname": "node-1"}))
+    gate = [{"name": "example.com/wait"}]
+    ask.cluster.create(pod("x", containers=[fill], priorityClassName="high", schedulingGates=gate))
+    ask.cluster.create(pod("b", containers=[fill], nodeSelector={"kubernetes.io/hostname": "node-2"}))
+    code, text = ask("explain", "pod/x")
+    assert code == 1
+    assert "DefaultPreemption: would fit on node-1 without default/a\n" in text
+    assert "DefaultPreemption: would fit on node-2 without default/b\n" in text
+    ask.cluster.patch("pods", "x", {"spec": {"nodeSelector": {"zone": "z"}}})
+    _, text = ask("explain", "pod/x")
+    hopeless = "preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+    assert f"DefaultPreemption: {hopeless}\n" in text
+    _, told = ask.json("explain", "pod/x")
+    silent = text.partition("Nothing to say: ")[2].partition("\n")[0].split(", ")
+    columns = text.splitlines()[1].split()[1:-1]
+    assert sorted([*columns, *silent]) == sorted(told["policies"])
+    assert {"VolumeBinding", "DynamicResources", "PodTopologySpread", "ImageLocality"} <= set(silent)
+
+
 def test_gates_are_told_and_a_pod_that_fits_nowhere_has_exit_code_one(ask: Asking) -> None:
     ask.cluster.create(
         pod("x", schedulingGates=[{"name": "example.com/wait"}], nodeName=None, nodeSelector={"a": "b"})

@@ -225,65 +225,67 @@ def odd(**change: Any) -> Callable[[Obj], tuple[int, bytes]]:
 
 
 ABOUT = "conversion webhook for example.com/v1, Kind=Widget"
+AT = "StorageError: corrupt object, Code: 7, Key: {}/example.com/widgets/default/one, ResourceVersion: 0, "
+WHY = f"{ABOUT} failed: no way"
 
 
-@pytest.mark.parametrize(
-    ("answer", "told"),
-    [
-        pytest.param(
-            odd(result={"status": "Failure", "message": "no way"}), f"{ABOUT} failed: no way", id="failure"
-        ),
-        pytest.param(
-            odd(result={"status": "Failure"}),
-            f"{ABOUT} failed: response.result.status was 'Failure', not 'Success'",
-            id="failure-without-message",
-        ),
-        pytest.param(odd(convertedObjects=[]), f"{ABOUT} returned 0 objects, expected 1", id="too-few"),
-        pytest.param(
-            converting(lambda obj, wanted: {**obj, "kind": "Other"}),
-            f"{ABOUT} returned invalid converted object at index 0: invalid kind (expected Widget, received Other)",
-            id="kind",
-        ),
-        pytest.param(
-            converting(lambda obj, wanted: {**obj, "metadata": {**obj["metadata"], "name": "other"}}),
-            f"{ABOUT} returned invalid converted object at index 0: must have the same name: one != other",
-            id="name",
-        ),
-        pytest.param(
-            converting(lambda obj, wanted: {key: obj[key] for key in obj if key != "metadata"}),
-            f"{ABOUT} returned invalid metadata in object at index 0: missing metadata in converted object",
-            id="no-metadata",
-        ),
-        pytest.param(
-            converting(lambda obj, wanted: {**obj, "metadata": {**obj["metadata"], "labels": {"a": 1}}}),
-            f"{ABOUT} returned invalid metadata in object at index 0: metadata.labels[a] must be a string, but is "
-            "int in converted object",
-            id="label",
-        ),
-    ],
-)
-def test_what_is_wrong_with_an_answer_is_told(
-    real: Cluster, hook: WebhookServer, answer: Callable[[Obj], tuple[int, bytes]], told: str
-) -> None:
-    hook.raw["/convert"] = answer
+def refusing(hook: WebhookServer) -> None:
+    hook.raw["/convert"] = odd(result={"status": "Failure", "message": "no way"})
+
+
+def test_an_object_that_cannot_be_converted_is_told_of_by_get(real: Cluster, hook: WebhookServer) -> None:
+    refusing(hook)
     serve(real, hooked(hook))
-    real.create(widget(spec={"a": "x"}))
+    at = real.create(widget(spec={"a": "x"}))["metadata"]["resourceVersion"]
     with pytest.raises(ApiError) as caught:
         real.get(V2, "one")
-    assert (caught.value.status_code, caught.value.message) == (500, told)
+    assert (caught.value.status_code, caught.value.status_reason, caught.value.message) == (
+        500,
+        "InternalError",
+        f"Internal error occurred: {AT.format('')}AdditionalErrorMsg: object not decodable revision={at}: {WHY}",
+    )
 
 
-def test_a_webhook_that_is_not_there_is_told(real: Cluster, hook: WebhookServer) -> None:
-    made = hooked(hook)
-    made["spec"]["conversion"]["webhook"]["clientConfig"]["url"] = "https://127.0.0.1:1/convert"
-    serve(real, made)
-    real.create(widget(spec={"a": "x"}))
+def test_an_object_that_cannot_be_converted_is_told_of_by_a_write(real: Cluster, hook: WebhookServer) -> None:
+    refusing(hook)
+    serve(real, hooked(hook))
+    at = real.create(widget(spec={"a": "x"}))["metadata"]["resourceVersion"]
+    with pytest.raises(ApiError) as caught:
+        real.patch(V2, "one", {"spec": {"c": "y"}})
+    assert (caught.value.status_code, caught.value.status_reason) == (500, "")
+    assert caught.value.message == f"object not decodable revision={at}: {WHY}"
+
+
+def test_a_list_tells_of_each_object_that_cannot_be_converted(real: Cluster, hook: WebhookServer) -> None:
+    def only(review: Obj) -> tuple[int, bytes]:
+        bad = any(one["metadata"]["name"] == "one" for one in review["request"]["objects"])
+        return (odd(result={"status": "Failure", "message": "no way"}) if bad else converting(renamed))(
+            review
+        )
+
+    hook.raw["/convert"] = only
+    serve(real, hooked(hook))
+    at = real.create(widget(spec={"a": "x"}))["metadata"]["resourceVersion"]
+    real.create(widget("two", spec={"a": "x"}))
     with pytest.raises(ApiError) as caught:
         real.list(V2)
-    assert caught.value.message == (
-        f'{ABOUT} failed: Post "https://127.0.0.1:1/convert?timeout=30s": dial tcp 127.0.0.1:1: connect: connection '
-        "refused"
-    )
+    told = f"{AT.format('/registry')}AdditionalErrorMsg: object not decodable revision={at}: {WHY}"
+    assert caught.value.status_reason == "StorageReadError"
+    assert caught.value.message == f"failed to read one or more widgets.example.com from the storage: {told}"
+    assert [(cause.reason, cause.message) for cause in caught.value.causes] == [
+        ("UnexpectedServerResponse", told)
+    ]
+
+
+def test_a_webhook_that_is_not_there_is_asked_once_for_a_list(real: Cluster, hook: WebhookServer) -> None:
+    hook.raw["/convert"] = lambda review: (500, b"oh no")
+    serve(real, hooked(hook))
+    for name in ("one", "two"):
+        real.create(widget(name, spec={"a": "x"}))
+    with pytest.raises(ApiError) as caught:
+        real.list(V2)
+    assert caught.value.message.endswith(" has prevented the request from succeeding (and 1 more)")
+    assert len(hook.asked) == 1
 
 
 def test_a_webhook_may_change_labels_and_no_other_metadata(real: Cluster, hook: WebhookServer) -> None:
@@ -297,3 +299,19 @@ def test_a_webhook_may_change_labels_and_no_other_metadata(real: Cluster, hook: 
     metadata = real.get(V2, "one")["metadata"]
     assert metadata["labels"] == {"new": "yes"}
     assert "finalizers" not in metadata
+
+
+def test_the_warning_of_a_deprecated_version_names_the_newest_that_is_not(cluster: Cluster) -> None:
+    schema = of_spec(preserve())
+    serve(
+        cluster,
+        definition(
+            version("v1beta1", schema, deprecated=True),
+            version("v1", schema, storage=False),
+            version("v2", schema, storage=False),
+            version("v3alpha1", schema, storage=False),
+        ),
+    )
+    type = cluster.kernel.registry.lookup("example.com", "v1beta1", "widgets")
+    assert type is not None
+    assert type.deprecation == "example.com/v1beta1 Widget is deprecated; use example.com/v2 Widget"
