@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
-<<<<<<< HEAD
 from kubernel.registry.beside import Beside
-from kubernel.registry.conversion import encode, from_storage, read_record
-=======
 from kubernel.registry.conversion import encode, from_storage, read_one
->>>>>>> main
 from kubernel.registry.deletion import Deleter
 from kubernel.registry.operations import (
     Admission,
