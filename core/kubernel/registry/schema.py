@@ -42,6 +42,18 @@ class DefinitionSource(Protocol):
         ``default``, and ``values``, what the description says of the enum."""
         ...
 
+    def order(self, name: str) -> Iterable[str]:
+        """The definition's fields as Go writes them; empty when unknown."""
+        ...
+
+    def inlined(self, name: str, field: str) -> Iterable[str]:
+        """The structs within the definition's that Go has such a field in, from the outermost."""
+        ...
+
+    def go_type(self, name: str, field: str) -> str:
+        """The name that a field's scalar type (``name[]``: its items') has in Go; empty for a plain one."""
+        ...
+
     def kinds_of(self, name: str) -> Iterable[tuple[str, str, str]]:
         """The definition's (group, version, kind)s: many for DeleteOptions, none for a PodSpec."""
         ...
