@@ -139,6 +139,8 @@ class Api:
                 user = exchange.connection.user
             if user is None:
                 user = await self.gate.user(exchange)
+                if told_to := (exchange.original or user).warnings:
+                    stamp += warning_head(told_to)
             if verb == "watch":
                 watching = self._watch(user)
             if plan is not None and target is not None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy
+import orjson
 
 from kubernel.objects import selectors
 from kubernel.plugin.scheduling import ALL, PodMatcher
@@ -36,6 +37,10 @@ _OWNERS = {
 }
 
 
+_TEMPLATES = 1024
+"""Of so many the constraints are remembered."""
+
+
 @dataclass(frozen=True, slots=True)
 class Constraint:
     """One constraint of one pod, with the pod's own labels in its selector (``matchLabelKeys``)."""
@@ -59,6 +64,17 @@ class Constraint:
         if all(selector.everything for selector in self.matcher.selectors):
             return numpy.zeros(len(nodes), dtype=numpy.int64)
         return nodes.matching(self.matcher)
+
+    def counts_in(self, nodes: Nodes) -> Amounts:
+        """The same for each domain."""
+        if all(selector.everything for selector in self.matcher.selectors):
+            return numpy.zeros(len(nodes.label_values(self.topology_key)), dtype=numpy.int64)
+        return nodes.matching_in(self.matcher, self.topology_key)
+
+    def counts_all(self, pod: PodState) -> bool:
+        """Whether the pods of every node count."""
+        honored = self.honor_affinity and selecting.required_affinity(pod.pod["spec"]) is not None
+        return not honored and not self.honor_taints
 
     def counts_nodes(self, pod: PodState, nodes: Nodes) -> Mask:
         """The nodes whose pods count (nodeAffinityPolicy, nodeTaintsPolicy)."""
@@ -98,6 +114,7 @@ class Constraints:
         self._system = kind == "System"
         self._defaults = _SYSTEM if self._system else tuple(given)
         self._context = context
+        self._known: dict[Any, list[Constraint]] = {}
         self._services: Informer | None = None
         self._owners: dict[str, Informer] = {}
 
@@ -118,16 +135,26 @@ class Constraints:
     def of(self, pod: PodState, action: str) -> list[Constraint]:
         stated = pod.pod["spec"].get("topologySpreadConstraints")
         if stated:
-            return [
-                _constraint(each, pod, _selector(each, pod))
-                for each in stated
-                if each["whenUnsatisfiable"] == action
-            ]
+            return self._stated(pod, stated, action)
         wanted = [each for each in self._defaults if each["whenUnsatisfiable"] == action]
         if not wanted:
             return []
         selected = self._deduced(pod)
         return [_constraint(each, pod, selected) for each in wanted] if selected else []
+
+    def _stated(self, pod: PodState, stated: Sequence[Mapping[str, Any]], action: str) -> list[Constraint]:
+        """The pods of a template have the same ones."""
+        key = pod.namespace, action, orjson.dumps(stated), frozenset(pod.labels.items())
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= _TEMPLATES:
+                self._known.clear()
+            found = self._known[key] = [
+                _constraint(each, pod, _selector(each, pod))
+                for each in stated
+                if each["whenUnsatisfiable"] == action
+            ]
+        return found
 
     def _deduced(self, pod: PodState) -> tuple[Selector, ...]:
         """What the pod's services and owner select by; empty when there are none."""
