@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from decimal import Decimal
 from typing import Any
 
-__all__ = ["kind_of", "object_problem", "printed", "syntax_problem"]
+import orjson
 
+__all__ = ["JSON_ESCAPES", "go_json", "kind_of", "object_problem", "printed", "syntax_problem"]
+
+JSON_ESCAPES = str.maketrans(
+    {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+)
+"""What Go's encoding/json escapes beyond JSON's own rules."""
 _END = "unexpected end of JSON input"
 _KINDS = {dict: "object", list: "array", str: "string", bool: "bool", int: "number", float: "number"}
 _WHERE = (
@@ -49,7 +56,25 @@ def printed(value: Any) -> str:
         return f"[{' '.join(map(printed, value))}]"
     if value is None:
         return "<nil>"
+    if isinstance(value, float):
+        return _float(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _float(value: float) -> str:
+    """As ``%g`` with the shortest digits: with an exponent where it is less than -4 or more than 5."""
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    place = len(digits) - 1 + int(exponent)
+    if -4 <= place < 6:
+        return format(Decimal(repr(value)).normalize(), "f")
+    text = "".join(map(str, digits))
+    mantissa = f"{text[0]}.{text[1:]}" if text[1:] else text
+    return f"{'-' * sign}{mantissa}e{'-' if place < 0 else '+'}{abs(place):02}"
+
+
+def go_json(value: Any) -> str:
+    """A JSON value as Go's encoding/json writes a map: keys sorted, what HTML would read escaped."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode().translate(JSON_ESCAPES)
 
 
 def syntax_problem(text: str) -> str:

@@ -64,6 +64,7 @@ LEFT_OUT: dict[str, frozenset[str]] = {
     "admission": frozenset(("managedFields", "username", "groups", "extra", "uid")),
     "types_writes": frozenset(("managedFields",)),
     "conversion": frozenset(("managedFields",)),
+    "definitions": frozenset(("managedFields",)),
 }
 """Fields that a sequence is not about: who the administrator is, who manages what."""
 
