@@ -455,7 +455,7 @@ class SqliteMachine(StoreMachine):
     def __init__(self) -> None:
         self.directory = tempfile.TemporaryDirectory()
         path = Path(self.directory.name) / "kubernel.db"
-        self.make = lambda: SqliteBackend(path, retention=0, checkpoint_pages=5)
+        self.make = lambda: SqliteBackend(path, retention=0, log_size=3000)
         super().__init__()
 
     def teardown(self) -> None:

@@ -101,6 +101,8 @@ class Subresource:
     complete: bool = False
     """What ``write`` puts into the stored object leaves nothing to be defaulted."""
     connect: bool = False
+    options: Callable[[], Mapping[str, tuple[str, str]]] | None = None
+    """Query parameters of what is streamed, as published: name -> (type, text)."""
     columns: Sequence[Column] = ()
     """Of a Table of views; a subresource without views has the type's own."""
 
@@ -120,6 +122,8 @@ class Strategy:
     """PUT without a resourceVersion is taken as is; otherwise it is a 422."""
     delete_returns_object: bool = False
     """Immediate deletion answers with the object instead of a Status."""
+    deletion_published_as_status: bool = False
+    """What is published says that deletion answers with a Status, although ``delete_returns_object``."""
     default_propagation: Literal["Background", "Orphan"] = "Background"
     propagation_warning: str = ""
     """Told to who deletes without saying what becomes of the dependents."""

@@ -19,7 +19,8 @@ def test_a_store_plugin_is_built_without_side_effects_and_its_backend_serves(
     module: Any, tmp_path: Path
 ) -> None:
     async def work() -> None:
-        handle = SimpleNamespace(data_dir=tmp_path, spawn=lambda work, name: work.close())
+        clock = VirtualClock()
+        handle = SimpleNamespace(data_dir=tmp_path, clock=clock, spawn=lambda work, name: work.close())
         plugin = module.Plugin(module.Settings(retention=60), handle)
         assert list(tmp_path.iterdir()) == []
         assert plugin.backend.retention == 60
@@ -34,13 +35,17 @@ def test_a_store_plugin_is_built_without_side_effects_and_its_backend_serves(
 
 
 def test_a_store_plugin_that_never_started_can_be_stopped(tmp_path: Path) -> None:
-    asyncio.run(sqlite.Plugin(sqlite.Settings(), SimpleNamespace(data_dir=tmp_path)).stop())
+    asyncio.run(
+        sqlite.Plugin(sqlite.Settings(), SimpleNamespace(data_dir=tmp_path, clock=VirtualClock())).stop()
+    )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_database_lies_where_the_settings_say(tmp_path: Path) -> None:
     async def work() -> None:
-        plugin = sqlite.Plugin(sqlite.Settings(path="db/x.db"), SimpleNamespace(data_dir=tmp_path))
+        plugin = sqlite.Plugin(
+            sqlite.Settings(path="db/x.db"), SimpleNamespace(data_dir=tmp_path, clock=VirtualClock())
+        )
         store = ObjectStore(plugin.backend, VirtualClock())
         await store.start()
         assert (tmp_path / "db" / "x.db").exists()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -152,7 +152,14 @@ def _subresource(
         check=_handler(strategy, row.check) if row.check else None,
         schema=None if row.connect else partial(node, gvk.group, gvk.version, gvk.kind),
         connect=row.connect,
+        options=partial(_options, row.options or gvk.kind) if row.connect else None,
     )
+
+
+def _options(kind: str) -> Mapping[str, tuple[str, str]]:
+    from kubernel_plugins.api.builtin.published import options_of
+
+    return options_of(kind)
 
 
 def _handler(strategy: Strategy, method: str) -> Callable[[Request], Any]:

@@ -58,6 +58,8 @@ class SubresourceRow:
     connect: bool = False
     handler: str = ""
     check: str = ""
+    options: str = ""
+    """The kind of a stream's options, where that is not ``gvk``'s."""
 
 
 class LazyColumns(Sequence["Column"]):

@@ -137,8 +137,7 @@ def _form(name: str, parameters: dict[str, str]) -> Form | None:
 
 
 def first_accepted(accept: str, offers: Sequence[str]) -> str:
-    """The offer that the client prefers; NotAcceptable when it wants none. Clauses of equal weight count in
-    their order."""
+    """The offer that the client prefers; empty when it wants none. Clauses of equal weight count in their order."""
     weighted: list[tuple[float, str]] = []
     for clause in (accept or "*/*").split(","):
         media, *rest = [part.strip() for part in clause.split(";")]
@@ -152,7 +151,7 @@ def first_accepted(accept: str, offers: Sequence[str]) -> str:
         for offer in offers if quality > 0 else ():
             if media in (offer, "*/*", offer.partition("/")[0] + "/*"):
                 return offer
-    raise NotAcceptable(f"only the following media types are accepted: {', '.join(offers)}")
+    return ""
 
 
 def request_format(content_type: str, *, custom: bool = False) -> Literal["json", "yaml", "protobuf"]:

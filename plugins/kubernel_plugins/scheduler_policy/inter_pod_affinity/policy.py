@@ -138,7 +138,8 @@ class InterPodAffinity(Policy):
                 _add(weights, term, self._counts(nodes, term) * weight, nodes)
             elif kind == "preferred-anti-affinity":
                 _add(weights, term, self._counts(nodes, term) * -weight, nodes)
-        if not (self._ignore_existing and not pod.terms):
+        asks = any(kind.startswith("preferred") for kind, _, _ in pod.terms)
+        if asks or not self._ignore_existing:
             self._add_existing(weights, pod, nodes)
         return weights or SKIP
 

@@ -19,7 +19,7 @@ from kubernel_plugins.scheduler_policy.tolerations import untolerated
 if TYPE_CHECKING:
     from kubernel.client.informer import Informer
     from kubernel.objects.selectors import Selector
-    from kubernel.plugin.scheduling import Context, Mask, Nodes, PodState
+    from kubernel.plugin.scheduling import Amounts, Context, Mask, Nodes, PodState
 
 __all__ = ["HARD", "HOSTNAME", "SOFT", "Constraint", "Constraints"]
 
@@ -53,6 +53,12 @@ class Constraint:
     def matches(self, pod: PodState) -> bool:
         """Whether the pod counts for its own constraint."""
         return self.selects(pod.labels)
+
+    def counts(self, nodes: Nodes) -> Amounts:
+        """How many pods of each node count: none for a selector that selects everything."""
+        if all(selector.everything for selector in self.matcher.selectors):
+            return numpy.zeros(len(nodes), dtype=numpy.int64)
+        return nodes.matching(self.matcher)
 
     def counts_nodes(self, pod: PodState, nodes: Nodes) -> Mask:
         """The nodes whose pods count (nodeAffinityPolicy, nodeTaintsPolicy)."""

@@ -83,7 +83,7 @@ class PodTopologySpread(Policy):
     @staticmethod
     def _skews(pod: PodState, constraint: Constraint, eligible: Mask, nodes: Nodes) -> _Hard:
         key = constraint.topology_key
-        matching = domains.sums(nodes, key, nodes.matching(constraint.matcher), eligible)
+        matching = domains.sums(nodes, key, constraint.counts(nodes), eligible)
         present = domains.sums(nodes, key, eligible.astype(numpy.int64)) > 0
         there = matching[present]
         fewest = int(there.min()) if len(there) >= max(constraint.min_domains, 1) else 0
@@ -144,7 +144,7 @@ class PodTopologySpread(Policy):
     def _soft(pod: PodState, constraint: Constraint, complete: Mask, scored: Mask, nodes: Nodes) -> Any:
         """What one constraint adds to each node: the more pods in its domain, the more."""
         key = constraint.topology_key
-        counts = nodes.matching(constraint.matcher)
+        counts = constraint.counts(nodes)
         has_key = nodes.label(key) >= 0
         if key == HOSTNAME:
             size, there = int(scored.sum()), counts

@@ -21,14 +21,14 @@ __all__ = ["Plugin", "Settings", "SqliteBackend"]
 @dataclass(frozen=True, slots=True)
 class Settings:
     """``path``: the database file, relative to the cluster's data directory. ``retention``: seconds for
-    which old versions stay readable, 0 keeps them all. ``checkpoint_pages``: pages (16 KiB) the
-    write-ahead log may reach before it is copied into the database. ``encryption``: the file with the
+    which old versions stay readable, 0 keeps them all. ``log_size``: bytes of one of the log's two files.
+    ``encryption``: the file with the
     EncryptionConfiguration, relative to the data directory; one that is not there is made, with a key for Secrets.
     Empty: nothing is encrypted."""
 
     path: str = "store/kubernel.db"
     retention: float = 300.0
-    checkpoint_pages: int = 500
+    log_size: int = 8 << 20
     encryption: str = "pki/encryption.yaml"
 
 
@@ -42,7 +42,8 @@ class Plugin(_Plugin):
         inner = SqliteBackend(
             Path(handle.data_dir) / settings.path,
             retention=settings.retention,
-            checkpoint_pages=settings.checkpoint_pages,
+            log_size=settings.log_size,
+            clock=handle.clock,
         )
         self._encrypted = EncryptedBackend(inner, self._keys) if settings.encryption else None
         self.backend: Backend = self._encrypted or inner

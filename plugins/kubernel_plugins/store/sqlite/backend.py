@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 from zlib import crc32
 
-from kubernel.errors import StoreError
+from kubernel.clock import Clock, RealClock
+from kubernel.errors import StoreError, StoreFull
 from kubernel.store import Change, Compacted, Feed, Key, Snapshot, Write
 from kubernel.store.ledger import Ledger
 from kubernel_plugins.store.sqlite import loading, schema
+from kubernel_plugins.store.sqlite.log import Log
 from kubernel_plugins.store.sqlite.writer import Writer
 
 __all__ = ["SqliteBackend"]
@@ -30,16 +32,26 @@ _STEP = 256
 class SqliteBackend:
     """Keeps everything in the file ``path`` (mode 0600, its directory 0700 if it is made here).
 
-    ``retention`` is what the ObjectStore compacts by, in seconds. ``checkpoint_pages`` is the size
-    of the write-ahead log, in pages of 16 KiB, at which it is copied into the database.
+    ``retention`` is what the ObjectStore compacts by, in seconds. ``log_size`` is the size in bytes at which one
+    of the two files of the log is full, so that writers go on with the other; the database gets what the log has
+    in portions of a quarter of that.
     """
 
-    def __init__(self, path: Path, *, retention: float = 300.0, checkpoint_pages: int = 500) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        retention: float = 300.0,
+        log_size: int = 8 << 20,
+        clock: Clock | None = None,
+    ) -> None:
         self.path = path
         self.retention = retention
-        self._checkpoint_pages = checkpoint_pages
+        self._log_size = log_size
+        self._clock = clock or RealClock()
         self._lock = schema.Lock(path)
         self._connection: sqlite3.Connection | None = None
+        self._log: Log | None = None
         self._writer: Writer | None = None
         self._ledger = Ledger()
         self._values: loading.Values | None = None
@@ -49,10 +61,22 @@ class SqliteBackend:
     async def open(self, feed: Feed) -> Snapshot:
         if self._writer is not None:
             raise StoreError(f"{self.path} is open already")
-        snapshot, complete = await asyncio.to_thread(self._open)
+        snapshot, complete, applied, rows = await asyncio.to_thread(self._open)
         assert self._connection is not None  # noqa: S101 - set by _open
+        assert self._log is not None  # noqa: S101 - set by _open
         assert self._values is not None  # noqa: S101 - set by _open
-        self._writer = Writer(self.path, self._connection, self._ledger, feed, self._checkpoint_pages)
+        self._writer = Writer(
+            self.path,
+            self._connection,
+            self._log,
+            self._ledger,
+            feed,
+            self._clock,
+            applied,
+            rows,
+            self._log_size,
+        )
+        self._log = None
         if complete:
             self._values.close()
         else:
@@ -66,18 +90,24 @@ class SqliteBackend:
             asyncio.get_running_loop().call_soon(self._filling.start)
         return snapshot
 
-    def _open(self) -> tuple[Snapshot, bool]:
+    def _open(self) -> tuple[Snapshot, bool, int, schema.Rows]:
+        """What is there, whether all values are, the revision of the database and what the log has after it."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock.acquire()
         try:
             self._connection = schema.prepare(self.path)
             snapshot, self._values, complete = loading.load(self._connection, self.path)
+            self._log = Log(self.path, schema.state(self._connection, self.path, "log"), self._log_size)
+            applied = snapshot.revision
+            rows = self._log.open(applied)
+            logged = loading.changes(rows)
+            snapshot = Snapshot(applied + len(logged), snapshot.oldest, [*snapshot.changes, *logged])
             self._ledger = Ledger(snapshot.revision, snapshot.oldest)
             self._ledger.replay(snapshot.changes)
         except BaseException:
             self._close()
             raise
-        return snapshot, complete
+        return snapshot, complete, applied, rows
 
     async def close(self) -> None:
         writer, self._writer = self._writer, None
@@ -91,6 +121,9 @@ class SqliteBackend:
         if self._filling is not None:
             self._filling.join()
             self._filling = None
+        if self._log is not None:
+            self._log.close(empty=False)
+            self._log = None
         if self._connection is not None:
             # Closing the last connection copies the write-ahead log into the file; it may fail, the log
             # then stays and is read at the next open.
@@ -127,8 +160,10 @@ class SqliteBackend:
         return [change for change in newest.values() if not change.deleted]
 
     async def _past(self, revision: int, where: str, arguments: tuple[Any, ...]) -> list[Change]:
-        self._open_writer()
+        writer = self._open_writer()
         self._refuse_compacted(revision)
+        if revision > writer.applied:
+            await writer.settle()
         rows = await self._read(lambda connection: _select(connection, self.path, where, arguments))
         # A compaction that began meanwhile may have taken some of them.
         self._refuse_compacted(revision)
@@ -156,6 +191,12 @@ class SqliteBackend:
         writer = self._open_writer()
         if revision <= self._ledger.compacted:
             return
+        if revision > writer.applied:
+            try:
+                await writer.settle()
+            except StoreFull:
+                # What can be forgotten makes room.
+                revision = min(revision, writer.applied)
         if self._filling is not None:
             await asyncio.sleep(0)  # it may be about to start
             await asyncio.to_thread(self._filling.join)
@@ -196,7 +237,7 @@ class SqliteBackend:
     async def backup(self, path: Path) -> None:
         """The copy is a complete database file, mode 0600, durable when this returns. Restore it by
         putting it in the place of the file while the cluster is down."""
-        self._open_writer()
+        await self._open_writer().settle()
 
         def copy(connection: sqlite3.Connection) -> None:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -204,6 +245,7 @@ class SqliteBackend:
                 with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as target:
                     connection.backup(target)
                     target.execute("PRAGMA journal_mode = DELETE")
+                    schema.new_identity(target)
                 with open(path, "rb") as file:
                     os.fsync(file.fileno())
             except BaseException:
@@ -214,7 +256,7 @@ class SqliteBackend:
 
     async def check(self) -> None:
         """The full check: SQLite's ``integrity_check`` and every checksum. Raises StoreCorrupt."""
-        self._open_writer()
+        await self._open_writer().settle()
 
         def run(connection: sqlite3.Connection) -> None:
             schema_rows = connection.execute("SELECT revision, key, checksum, value FROM revisions")

@@ -21,9 +21,9 @@ from zlib import crc32
 
 from kubernel.errors import StoreError
 from kubernel.store import Change, Key, Snapshot
-from kubernel_plugins.store.sqlite.schema import connect, corrupt, failure
+from kubernel_plugins.store.sqlite.schema import COLUMNS, Rows, connect, corrupt, failure, state
 
-__all__ = ["EAGER", "Values", "background", "check_rows", "load", "verify"]
+__all__ = ["EAGER", "Values", "background", "changes", "check_rows", "load", "verify"]
 
 EAGER = 16 << 20
 """Bytes of values that are read before an open returns."""
@@ -126,10 +126,7 @@ def load(connection: sqlite3.Connection, path: Path) -> tuple[Snapshot, Values, 
 def _load(connection: sqlite3.Connection, path: Path) -> tuple[Snapshot, Values, bool]:
     if path.stat().st_size <= EAGER:
         verify(connection, path)
-    compacted = connection.execute("SELECT value FROM state WHERE name = 'compacted'").fetchone()
-    if compacted is None:
-        raise corrupt(path, "its state is missing")
-    oldest: int = compacted[0]
+    oldest = state(connection, path, "compacted")
     # Mapped, a page costs no copy; only this pass over every page wants that.
     connection.execute(f"PRAGMA mmap_size = {1 << 40}")
     rows = connection.execute("SELECT revision, key, created FROM revisions ORDER BY revision").fetchall()
@@ -152,6 +149,15 @@ def _load(connection: sqlite3.Connection, path: Path) -> tuple[Snapshot, Values,
     if recent != latest - oldest:
         raise corrupt(path, f"{latest - oldest - recent} revisions after {oldest} are missing")
     return Snapshot(latest, oldest, changes), values, values.fill(EAGER)
+
+
+def changes(rows: Rows) -> list[Change]:
+    """What the rows of the log say."""
+    columns = zip(*(rows[at::COLUMNS] for at in (0, 1, 2, 4)), strict=True)
+    return [
+        Change(revision, abs(created), Key(*text.split("/", 2)), value, created < 0)
+        for revision, text, created, value in columns
+    ]
 
 
 def verify(connection: sqlite3.Connection, path: Path, *, full: bool = False) -> None:

@@ -2,7 +2,8 @@
 
 One table, written only at its end and compacted at its start, without secondary indexes: the
 index of current objects lives in memory. ``created`` is negative for a removal. ``value`` is the
-object without its revision, ``checksum`` the CRC-32 of key and value.
+object without its revision, ``checksum`` the CRC-32 of key and value. ``state`` has the revision up to which the past
+was forgotten and ``log``, the identity that the records of this database's log carry. Layout 1 had no log.
 """
 
 from __future__ import annotations
@@ -10,18 +11,38 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import secrets
 import sqlite3
 from pathlib import Path
 
 from kubernel.errors import StoreCorrupt, StoreError, StoreFull
 
-__all__ = ["VERSION", "Lock", "connect", "corrupt", "failure", "prepare"]
+__all__ = [
+    "COLUMNS",
+    "VERSION",
+    "Lock",
+    "Rows",
+    "connect",
+    "corrupt",
+    "failure",
+    "full",
+    "new_identity",
+    "prepare",
+    "state",
+    "sync_directory",
+]
 
-VERSION = 1
+VERSION = 2
 """``PRAGMA user_version`` of the layout below."""
 
+Rows = list[int | str | bytes]
+"""The values of rows of ``revisions``, one after the other: ``COLUMNS`` for each row."""
+
+COLUMNS = 5
+
 _APPLICATION = 0x6B75626E  # "kubn"
-_PAGE = 16384
+_PAGE = 65536
+"""Bytes: each page that a transaction changes costs two calls, for SQLite's log, and a third for the database."""
 
 _LAYOUT = """
 CREATE TABLE revisions (
@@ -34,6 +55,8 @@ CREATE TABLE revisions (
 CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO state VALUES ('compacted', 0);
 """
+
+_IDENTITY = "INSERT OR REPLACE INTO state VALUES ('log', ?)"
 
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 
@@ -75,11 +98,15 @@ def corrupt(path: Path, what: str) -> StoreCorrupt:
     )
 
 
+def full(path: Path) -> StoreFull:
+    return StoreFull(f"no space left for {path}: nothing of this write was kept")
+
+
 def failure(path: Path, error: sqlite3.Error) -> StoreError:
     """What an error of SQLite means to a caller."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_FULL:
-        return StoreFull(f"no space left for {path}: nothing of this write was kept")
+        return full(path)
     if code in _CORRUPT:
         return corrupt(path, str(error))
     return StoreError(f"{path}: {error}")
@@ -119,12 +146,17 @@ def prepare(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute("PRAGMA journal_size_limit = 268435456")
+        if version < VERSION:
+            connection.execute("BEGIN IMMEDIATE")
+            if version == 0:
+                for statement in _LAYOUT.split(";"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+            new_identity(connection)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+            connection.execute("COMMIT")
         if version == 0:
-            connection.executescript(
-                f"BEGIN; {_LAYOUT} PRAGMA application_id = {_APPLICATION};"
-                f" PRAGMA user_version = {VERSION}; COMMIT;"
-            )
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
     except sqlite3.Error as error:
         connection.close()
         raise failure(path, error) from error
@@ -134,7 +166,21 @@ def prepare(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _sync_directory(path: Path) -> None:
+def new_identity(connection: sqlite3.Connection) -> None:
+    """A log made for the database as it was before is not taken for this one's."""
+    connection.execute(_IDENTITY, (secrets.randbits(63),))
+
+
+def state(connection: sqlite3.Connection, path: Path, name: str) -> int:
+    """StoreCorrupt when it is not there."""
+    found = connection.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
+    if found is None:
+        raise corrupt(path, "its state is missing")
+    value: int = found[0]
+    return value
+
+
+def sync_directory(path: Path) -> None:
     """A new file's name must survive a power cut as well."""
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:

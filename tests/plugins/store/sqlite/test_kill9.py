@@ -24,7 +24,7 @@ from kubernel.store import Key, ObjectStore
 from kubernel_plugins.store.sqlite import SqliteBackend
 
 async def main(path, run):
-    store = ObjectStore(SqliteBackend(Path(path), checkpoint_pages=40), RealClock(), retention=0)
+    store = ObjectStore(SqliteBackend(Path(path), log_size=200_000), RealClock(), retention=0)
     await store.start()
 
     async def write(task):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import sqlite3
@@ -30,6 +31,7 @@ def pod(size: int = 2000) -> dict[str, Any]:
 
 
 async def opened(path: Path, **options: Any) -> ObjectStore:
+    options.setdefault("clock", VirtualClock())
     store = ObjectStore(SqliteBackend(path, retention=0, **options), VirtualClock())
     await store.start()
     return store
@@ -83,8 +85,8 @@ def _truncate(path: Path) -> None:
 
 def _scramble_page(path: Path) -> None:
     with open(path, "r+b") as file:
-        file.seek(16384 * 5)
-        file.write(os.urandom(16384))
+        file.seek(65536 * 2)
+        file.write(os.urandom(65536))
 
 
 def _replace(path: Path) -> None:
@@ -209,8 +211,8 @@ def test_a_database_of_another_program_is_refused_untouched(path: Path) -> None:
     run(work())
 
 
-async def _survives_fullness(path: Path, make_room: Callable[[], None]) -> None:
-    store = await opened(path)
+async def _survives_fullness(path: Path, make_room: Callable[[], None], **options: Any) -> None:
+    store = await opened(path, **options)
     kept: dict[Key, int] = {}
 
     async def write_until_refused() -> None:
@@ -240,7 +242,7 @@ async def _survives_fullness(path: Path, make_room: Callable[[], None]) -> None:
 
 
 def test_a_full_database_refuses_and_keeps_nothing_and_goes_on_later(path: Path) -> None:
-    pages = 60
+    pages = 15
     limited: list[sqlite3.Connection] = []
     real = schema.prepare
 
@@ -256,7 +258,7 @@ def test_a_full_database_refuses_and_keeps_nothing_and_goes_on_later(path: Path)
     patch = pytest.MonkeyPatch()
     patch.setattr(schema, "prepare", prepare)
     try:
-        run(_survives_fullness(path, make_room))
+        run(_survives_fullness(path, make_room, log_size=300_000))
     finally:
         patch.undo()
 
@@ -285,39 +287,19 @@ def test_a_full_file_system_refuses_and_keeps_nothing_and_goes_on_later(small_di
     run(_survives_fullness(small_disk / "kubernel.db", ballast.unlink))
 
 
-class _FailingDisk(sqlite3.Connection):
-    """Its fsync fails from a given moment on: in a commit, or in a statement that is a transaction of its own."""
-
-    failing = False
-
-    def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
-        if self.failing and (sql == "COMMIT" or not self.in_transaction):
-            error = sqlite3.OperationalError("disk I/O error")
-            error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
-            raise error
-        return super().execute(sql, *arguments)
-
-
 def test_after_a_failed_fsync_nothing_is_acknowledged_until_a_restart(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = sqlite3.connect
-    made: list[_FailingDisk] = []
-
-    def connect(*arguments: Any, **options: Any) -> sqlite3.Connection:
-        connection = real(*arguments, factory=_FailingDisk, **options)
-        made.append(connection)
-        return connection
-
-    monkeypatch.setattr(sqlite3, "connect", connect)
+    def failing(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     async def work() -> None:
         store = await opened(path)
         await store.create(Key("pods", "ns", "a"), pod())
-        made[0].failing = True
-        with pytest.raises(StoreError, match=r"disk I/O error; nothing is written"):
-            await store.create(Key("pods", "ns", "b"), pod())
-        made[0].failing = False
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", failing)
+            with pytest.raises(StoreError, match=r"Input/output error; nothing is written"):
+                await store.create(Key("pods", "ns", "b"), pod())
         with pytest.raises(StoreError, match="restarted"):
             await store.create(Key("pods", "ns", "c"), pod())
         assert store.revision == 1
@@ -332,28 +314,30 @@ def test_after_a_failed_fsync_nothing_is_acknowledged_until_a_restart(
     run(work())
 
 
-class _FailingCheckpoint(sqlite3.Connection):
-    """The database's fsync fails, the log's does not."""
+class _FailingDatabase(sqlite3.Connection):
+    """Statements with the text ``when`` fail, the log does not."""
 
     code = 0
+    when = "wal_checkpoint"
 
     def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
-        if self.code and "wal_checkpoint" in sql:
+        if self.code and self.when in sql:
             error = sqlite3.OperationalError("disk I/O error")
             error.sqlite_errorcode = self.code
             raise error
         return super().execute(sql, *arguments)
 
 
-async def _write_past_a_failing_checkpoint(
-    path: Path, code: int, monkeypatch: pytest.MonkeyPatch
+async def _write_past_a_failing_database(
+    path: Path, when: str, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[set[str], StoreError | None]:
-    """What was acknowledged of 400 writes whose log cannot be copied, and what refused the others."""
+    """What was acknowledged of 400 writes of which the database takes none, and what refused the others."""
     real = sqlite3.connect
-    failing = type("_Failing", (_FailingCheckpoint,), {"code": code})
+    failing = type("_Failing", (_FailingDatabase,), {"code": 0, "when": when})
     with monkeypatch.context() as patch:
         patch.setattr(sqlite3, "connect", lambda *given, **options: real(*given, factory=failing, **options))
-        store = await opened(path, checkpoint_pages=20)
+        store = await opened(path, log_size=200_000)
+        failing.code = code
         kept: set[str] = set()
         refusal = None
         for at in range(400):
@@ -371,37 +355,51 @@ async def _write_past_a_failing_checkpoint(
     return kept, refusal
 
 
+@pytest.mark.parametrize("when", ["COMMIT", "wal_checkpoint"])
 def test_after_a_failed_fsync_of_the_database_nothing_is_acknowledged_until_a_restart(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept, refusal = run(_write_past_a_failing_checkpoint(path, sqlite3.SQLITE_IOERR_FSYNC, monkeypatch))
+    kept, refusal = run(_write_past_a_failing_database(path, when, sqlite3.SQLITE_IOERR_FSYNC, monkeypatch))
     assert len(kept) < 400
     assert re.search(r"disk I/O error; nothing is written .* restarted", str(refusal))
 
 
-def test_a_log_that_has_no_room_to_be_copied_keeps_what_is_written(
+def test_what_has_no_room_to_be_copied_into_the_database_is_kept(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept, refusal = run(_write_past_a_failing_checkpoint(path, sqlite3.SQLITE_FULL, monkeypatch))
+    kept, refusal = run(
+        _write_past_a_failing_database(path, "wal_checkpoint", sqlite3.SQLITE_FULL, monkeypatch)
+    )
     assert len(kept) == 400
     assert refusal is None
 
 
-def test_the_log_stays_bounded_while_everybody_writes_and_the_database_gets_it(path: Path) -> None:
-    pages = 20
+def test_a_database_without_room_refuses_when_the_log_is_full_and_takes_it_at_the_next_start(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, refusal = run(_write_past_a_failing_database(path, "COMMIT", sqlite3.SQLITE_FULL, monkeypatch))
+    assert 150 < len(kept) < 400
+    assert isinstance(refusal, StoreFull)
+
+
+def test_the_logs_stay_bounded_while_everybody_writes_and_the_database_gets_them(path: Path) -> None:
+    size = 300_000
 
     async def work() -> None:
-        store = await opened(path, checkpoint_pages=pages)
+        store = await opened(path, log_size=size)
 
         async def write(which: int) -> None:
             for number in range(100):
                 await store.create(Key("pods", f"w{which}", f"{number}"), pod())
 
         await asyncio.gather(*(write(which) for which in range(16)))
-        log = path.with_name(path.name + "-wal").stat().st_size
-        assert log < 10 * pages * 16384
-        assert path.stat().st_size > 1600 * 2000 - log
+        for number in (1, 2):
+            # They grow by a megabyte at a time.
+            assert path.with_name(f"{path.name}-log{number}").stat().st_size <= size + (1 << 20)
+        assert path.with_name(path.name + "-wal").stat().st_size < 10 * size
+        assert path.stat().st_size > 1600 * 2000 - 3 * size
         await store.stop()
+        assert not any(path.with_name(f"{path.name}-log{number}").stat().st_size for number in (1, 2))
 
     run(work())
 
@@ -494,7 +492,7 @@ def test_the_full_check_finds_what_is_damaged(path: Path) -> None:
 
 def test_space_of_forgotten_versions_is_used_again(path: Path) -> None:
     async def work() -> None:
-        store = await opened(path, checkpoint_pages=50)
+        store = await opened(path, log_size=100_000)
         key = Key("pods", "ns", "a")
         await store.create(key, pod())
         sizes = []
