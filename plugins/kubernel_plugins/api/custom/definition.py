@@ -54,6 +54,8 @@ class DefinitionStrategy(Strategy):
             names["singular"] = kind.lower()
         if not names.get("listKind") and kind:
             names["listKind"] = f"{kind}List"
+        if not (obj.get("status") or {}).get("storedVersions"):
+            _remember_storage(obj)
         conversion = spec.get("conversion")
         if conversion is None:
             spec["conversion"] = {"strategy": "None"}
@@ -106,6 +108,7 @@ class DefinitionStrategy(Strategy):
         if request.old is not None:
             # Its deletion is no change of what is desired.
             metadata["generation"] = request.old["metadata"].get("generation", 1)
+        metadata.pop("deletionGracePeriodSeconds", None)
         finalizers = metadata.get("finalizers") or []
         if FINALIZER in finalizers:
             return
