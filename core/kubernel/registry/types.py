@@ -132,6 +132,12 @@ class Strategy:
     resets: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     """Subresource (empty: the object itself) -> fields (``spec``, ``metadata``, ``metadata.labels``) that no write
     through it makes anybody own, where that is not the status through the object and the spec through the status."""
+    field_label_refusal: str = "field label not supported: {}"
+    """What is said of a field that objects cannot be selected by."""
+    selects_namespace: bool = True
+    """Whether ``metadata.namespace`` is a field that objects in namespaces can be selected by."""
+    generates_names: bool = True
+    """Whether something is added to ``generateName``."""
     any_finalizer: bool = False
     """A finalizer needs no domain. So it is with custom resources."""
     names_again: bool = False
@@ -287,6 +293,8 @@ class ResourceType:
     converter: Converter | None = None
     """Takes the place of both where converting is more than a function; then readers hand out records that are
     in this version already."""
+    hashed_version: str = ""
+    """The version by which discovery tells how objects are stored, where that is not ``storage_version``."""
     deprecation: str = ""
     """Text of the Warning sent with every use of this version."""
     create: Callable[[Request], Any] | None = None

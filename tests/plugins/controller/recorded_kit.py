@@ -37,7 +37,18 @@ _NOT_SEEN = (
     "selfLink",
     "namespace",
 )
-_SPEC_SEEN = {"replicasets", "pods", "persistentvolumeclaims"}
+_SPEC_SEEN = {"replicasets", "pods", "persistentvolumeclaims", "persistentvolumes"}
+_SPEC_KEYS = (
+    "replicas",
+    "nodeName",
+    "hostname",
+    "subdomain",
+    "affinity",
+    "resources",
+    "volumeName",
+    "claimRef",
+    "persistentVolumeReclaimPolicy",
+)
 _WHOLE = {"endpoints": ("subsets",), "endpointslices": ("addressType", "ports", "endpoints")}
 """What is seen of kinds that have neither spec nor status."""
 _MANY = 20
@@ -186,9 +197,10 @@ def _chosen(world: World, wanted: Mapping[str, str]) -> list[Obj]:
 def look(world: World, resource: str) -> list[Any]:
     if resource == "tolerations":
         return [pod["spec"].get("tolerations") for pod in _chosen(world, {})]
-    if resource == "happened":
+    if resource in ("happened", "happened.all"):
         # How often hangs on how often the controller looked.
-        return sorted({line.partition(" ")[2] for line in look(world, "events")})
+        told = _events(world.list("events"), world.namespace, claims=resource == "happened.all")
+        return sorted({line.partition(" ")[2] for line in told})
     found = world.list(resource)
     if resource == "events":
         return _events(found, world.namespace)
@@ -196,11 +208,11 @@ def look(world: World, resource: str) -> list[Any]:
     return [{"count": count, **json.loads(text)} for text, count in sorted(told.items())]
 
 
-def _events(found: Sequence[Obj], namespace: str) -> list[str]:
+def _events(found: Sequence[Obj], namespace: str, *, claims: bool = False) -> list[str]:
     told: Counter[str] = Counter()
     for event in found:
         about = event["involvedObject"]
-        if about["kind"] == "PersistentVolumeClaim":
+        if about["kind"] == "PersistentVolumeClaim" and not claims:
             # Whether there is a storage class is the cluster's own affair.
             continue
         line = (
@@ -223,11 +235,7 @@ def _brief(obj: Obj, resource: str, namespace: str) -> Obj:
     kept: Obj = {"metadata": metadata}
     if resource in _SPEC_SEEN:
         spec = obj.get("spec") or {}
-        kept["spec"] = {
-            key: spec[key]
-            for key in ("replicas", "nodeName", "hostname", "subdomain", "affinity", "resources")
-            if spec.get(key) is not None
-        }
+        kept["spec"] = {key: spec[key] for key in _SPEC_KEYS if spec.get(key) is not None}
     # A null is written by one and left out by the other.
     status = {key: value for key, value in (obj.get("status") or {}).items() if value is not None}
     if resource == "pods":

@@ -45,6 +45,8 @@ class Row:
     fields: Mapping[str, str] = field(default_factory=dict)
     indexed_field: str = ""
     create: str = ""
+    hashed: str = ""
+    """The version whose hash discovery tells."""
     deprecation: str = ""
     """The warning that every answer carries."""
 

@@ -96,6 +96,10 @@ class Documents:
 
             major, minor, _ = self._version.lstrip("v").split(".", 2)
             openapi = self._openapi = OpenAPI(self._registry, version=f"{major}.{minor}")
+        if exchange.path.endswith("/"):
+            if path == "/openapi/v3":
+                return Reply(404, b"", _NO_CACHE)
+            raise NoPage.for_path()
         accept = exchange.headers.get("Accept", "")
         if path == "/openapi/v2":
             chosen = first_accepted(accept, (JSON, *SWAGGER_PROTOBUF))

@@ -32,6 +32,8 @@ class Form(NamedTuple):
     shape: Literal["object", "table", "partial", "discovery"]
     version: str = ""
     media: Literal["json", "yaml", "protobuf"] = "json"
+    many: bool = False
+    """Whether the metadata of a list was asked for by its name."""
 
 
 OBJECT = Form("object")
@@ -130,7 +132,7 @@ def _form(name: str, parameters: dict[str, str]) -> Form | None:
         if shape == "Table" and media != "protobuf":
             return Form("table", version, media)
         if shape in ("PartialObjectMetadata", "PartialObjectMetadataList"):
-            return Form("partial", version, media)
+            return Form("partial", version, media, shape.endswith("List"))
     if group == "apidiscovery.k8s.io" and shape == "APIGroupDiscoveryList" and version in ("v2", "v2beta1"):
         return Form("discovery", version, media)
     return None

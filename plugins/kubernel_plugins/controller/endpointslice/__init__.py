@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from kubernel.errors import NotFound
 from kubernel.objects import meta
 from kubernel_plugins.controller import pods, portorder, services
 from kubernel_plugins.controller.endpointslice import topology, trafficdistribution
@@ -103,7 +104,7 @@ class Plugin(SliceWriter):
                 await self.delete(meta.key(service), entry)
         if problems:
             unique = list(dict.fromkeys(problems))
-            raise RuntimeError(unique[0] if len(unique) == 1 else f"[{', '.join(unique)}]")
+            raise NotFound(unique[0] if len(unique) == 1 else f"[{', '.join(unique)}]")
 
     async def _reconcile_family(
         self, service: Obj, selected: list[Obj], existing: list[Obj], since: str, family: str

@@ -20,7 +20,7 @@ from kubernel_plugins.api.builtin import _schemas
 from kubernel_plugins.api.builtin.context import Context
 from kubernel_plugins.api.builtin.registration import resource_types
 
-RECORDED: dict[str, Any] = json.loads((Path(__file__).parent / "recorded" / "openapi.json").read_text())
+RECORDED: dict[str, Any] = json.loads((Path(__file__).parent / "recorded_openapi.json").read_text())
 IN_OTHER_WORDS = (
     "io.k8s.apimachinery.pkg.api.resource.Quantity",
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
