@@ -426,13 +426,9 @@ class Api:
             raise NotFound.for_path()
         if sub.connect:
             return await self.connector.serve(exchange, user, type, target, verb, query, stamp)
-<<<<<<< HEAD
-        if verb not in sub.verbs or target.rest:
+        if verb not in sub.verbs:
             if type.custom and verb:
                 raise MethodNotSupported.for_verb(type.plural, type.group, verb)
-=======
-        if verb not in sub.verbs:
->>>>>>> main
             raise MethodNotSupported.for_path()
         if verb == "get":
             namespace = target.namespace if type.namespaced else ""

@@ -81,11 +81,7 @@ def _check_spec(spec: Obj, old: Obj | None, metadata: Node) -> list[Cause]:
         found.append(causes.invalid("spec.versions", _shown(versions), "must contain unique version names"))
     if sum(bool(version.get("storage")) for version in versions) != 1:
         text = "must have exactly one version marked as storage version"
-<<<<<<< HEAD
-        found.append(causes.invalid("spec.versions", _shown(versions), text))
-=======
-        found.append(causes.invalid("spec.versions", spec.get("versions"), text))
->>>>>>> main
+        found.append(causes.invalid("spec.versions", _shown(versions) or spec.get("versions"), text))
     called = spec.get("names") or {}
     found += [
         causes.required(f"spec.names.{field}")
