@@ -57,6 +57,7 @@ CLUSTERS: dict[str, dict[str, Any]] = {
     "apply": {**_NO_ACCOUNTS, "node": None, "scheduler": None},
     "types_writes": {**_NO_ACCOUNTS, "node": None, "scheduler": None},
     "admission": {"controller": ["bootstrap"], "node": None, "scheduler": None},
+    "warnings": {**_NO_ACCOUNTS, "controller": ["bootstrap"], "node": None, "scheduler": None},
     "policies": {**_NO_ACCOUNTS, "controller": ["bootstrap"], "node": None, "scheduler": None},
 }
 """Plugins beside those by default and the controller of definitions, by the name of the sequence."""
@@ -68,6 +69,7 @@ LEFT_OUT: dict[str, frozenset[str]] = {
     "conversion": frozenset(("managedFields",)),
     "definitions": frozenset(("managedFields",)),
     "policies": frozenset(("managedFields",)),
+    "warnings": frozenset(("managedFields", "clusterIP", "clusterIPs", "nodePort")),
 }
 """Fields that a sequence is not about: who the administrator is, who manages what."""
 
