@@ -6,6 +6,7 @@ Amounts are texts of quantities; sums keep their format.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ __all__ = [
     "COMPUTE",
     "Amounts",
     "applies",
+    "attributes_classes",
     "compute_usage",
     "pod_totals",
     "total",
@@ -42,6 +44,10 @@ _CORE = frozenset(
     )
 )
 _STORAGE_CLASS = ".storageclass.storage.k8s.io/"
+_DEVICE_CLASS = ".deviceclass.resource.k8s.io/devices"
+_DEVICE_CLAIMS = ("resourceclaims", "resource.k8s.io")
+_MOST_DEVICES = 32
+"""Most devices of one claim: what a request for all that fit counts for."""
 _PLAIN = frozenset(("cpu", "memory", "ephemeral-storage"))
 
 
@@ -56,6 +62,8 @@ def tracked(name: str) -> tuple[str, str] | None:
         return "services", ""
     if name == "requests.storage" or _STORAGE_CLASS in name:
         return "persistentvolumeclaims", ""
+    if name.endswith(_DEVICE_CLASS):
+        return _DEVICE_CLAIMS
     if name in COMPUTE or name.startswith(("requests.", "limits.", "hugepages-")) or name in _PLAIN:
         return "pods", ""
     return None
@@ -119,13 +127,15 @@ def compute_usage(requests: Amounts, limits: Amounts) -> dict[str, str]:
 def usage(plural: str, group: str, obj: Obj, now: float) -> dict[str, str]:
     """Everything this object counts for."""
     found = {f"count/{plural}.{group}" if group else f"count/{plural}": "1"}
+    if (plural, group) == _DEVICE_CLAIMS:
+        return found | _devices(obj)
     if group:
         return found
     spec = obj.get("spec") or {}
     if plural == "pods":
         if _is_over(obj, now):
             return found
-        found |= compute_usage(pod_totals(spec, "requests"), pod_totals(spec, "limits"))
+        found |= compute_usage(_charged(obj, "requests"), _charged(obj, "limits"))
     elif plural == "services":
         found |= _service(spec)
     elif plural == "persistentvolumeclaims":
@@ -133,6 +143,67 @@ def usage(plural: str, group: str, obj: Obj, now: float) -> dict[str, str]:
     if plural in _CORE:
         found[plural] = "1"
     return found
+
+
+def _charged(pod: Obj, kind: str) -> dict[str, str]:
+    """While a pod is resized, the largest of what it asks for, what it was granted and what it has; no longer what it
+    asks for once that cannot be."""
+    spec, status = pod.get("spec") or {}, pod.get("status") or {}
+    asked = pod_totals(spec, kind)
+    told = {
+        each["name"]: each
+        for part in ("containerStatuses", "initContainerStatuses")
+        for each in status.get(part) or ()
+        if each.get("allocatedResources") is not None or each.get("resources") is not None
+    }
+    if not told:
+        return asked
+    pending = next(
+        (each for each in status.get("conditions") or () if each["type"] == "PodResizePending"), None
+    )
+    infeasible = pending is not None and pending.get("reason") == "Infeasible"
+
+    def seen(container: Mapping[str, Any], granted_only: bool) -> Mapping[str, Any]:
+        each = told.get(container["name"], {})
+        granted = each.get("allocatedResources") if kind == "requests" else None
+        has = None if granted_only else (each.get("resources") or {}).get(kind)
+        amounts = has if has is not None else granted
+        if amounts is None:
+            amounts = {} if infeasible else (container.get("resources") or {}).get(kind) or {}
+        return {**container, "resources": {kind: amounts}}
+
+    def totals(granted_only: bool) -> dict[str, str]:
+        parts = {
+            part: [seen(container, granted_only) for container in spec.get(part) or ()]
+            for part in ("containers", "initContainers")
+        }
+        return pod_totals({**spec, **parts}, kind)
+
+    found = totals(granted_only=False)
+    if kind == "requests":
+        found = _larger(found, totals(granted_only=True))
+    return found if infeasible else _larger(asked, found)
+
+
+def _devices(claim: Obj) -> dict[str, str]:
+    """Devices by class; of what a request would also take, the most of each class."""
+    counts: Counter[str] = Counter()
+    for request in meta.get(claim, "spec", "devices", "requests", default=()):
+        if request.get("firstAvailable"):
+            most: Counter[str] = Counter()
+            for each in request["firstAvailable"]:
+                most[each["deviceClassName"]] = max(most[each["deviceClassName"]], _device_count(each))
+            counts += most
+        elif request.get("exactly"):
+            counts[request["exactly"]["deviceClassName"]] += _device_count(request["exactly"])
+    return {f"{name}{_DEVICE_CLASS}": str(count) for name, count in counts.items()}
+
+
+def _device_count(request: Mapping[str, Any]) -> int:
+    mode = request.get("allocationMode", "ExactCount")
+    if mode == "All":
+        return _MOST_DEVICES
+    return int(request.get("count", 1)) if mode == "ExactCount" else 0
 
 
 def _is_over(pod: Obj, now: float) -> bool:
@@ -162,6 +233,8 @@ def _claim(claim: Obj) -> dict[str, str]:
     requested = meta.get(claim, "spec", "resources", "requests", "storage", default="0")
     given = meta.get(claim, "status", "allocatedResources", "storage", default="0")
     storage = max(requested, given, key=quantity.parse)
+    if quantity.parse(storage) != quantity.to_int(storage):
+        storage = str(quantity.to_int(storage))
     found = {"requests.storage": storage}
     name = meta.get(claim, "spec", "storageClassName") or meta.annotations(claim).get(
         "volume.beta.kubernetes.io/storage-class"
@@ -173,16 +246,18 @@ def _claim(claim: Obj) -> dict[str, str]:
 
 
 def applies(quota: Obj, plural: str, group: str, obj: Obj) -> bool:
-    """Whether the object is within the quota's scopes; only pods are in any."""
+    """Whether the object is within the quota's scopes; only pods and volume claims are in any."""
     spec = quota.get("spec") or {}
     wanted = [{"scopeName": scope, "operator": "Exists"} for scope in spec.get("scopes") or ()]
     wanted += (spec.get("scopeSelector") or {}).get("matchExpressions") or ()
     if not wanted:
         return True
-    return plural == "pods" and not group and all(_in_scope(each, obj) for each in wanted)
+    if group or plural not in _IN_SCOPES:
+        return False
+    return all(_IN_SCOPES[plural](each, obj) for each in wanted)
 
 
-def _in_scope(wanted: Mapping[str, Any], pod: Obj) -> bool:
+def _is_in_scope(wanted: Mapping[str, Any], pod: Obj) -> bool:
     scope = wanted["scopeName"]
     spec = pod.get("spec") or {}
     if scope in ("Terminating", "NotTerminating"):
@@ -192,14 +267,35 @@ def _in_scope(wanted: Mapping[str, Any], pod: Obj) -> bool:
     if scope == "CrossNamespacePodAffinity":
         return _reaches_other_namespaces(spec)
     if scope == "PriorityClass":
-        name, values = spec.get("priorityClassName") or "", wanted.get("values") or ()
-        operator = wanted.get("operator", "Exists")
-        if operator == "In":
-            return name in values
-        if operator == "NotIn":
-            return name not in values
-        return bool(bool(name) == (operator == "Exists"))
+        return _is_selected(wanted, {spec.get("priorityClassName") or ""} - {""})
     return False
+
+
+def _is_claim_in_scope(wanted: Mapping[str, Any], claim: Obj) -> bool:
+    return wanted["scopeName"] == "VolumeAttributesClass" and _is_selected(wanted, attributes_classes(claim))
+
+
+def attributes_classes(claim: Obj) -> set[str]:
+    """The VolumeAttributesClasses that a claim asks for, has, or is on its way to."""
+    named = (
+        meta.get(claim, "spec", "volumeAttributesClassName"),
+        meta.get(claim, "status", "currentVolumeAttributesClassName"),
+        meta.get(claim, "status", "modifyVolumeStatus", "targetVolumeAttributesClassName"),
+    )
+    return {name for name in named if name}
+
+
+def _is_selected(wanted: Mapping[str, Any], names: set[str]) -> bool:
+    """Whether one of the names is; without any, whether that is what is wanted."""
+    operator, values = wanted.get("operator", "Exists"), wanted.get("values") or ()
+    if operator == "In":
+        return any(name in values for name in names)
+    if operator == "NotIn":
+        return not names or any(name not in values for name in names)
+    return bool(bool(names) == (operator == "Exists"))
+
+
+_IN_SCOPES = {"pods": _is_in_scope, "persistentvolumeclaims": _is_claim_in_scope}
 
 
 def _is_best_effort(spec: Mapping[str, Any]) -> bool:

@@ -83,10 +83,14 @@ def is_bound_to(volume: Obj, claim: Obj) -> bool:
 def mismatch(volume: Obj, claim: Obj) -> str:
     """Why the volume cannot be the claim's, in upstream's words; empty when it can."""
     spec, wanted = volume["spec"], claim["spec"]
+    if meta.is_deleting(volume):
+        return f'the volume is marked for deletion "{meta.name(volume)}"'
     if quantity.to_int(meta.get(spec, "capacity", "storage", default="0")) < requested(claim):
         return "requested PV is too small"
     if class_of(volume) != class_of(claim):
         return "storageClassName does not match"
+    if (spec.get("volumeAttributesClassName") or "") != (wanted.get("volumeAttributesClassName") or ""):
+        return "volumeAttributesClassName does not match"
     if spec.get("volumeMode", "Filesystem") != wanted.get("volumeMode", "Filesystem"):
         return "incompatible volumeMode"
     if not set(wanted.get("accessModes") or ()) <= set(spec.get("accessModes") or ()):
@@ -98,7 +102,6 @@ def find_match(volumes: Iterable[Obj], claim: Obj, *, only_named: bool = False) 
     """The volume to bind: one that names the claim already, else the smallest that is free and suits.
     ``only_named`` leaves out the free ones."""
     selector = from_object(claim["spec"].get("selector") or {})
-    attributes = claim["spec"].get("volumeAttributesClassName") or ""
     best: Obj | None = None
     smallest = 0
     for volume in volumes:
@@ -106,14 +109,12 @@ def find_match(volumes: Iterable[Obj], claim: Obj, *, only_named: bool = False) 
             if not mismatch(volume, claim):
                 return volume
             continue
-        if only_named or volume["spec"].get("claimRef") or meta.is_deleting(volume):
+        if only_named or volume["spec"].get("claimRef"):
             continue
         phase = (volume.get("status") or {}).get("phase", "Pending")
         if phase not in ("Available", "Pending") or mismatch(volume, claim):
             continue
         if not selector.matches(meta.labels(volume)):
-            continue
-        if (volume["spec"].get("volumeAttributesClassName") or "") != attributes:
             continue
         size = quantity.to_int(volume["spec"]["capacity"]["storage"])
         if best is None or (size, meta.name(volume)) < (smallest, meta.name(best)):
@@ -129,11 +130,11 @@ def ephemeral_claims(pod: Obj) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"{meta.name(pod)}-{volume['name']}", template
 
 
-def claim_names(pod: Obj) -> list[str]:
-    """All claims that a pod uses."""
+def claim_names(pod: Obj, *, ephemeral: bool = True) -> list[str]:
+    """All claims that a pod uses, or only those that it names itself."""
     found = [
         volume["persistentVolumeClaim"]["claimName"]
         for volume in pod["spec"].get("volumes") or ()
         if volume.get("persistentVolumeClaim")
     ]
-    return found + [name for name, _ in ephemeral_claims(pod)]
+    return found + [name for name, _ in ephemeral_claims(pod)] if ephemeral else found

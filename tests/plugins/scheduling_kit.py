@@ -18,10 +18,12 @@ _uids = itertools.count()
 
 
 class Objects:
-    """An informer of objects that never change."""
+    """An informer of objects that change when a test says so; indexes are looked up, not kept."""
 
     def __init__(self, *objects: dict[str, Any]) -> None:
-        self._objects = objects
+        self._objects = list(objects)
+        self._listeners: list[Any] = []
+        self._indexes: dict[str, Any] = {}
 
     async def synced(self) -> None: ...
 
@@ -33,6 +35,35 @@ class Objects:
     def get(self, name: str, namespace: str = "") -> dict[str, Any] | None:
         return next((each for each in self.list(namespace) if each["metadata"]["name"] == name), None)
 
+    def add_index(self, name: str, index: Any) -> None:
+        self._indexes[name] = index
+
+    def by(self, index: str, value: str) -> list[dict[str, Any]]:
+        return [each for each in self._objects if value in self._indexes[index](each)]
+
+    def add_listener(self, listener: Any) -> Any:
+        self._listeners.append(listener)
+        for each in self._objects:
+            listener("ADDED", each, None)
+        return lambda: self._listeners.remove(listener)
+
+    def set(self, obj: dict[str, Any]) -> None:
+        """In place of the one with its name."""
+        metadata = obj["metadata"]
+        old = self.get(metadata["name"], metadata.get("namespace", ""))
+        if old is not None:
+            self._objects.remove(old)
+        self._objects.append(obj)
+        for listener in self._listeners:
+            listener("ADDED" if old is None else "MODIFIED", obj, old)
+
+    def remove(self, name: str, namespace: str = "") -> None:
+        old = self.get(name, namespace)
+        if old is not None:
+            self._objects.remove(old)
+            for listener in self._listeners:
+                listener("DELETED", old, old)
+
 
 class Context:
     """What policies reach: a table, and objects by resource."""
@@ -43,10 +74,19 @@ class Context:
         self.nodes = table
         self.clock, self.rng = VirtualClock(), random.Random(1)
         self.client = self
-        self._objects = objects or {}
+        self._objects = dict(objects or {})
 
     def informer(self, resource: str) -> Objects:
-        return self._objects.get(resource, Objects())
+        return self._objects.setdefault(resource, Objects())
+
+    async def follow(self, resource: str) -> Objects:
+        return self.informer(resource)
+
+    def nominated(self, node: str) -> Sequence[PodState]:
+        return ()
+
+    def gang(self, pod: PodState) -> None:
+        return None
 
 
 def node(
@@ -67,7 +107,10 @@ def node(
 
 
 def pod(
-    requests: Mapping[str, str] | None = None, labels: Mapping[str, str] | None = None, **spec: Any
+    requests: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    namespace: str = "default",
+    **spec: Any,
 ) -> PodState:
     uid = f"u{next(_uids)}"
     spec.setdefault(
@@ -75,7 +118,7 @@ def pod(
     )
     return pod_state(
         {
-            "metadata": {"name": uid, "namespace": "default", "uid": uid, "labels": dict(labels or {})},
+            "metadata": {"name": uid, "namespace": namespace, "uid": uid, "labels": dict(labels or {})},
             "spec": spec,
         }
     )
@@ -96,6 +139,24 @@ def policy(
 ) -> Policy:
     context: Any = Context(made, objects)
     return cls(args or {}, context)
+
+
+def started(
+    cls: type[Policy],
+    made: NodeTable,
+    args: Mapping[str, Any] | None = None,
+    objects: Mapping[str, Objects] | None = None,
+) -> Policy:
+    """A policy that has begun to look at ``objects``, which by resource are what an API would hold."""
+    context: Any = Context(made, objects)
+    made_policy = cls(args or {}, context)
+    starting = made_policy.start()
+    try:
+        # Nothing here is waited for.
+        starting.send(None)
+    except StopIteration:
+        return made_policy
+    raise AssertionError("start waits for something")
 
 
 def refused(cls: type[Policy], wanted: PodState, made: NodeTable, **args: Any) -> dict[str, list[str]]:

@@ -65,6 +65,10 @@ _QUALIFIED_TEXT = (
 )
 
 
+_UUID_RANDOM = ~(0xC000 << 48 | 0xF000 << 64)
+_UUID_4 = 0x8000 << 48 | 4 << 76
+
+
 def _too_long(limit: int, unit: str = "characters") -> str:
     """Labels' keys and values count bytes, everything else characters: so say upstream's messages."""
     return f"must be no more than {limit} {unit}"
@@ -241,6 +245,12 @@ def masked(check: Check, base: str) -> list[str]:
 def generate(base: str, rng: random.Random) -> str:
     """A name from a ``generateName``: the first 58 characters and 5 random ones."""
     return base[:GENERATED_BASE] + "".join(rng.choices(ALPHABET, k=SUFFIX))
+
+
+def uuid(rng: random.Random) -> str:
+    """A random one (RFC 9562, version 4)."""
+    text = f"{rng.getrandbits(128) & _UUID_RANDOM | _UUID_4:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def safe_encode(text: str) -> str:

@@ -443,15 +443,15 @@ def _unescape(value: str) -> str:
     for character in value:
         if escaped:
             if character not in "\\,=":
-                raise ValueError(f"invalid field selector, invalid escape sequence: \\{character}")
+                raise ValueError(f"invalid field selector: invalid escape sequence: \\{character}")
             plain.append(character)
             escaped = False
         elif character == "\\":
             escaped = True
         elif character in ",=":
-            raise ValueError(f"invalid field selector, unescaped character in value: {ord(character)}")
+            raise ValueError(f"invalid field selector: unescaped character in value: {ord(character)}")
         else:
             plain.append(character)
     if escaped:
-        raise ValueError("invalid field selector, invalid escape sequence: \\")
+        raise ValueError("invalid field selector: invalid escape sequence: \\")
     return "".join(plain)

@@ -255,8 +255,18 @@ class Nodes(Protocol):
         """How many pods of each node match. The array is kept current from then on; counting costs once."""
         ...
 
+    def matching_in(self, matcher: PodMatcher, key: str) -> Amounts:
+        """The same for each domain: added up over the nodes with one value of the label ``key``, by the ids of
+        ``label_values``. Kept current, too, until a node comes, goes or is labelled anew."""
+        ...
+
+    def domains(self, key: str) -> Amounts:
+        """How many nodes each domain has."""
+        ...
+
     def terms(self, *kinds: TermKind) -> Iterator[tuple[TermKind, Term, int, Amounts]]:
-        """Affinity terms of the pods on nodes: (kind, term, weight, how many pods of each node have it)."""
+        """Affinity terms of the pods on nodes: (kind, term, weight, how many pods of each domain of the term's topology
+        key have it)."""
         ...
 
 

@@ -160,7 +160,7 @@ class Creator:
         metadata.stamp_new(meta, self.clock, self.rng)
         generated = bool(base and not meta.get("name"))
         if generated:
-            meta["name"] = names.generate(base, self.rng)
+            meta["name"] = names.generate(base, self.rng) if type.strategy.generates_names else base
         request.name = meta.get("name") or ""
         type.strategy.prepare_for_create(request, obj)
         judged = b""

@@ -142,7 +142,8 @@ class Discovery:
             resources += [_subresource(type, sub) for sub in _subresources(type)]
         return {
             "kind": "APIResourceList",
-            "apiVersion": "v1",
+            # The core's list has none, as upstream's.
+            **({"apiVersion": "v1"} if group else {}),
             "groupVersion": f"{group}/{version}" if group else version,
             "resources": resources,
         }
@@ -203,7 +204,7 @@ def _resource(type: ResourceType) -> dict[str, Any]:
         entry["categories"] = list(type.categories)
     if type.create is None and "create" in type.verbs:
         group = type.group if type.storage_group is None else type.storage_group
-        name = f"{group}/{type.storage_version}/{type.kind}".encode()
+        name = f"{group}/{type.hashed_version or type.storage_version}/{type.kind}".encode()
         entry["storageVersionHash"] = base64.b64encode(hashlib.sha256(name).digest()[:8]).decode()
     return entry
 

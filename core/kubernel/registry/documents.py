@@ -34,4 +34,4 @@ class TypeSource(Protocol):
 
 def encode(document: Any) -> Document:
     body = orjson.dumps(document)
-    return Document(body, hashlib.sha256(body).hexdigest().upper())
+    return Document(body, hashlib.sha512(body).hexdigest().upper())

@@ -70,8 +70,6 @@ def _plain(key: str, value: str = "") -> bool:
     return _PLAIN_KEY.match(key) is not None and _PLAIN_VALUE.match(value) is not None
 
 
-_UUID_RANDOM = ~(0xC000 << 48 | 0xF000 << 64)
-_UUID_4 = 0x8000 << 48 | 4 << 76
 """Variant and version of a random UUID (RFC 9562, 5.4)."""
 _STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
 _OMITTED = ("annotations", "finalizers", "labels", "ownerReferences")
@@ -221,9 +219,7 @@ def wipe_new(meta: dict[str, Any]) -> None:
 
 def stamp_new(meta: dict[str, Any], clock: Clock, rng: random.Random) -> None:
     """What every new object gets: after the mutating half of admission, which does not know it."""
-    number = rng.getrandbits(128) & _UUID_RANDOM | _UUID_4
-    text = f"{number:032x}"
-    meta["uid"] = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    meta["uid"] = names.uuid(rng)
     meta["creationTimestamp"] = rfc3339(clock.time())
 
 

@@ -6,12 +6,13 @@ Made when asked for, kept until the registry's types change. Nothing is publishe
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from kubernel.registry.documents import Document, TypeSource, encode
-from kubernel.registry.openapi_paths import PARAMETERS, Paths
+from kubernel.registry.openapi_paths import NATIVE, Paths
 from kubernel.registry.openapi_schemas import Definitions, definition_name
 
 if TYPE_CHECKING:
@@ -30,6 +31,47 @@ _SECURITY: dict[str, Any] = {
 }
 
 
+_JSON = ("application/json",)
+_ROOTS: dict[str, tuple[str, str, str, Callable[[Definitions], dict[str, Any]], tuple[str, ...]]] = {
+    ".well-known/openid-configuration": (
+        "WellKnown",
+        "getServiceAccountIssuerOpenIDConfiguration",
+        "get service account issuer OpenID configuration, also known as the 'OIDC discovery doc'",
+        lambda _: {"type": "string"},
+        _JSON,
+    ),
+    "api": (
+        "core",
+        "getCoreAPIVersions",
+        "get available API versions",
+        lambda definitions: definitions.meta("APIVersions"),
+        NATIVE,
+    ),
+    "apis": (
+        "apis",
+        "getAPIVersions",
+        "get available API versions",
+        lambda definitions: definitions.meta("APIGroupList"),
+        NATIVE,
+    ),
+    "openid/v1/jwks": (
+        "openid",
+        "getServiceAccountIssuerOpenIDKeyset",
+        "get service account issuer OpenID JSON Web Key Set (contains public token verification keys)",
+        lambda _: {"type": "string"},
+        ("application/jwk-set+json",),
+    ),
+    "version": (
+        "version",
+        "getCodeVersion",
+        "get the version information for this server",
+        lambda definitions: definitions.named("io.k8s.apimachinery.pkg.version.Info"),
+        _JSON,
+    ),
+}
+"""path -> (tag, operation, text, answer, media types)"""
+
+
 class OpenAPI:
     """``version`` is the Kubernetes version that is told (``v1.37.0``).
 
@@ -42,6 +84,7 @@ class OpenAPI:
         self._version = version
         self._generation = -1
         self._groups: dict[str, list[ResourceType]] = {}
+        self._roots: set[str] = set()
         self._sources: list[DefinitionSource] = []
         self._documents: dict[str, Document] = {}
         self._kept: dict[tuple[str, str], Document] = {}
@@ -56,22 +99,22 @@ class OpenAPI:
                 {
                     "paths": {
                         path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={self._hash(path)}"}
-                        for path in sorted(self._groups)
+                        for path in self._published()
                     }
                 }
             )
         return self._documents["index"]
 
     def v3(self, path: str) -> Document | None:
-        """The document of ``api/v1`` or ``apis/apps/v1``; None for what is not served."""
+        """The document of ``api/v1``, ``apis/apps/v1``, ``apis`` or ``version``; None for what is not served."""
         self._refresh()
-        types = self._groups.get(path)
-        if types is None:
+        types = self._groups.get(path, [])
+        if not types and path not in self._roots:
             return None
         key = (path, self._hash(path))
         document = self._kept.get(key)
         if document is None:
-            body = encode(self._make_v3(types)).body
+            body = encode(self._make_v3(types) if types else self._make_root(path)).body
             document = self._kept[key] = Document(body, key[1])
         return document
 
@@ -105,7 +148,10 @@ class OpenAPI:
 
     def paths(self) -> list[str]:
         self._refresh()
-        return ["/openapi/v2", "/openapi/v3", *(f"/openapi/v3/{path}" for path in sorted(self._groups))]
+        return ["/openapi/v2", "/openapi/v3", *(f"/openapi/v3/{path}" for path in self._published())]
+
+    def _published(self) -> list[str]:
+        return sorted([*self._groups, *self._roots])
 
     def _refresh(self) -> None:
         if self._generation == self._registry.generation:
@@ -115,6 +161,8 @@ class OpenAPI:
             path = f"apis/{type.group}/{type.version}" if type.group else f"api/{type.version}"
             groups.setdefault(path, []).append(type)
         self._groups = groups
+        native = {types[0].group for types in groups.values() if not types[0].custom}
+        self._roots = {*_ROOTS, *(f"apis/{group}" for group in native if group)}
         self._documents = {}
         self._hashes = {}
         self._sources = []
@@ -125,12 +173,14 @@ class OpenAPI:
                     seen.add(id(source))
                     self._sources.append(source)
         self._generation = self._registry.generation
-        self._messages = {path: kept for path, kept in self._messages.items() if path in groups}
+        self._messages = {
+            path: kept for path, kept in self._messages.items() if path in groups or path in self._roots
+        }
         # What did not change is not made again when a CRD comes.
         self._kept = {
             (path, told): document
             for (path, told), document in self._kept.items()
-            if path in groups and self._hash(path) == told
+            if (path in groups or path in self._roots) and self._hash(path) == told
         }
 
     def _hash(self, path: str) -> str:
@@ -138,8 +188,8 @@ class OpenAPI:
         index must not cost the making of every document."""
         told = self._hashes.get(path)
         if told is None:
-            types = self._groups[path]
-            about: list[Any] = [self._version, [source.fingerprint for source in self._sources]]
+            types = self._groups.get(path, [])
+            about: list[Any] = [path, self._version, [source.fingerprint for source in self._sources]]
             for type in sorted(types, key=lambda one: one.plural):
                 subresources = [(sub.name, sub.verbs, sub.kind.kind) for sub in type.subresources.values()]
                 about.append([type.plural, type.kind, type.namespaced, type.verbs, subresources])
@@ -147,48 +197,68 @@ class OpenAPI:
                     definitions = Definitions(3, ())
                     definitions.type(type)
                     about.append(definitions.schemas[definition_name(type)])
-            told = self._hashes[path] = hashlib.sha256(orjson.dumps(about)).hexdigest().upper()
+            told = self._hashes[path] = hashlib.sha512(orjson.dumps(about)).hexdigest().upper()
         return told
 
     def _make_v3(self, types: list[ResourceType]) -> dict[str, Any]:
+        of = types[0]
+        definitions = Definitions(3, self._sources, None if of.custom else (of.group, of.version))
+        paths = Paths(definitions)
+        found = _items(paths, types)
+        if of.custom:
+            return {
+                "openapi": "3.0.0",
+                "info": {"title": "Kubernetes CRD Swagger", "version": "v0.1.0"},
+                "paths": found,
+                "components": {"schemas": definitions.finish()},
+            }
+        return self._with_paths(found, definitions)
+
+    def _make_root(self, path: str) -> dict[str, Any]:
         definitions = Definitions(3, self._sources)
-        paths = _paths(definitions, types)
+        item = self._root(Paths(definitions), path)
+        return self._with_paths({f"/{path}/": item}, definitions)
+
+    def _with_paths(self, paths: dict[str, Any], definitions: Definitions) -> dict[str, Any]:
+        schemas = definitions.finish()
         return {
             "openapi": "3.0.0",
             "info": {"title": "Kubernetes", "version": self._version},
             "paths": paths,
-            "components": {"schemas": definitions.finish(), "securitySchemes": _SECURITY},
+            "components": {**({"schemas": schemas} if schemas else {}), "securitySchemes": _SECURITY},
         }
+
+    def _root(self, paths: Paths, path: str) -> dict[str, Any]:
+        """The path item of what is no group's version."""
+        if path.startswith("apis/"):
+            return paths.group(path.removeprefix("apis/"))
+        tag, name, text, answer, produces = _ROOTS[path]
+        return paths.root(tag, name, text, answer(paths.definitions), produces)
 
     def _make_v2(self) -> dict[str, Any]:
         definitions = Definitions(2, self._sources)
-        paths = _paths(definitions, [type for types in self._groups.values() for type in types])
-        parameters = {
-            name: {
-                "name": name,
-                "in": where,
-                "description": text,
-                **schema,
-                **({"required": True} if where == "path" else {}),
-            }
-            for name, (where, schema, text) in PARAMETERS.items()
-        }
+        paths = Paths(definitions)
+        found = _items(paths, [type for types in self._groups.values() for type in types])
+        found |= {f"/{path}/": self._root(paths, path) for path in self._roots}
         return {
             "swagger": "2.0",
             "info": {"title": "Kubernetes", "version": self._version},
-            "paths": paths,
+            "paths": dict(sorted(found.items())),
             "definitions": definitions.finish(),
-            "parameters": parameters,
+            "parameters": dict(sorted(paths.parameters.shared.items())),
             "securityDefinitions": _SECURITY,
             "security": [{"BearerToken": []}],
         }
 
 
-def _paths(definitions: Definitions, types: list[ResourceType]) -> dict[str, Any]:
-    paths = Paths(definitions)
+def _items(paths: Paths, types: list[ResourceType]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for type in types:
         found.update(paths.of(type))
+        if not type.custom:
+            root = f"/apis/{type.group}/{type.version}/" if type.group else f"/api/{type.version}/"
+            if root not in found:
+                found[root] = paths.group_version(type.group, type.version)
     return dict(sorted(found.items()))
 
 

@@ -1,64 +1,43 @@
 """The paths of resource types as OpenAPI operations.
 
 Clients look for what is supported in them: kubectl for ``fieldValidation`` and ``dryRun`` on PATCH, by
-``x-kubernetes-group-version-kind``.
+``x-kubernetes-group-version-kind``. Built-in types are written as k8s.io/apiserver/pkg/endpoints/installer.go writes
+them, custom resources as k8s.io/apiextensions-apiserver/pkg/controller/openapi/builder.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kubernel.registry.openapi_parameters import DELETE, LIST, WRITE, Parameters
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from kubernel.registry.openapi_schemas import Definitions
     from kubernel.registry.types import ResourceType, Subresource
 
-__all__ = ["PARAMETERS", "Paths"]
+__all__ = ["NATIVE", "Paths"]
 
-_STRING = {"type": "string", "uniqueItems": True}
-_INTEGER = {"type": "integer", "uniqueItems": True}
-_BOOLEAN = {"type": "boolean", "uniqueItems": True}
-
-PARAMETERS: dict[str, tuple[str, dict[str, Any], str]] = {
-    "allowWatchBookmarks": (
-        "query", _BOOLEAN, "Ask for bookmark events in a watch; ignored when it is not a watch.",
-    ),
-    "continue": ("query", _STRING, "The token of the page before, to get the next one."),
-    "dryRun": ("query", _STRING, "All: process the request completely, but store nothing."),
-    "fieldManager": ("query", _STRING, "Who makes the change: at most 128 printable characters."),
-    "fieldSelector": ("query", _STRING, "Select objects by their fields."),
-    "fieldValidation": (
-        "query", _STRING, "What to do with unknown and duplicate fields: Ignore, Warn or Strict.",
-    ),
-    "force": ("query", _BOOLEAN, "Take fields over from other managers; only for apply patches."),
-    "gracePeriodSeconds": ("query", _INTEGER, "Seconds until the object is deleted; 0 is at once."),
-    "labelSelector": ("query", _STRING, "Select objects by their labels."),
-    "limit": ("query", _INTEGER, "The most objects that one page may hold."),
-    "name": ("path", _STRING, "The object's name"),
-    "namespace": ("path", _STRING, "object name and auth scope, such as for teams and projects"),
-    "orphanDependents": ("query", _BOOLEAN, "Deprecated: use propagationPolicy."),
-    "pretty": ("query", _STRING, "Indent the answer."),
-    "propagationPolicy": ("query", _STRING, "Orphan, Background or Foreground."),
-    "resourceVersion": ("query", _STRING, "How fresh the answer must be, or where a watch begins."),
-    "resourceVersionMatch": ("query", _STRING, "How resourceVersion applies to a list."),
-    "sendInitialEvents": ("query", _BOOLEAN, "Begin a watch with the objects that exist."),
-    "timeoutSeconds": ("query", _INTEGER, "How long a list or watch may take."),
-    "watch": ("query", _BOOLEAN, "Tell changes instead of listing."),
-}  # fmt: skip
-_LIST = (
-    "allowWatchBookmarks", "continue", "fieldSelector", "labelSelector", "limit", "resourceVersion",
-    "resourceVersionMatch", "sendInitialEvents", "timeoutSeconds", "watch",
-)  # fmt: skip
-_WRITE = ("dryRun", "fieldManager", "fieldValidation")
-_DELETE = ("dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy")
+_JSON, _YAML, _PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
+_CUSTOM = (_JSON, _YAML)
+NATIVE = (_JSON, _YAML, _PROTOBUF)
+_STREAMS = (*NATIVE, f"{_JSON};stream=watch", f"{_PROTOBUF};stream=watch")
+_ANY = ("*/*",)
+_TEXT = ("text/plain", *NATIVE)
 _PATCHES = (
-    "application/apply-patch+yaml",
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
 )
-_READS = ("application/json", "application/yaml")
-_STREAMS = (*_READS, "application/json;stream=watch")
-_CONNECT_METHODS = ("get", "post")
+_STREAM_METHODS = ("get", "post")
+_PROXY_METHODS = ("get", "put", "post", "delete", "options", "head", "patch")
+_SAID = {"200": "OK", "201": "Created", "202": "Accepted"}
+_MODIFIED, _CREATED, _DELETED = ("200", "201"), ("200", "201", "202"), ("200", "202")
+_COLLECTION = tuple(sorted({*DELETE, *LIST} - {"allowWatchBookmarks", "watch"}))
+_LATER = "deprecated: use the 'watch' parameter with a list operation instead"
+_Object = dict[str, Any]
 
 
 class Paths:
@@ -67,115 +46,214 @@ class Paths:
     def __init__(self, definitions: Definitions) -> None:
         self.definitions = definitions
         self.v3 = definitions.openapi == 3
+        self.parameters = Parameters(definitions.openapi)
 
-    def of(self, type: ResourceType) -> dict[str, dict[str, Any]]:
+    def of(self, type: ResourceType) -> dict[str, _Object]:
         """path -> path item, for a type and its subresources."""
         prefix = f"/apis/{type.group}/{type.version}" if type.group else f"/api/{type.version}"
         scoped = f"{prefix}/namespaces/{{namespace}}" if type.namespaced else prefix
-        everywhere, collection = f"{prefix}/{type.plural}", f"{scoped}/{type.plural}"
+        collection = f"{scoped}/{type.plural}"
         one = collection + "/{name}"
-        scope = ("namespace",) if type.namespaced else ()
-        found: dict[str, dict[str, Any]] = {}
-        operations = self._collection(type)
-        if operations:
-            found[collection] = self._item(operations, (*scope, "pretty"))
+        found: dict[str, _Object] = {
+            collection: self._item(type, self._collection(type)),
+            one: self._item(type, self._verbs(type, type.verbs, self.definitions.type(type)), type.kind),
+        }
         if type.namespaced and "list" in type.verbs:
-            listing = self._list(type, "ForAllNamespaces")
-            found[everywhere] = self._item({"get": listing}, ("pretty",))
-        operations = self._object(type)
-        if operations:
-            found[one] = self._item(operations, ("name", *scope, "pretty"))
+            found[f"{prefix}/{type.plural}"] = self._item(
+                type, {"get": self._list(type, "ForAllNamespaces")}, everywhere=True
+            )
+        if "watch" in type.verbs and not type.custom:
+            self._watches(type, found, prefix)
         for _, sub in sorted(type.subresources.items()):
-            operations = self._subresource(type, sub)
-            if operations:
-                found[f"{one}/{sub.name}"] = self._item(operations, ("name", *scope, "pretty"))
-        return found
+            named = type.kind if type.custom else sub.kind.kind
+            found[f"{one}/{sub.name}"] = self._item(type, self._subresource(type, sub), named)
+            if sub.connect and "update" in sub.verbs:
+                operations = self._connect(type, sub, "WithPath")
+                path = (self.parameters.known("path"),)
+                found[f"{one}/{sub.name}/{{path}}"] = self._item(type, operations, named, also=path)
+        return {path: item for path, item in found.items() if item}
 
-    def _item(self, operations: dict[str, Any], parameters: tuple[str, ...]) -> dict[str, Any]:
-        return {**operations, "parameters": [self._parameter(name) for name in parameters]}
+    def root(self, tag: str, name: str, text: str, answer: _Object, produces: tuple[str, ...]) -> _Object:
+        """The path item of a document about the server."""
+        operation: _Object = {"tags": [tag], "description": text, "operationId": name}
+        if not self.v3:
+            taken = {"consumes": list(produces)} if "$ref" in answer else {}
+            operation |= {**taken, "produces": list(produces), "schemes": ["https"]}
+        operation["responses"] = self._responses(answer, ("200",), produces)
+        return {"get": operation}
 
-    def _collection(self, type: ResourceType) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+    def group(self, group: str) -> _Object:
+        """``/apis/GROUP/``"""
+        called = _camel(group)
+        answer = self.definitions.meta("APIGroup")
+        return self.root(_lower(called), f"get{called}APIGroup", "get information of a group", answer, NATIVE)
+
+    def group_version(self, group: str, version: str) -> _Object:
+        """``/apis/GROUP/VERSION/``"""
+        called = _camel(group)
+        answer = self.definitions.meta("APIResourceList")
+        name = f"get{called}{_upper(version)}APIResources"
+        return self.root(f"{_lower(called)}_{version}", name, "get available resources", answer, NATIVE)
+
+    def _item(
+        self,
+        type: ResourceType,
+        operations: dict[str, _Object],
+        kind: str = "",
+        *,
+        everywhere: bool = False,
+        also: Iterable[_Object] = (),
+    ) -> _Object:
+        """What all operations take, and what is in the path, stands with the path itself."""
+        if not operations:
+            return {}
+        known = self.parameters.known
+        of_path = {"name": self.parameters.name_of(kind)} if kind else {}
+        if type.namespaced and not everywhere:
+            of_path["namespace"] = known("namespace")
+        taken = [operation["parameters"] for operation in operations.values()]
+        common = {name: entry for name, entry in taken[0].items() if all(name in other for other in taken)}
+        common = {
+            name: entry
+            for name, entry in common.items()
+            if name != "body" and all(other[name] == entry for other in taken)
+        }
+        placed = [(name, 0, entry) for name, entry in of_path.items()]
+        placed += [("path", 0, entry) for entry in also]
+        placed += [(name, 1, entry) for name, entry in common.items()]
+        item: _Object = {}
+        for method, operation in operations.items():
+            own = operation.pop("parameters")
+            left = [own[name] for name in sorted(own) if name not in common]
+            item[method] = {**operation, "parameters": left} if left else operation
+        if placed:
+            item["parameters"] = [entry for _, _, entry in sorted(placed, key=lambda one: one[:2])]
+        return item
+
+    def _collection(self, type: ResourceType) -> dict[str, _Object]:
+        found: dict[str, _Object] = {}
         if "list" in type.verbs:
             found["get"] = self._list(type)
         if "create" in type.verbs:
             obj = self.definitions.type(type)
+            text = f"create{_article(type.kind)}{type.kind}"
             found["post"] = self._operation(
-                type, "create", "post", _WRITE, obj, body=obj, codes=("200", "201", "202")
+                type, "create", "post", text, WRITE, obj, body=obj, codes=_CREATED
             )
         if "deletecollection" in type.verbs:
             found["delete"] = self._operation(
                 type,
                 "delete",
                 "deletecollection",
-                (*_DELETE, *(name for name in _LIST if name not in ("allowWatchBookmarks", "watch"))),
+                f"delete collection of {type.kind}",
+                LIST if type.custom else _COLLECTION,
                 self.definitions.meta("Status"),
-                body=self.definitions.meta("DeleteOptions"),
+                body=None if type.custom else self.definitions.meta("DeleteOptions"),
                 middle="Collection",
-                optional_body=True,
             )
         return found
 
-    def _list(self, type: ResourceType, suffix: str = "") -> dict[str, Any]:
+    def _list(self, type: ResourceType, suffix: str = "") -> _Object:
         answer = self.definitions.type_list(type)
-        return self._operation(type, "list", "list", _LIST, answer, suffix=suffix, produces=_STREAMS)
+        watch = "or watch " if "watch" in type.verbs and not type.custom else ""
+        text = f"list {watch}objects of kind {type.kind}"
+        produces = _CUSTOM if type.custom else _STREAMS
+        return self._operation(type, "list", "list", text, LIST, answer, suffix=suffix, produces=produces)
 
-    def _object(self, type: ResourceType) -> dict[str, Any]:
-        return self._verbs(type, type.verbs, self.definitions.type(type))
+    def _watches(self, type: ResourceType, found: dict[str, _Object], prefix: str) -> None:
+        """The deprecated form of watching."""
+        changes = f"watch individual changes to a list of {type.kind}. {_LATER}."
+        scoped = "/namespaces/{namespace}" if type.namespaced else ""
+        listing = self._watch(type, "watchlist", changes, "List")
+        found[f"{prefix}/watch{scoped}/{type.plural}"] = self._item(type, {"get": listing})
+        if type.namespaced:
+            listing = self._watch(type, "watchlist", changes, "ListForAllNamespaces")
+            found[f"{prefix}/watch/{type.plural}"] = self._item(type, {"get": listing}, everywhere=True)
+        text = (
+            f"watch changes to an object of kind {type.kind}. {_LATER}, "
+            "filtered to a single item with the 'fieldSelector' parameter."
+        )
+        one = self._watch(type, "watch", text)
+        found[f"{prefix}/watch{scoped}/{type.plural}/{{name}}"] = self._item(type, {"get": one}, type.kind)
 
-    def _subresource(self, type: ResourceType, sub: Subresource) -> dict[str, Any]:
-        suffix = "".join(part[:1].upper() + part[1:] for part in sub.name.split("/"))
+    def _watch(self, type: ResourceType, action: str, text: str, suffix: str = "") -> _Object:
+        answer = self.definitions.meta("WatchEvent")
+        return self._operation(type, "watch", action, text, LIST, answer, suffix=suffix, produces=_STREAMS)
+
+    def _subresource(self, type: ResourceType, sub: Subresource) -> dict[str, _Object]:
+        if sub.connect and sub.kind != type.gvk:
+            return self._connect(type, sub)
         if sub.connect:
-            return {
-                method: self._operation(
-                    type, f"connect{method.capitalize()}", "connect", (), {"type": "string"},
-                    suffix=suffix, sub=sub, produces=("*/*",),
-                )
-                for method in _CONNECT_METHODS
-            }  # fmt: skip
-        own = sub.kind.kind == type.kind and sub.kind.group == type.group
-        if own:
+            answer: _Object = {"type": "string"}
+            return {"get": self._read(type, answer, sub, self._options(sub), produces=_TEXT)}
+        if sub.kind == type.gvk:
             schema = self.definitions.type(type)
         else:
             schema = self.definitions.kind(sub.kind.group, sub.kind.version, sub.kind.kind)
-        return self._verbs(type, sub.verbs, schema, suffix=suffix, sub=sub)
+        return self._verbs(type, sub.verbs, schema, sub=sub)
 
-    def _verbs(
+    def _connect(self, type: ResourceType, sub: Subresource, suffix: str = "") -> dict[str, _Object]:
+        methods = _PROXY_METHODS if "update" in sub.verbs else _STREAM_METHODS
+        answer: _Object = {"type": "string"}
+        found: dict[str, _Object] = {}
+        for method in methods:
+            text = f"connect {method.upper()} requests to {sub.name} of {type.kind}"
+            operation = found[method] = self._operation(
+                type, "connect", "connect", text, (), answer,
+                middle=_upper(method), sub=sub, suffix=suffix, produces=_ANY, pretty=False,
+            )  # fmt: skip
+            operation["parameters"] = self._options(sub)
+        return found
+
+    def _options(self, sub: Subresource) -> dict[str, _Object]:
+        options = sub.options() if sub.options is not None else {}
+        return {name: self.parameters.query(name, *told) for name, told in options.items()}
+
+    def _read(
         self,
         type: ResourceType,
-        verbs: tuple[str, ...],
-        schema: dict[str, Any],
-        *,
-        suffix: str = "",
-        sub: Subresource | None = None,
-    ) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        answer: _Object,
+        sub: Subresource | None,
+        options: dict[str, _Object],
+        produces: tuple[str, ...],
+    ) -> _Object:
+        text = f"read {_what(type, sub)}"
+        parameters = ("resourceVersion",) if type.custom else ()
+        operation = self._operation(type, "read", "get", text, parameters, answer, sub=sub, produces=produces)
+        operation["parameters"] |= options
+        return operation
+
+    def _verbs(
+        self, type: ResourceType, verbs: tuple[str, ...], schema: _Object, sub: Subresource | None = None
+    ) -> dict[str, _Object]:
+        found: dict[str, _Object] = {}
         if "get" in verbs:
-            found["get"] = self._operation(type, "read", "get", (), schema, suffix=suffix, sub=sub)
+            found["get"] = self._read(type, schema, sub, {}, _CUSTOM if type.custom else NATIVE)
         if "update" in verbs:
             found["put"] = self._operation(
-                type, "replace", "put", _WRITE, schema,
-                body=schema, suffix=suffix, sub=sub, codes=("200", "201"),
+                type, "replace", "put", f"replace {_what(type, sub)}", WRITE, schema,
+                body=schema, sub=sub, codes=_MODIFIED,
             )  # fmt: skip
         if "patch" in verbs:
-            consumes = tuple(kind for kind in _PATCHES if not (type.custom and "strategic" in kind))
+            consumes = tuple(form for form in _PATCHES if not (type.custom and "strategic" in form))
             found["patch"] = self._operation(
-                type, "patch", "patch", (*_WRITE, "force"), schema, body=self.definitions.meta("Patch"),
-                suffix=suffix, sub=sub, consumes=consumes, codes=("200", "201"),
+                type, "patch", "patch", f"partially update {_what(type, sub)}", (*WRITE, "force"), schema,
+                body=self.definitions.meta("Patch"), sub=sub, consumes=consumes,
+                codes=("200",) if type.custom else _MODIFIED,
             )  # fmt: skip
         if "delete" in verbs and sub is None:
-            answer = self.definitions.meta("Status")
-            if type.strategy.delete_returns_object:
-                answer = schema
+            strategy = type.strategy
+            whole = strategy.delete_returns_object and not strategy.deletion_published_as_status
+            answer = schema if whole else self.definitions.meta("Status")
             found["delete"] = self._operation(
-                type, "delete", "delete", _DELETE, answer,
-                body=self.definitions.meta("DeleteOptions"), optional_body=True, codes=("200", "202"),
+                type, "delete", "delete", f"delete{_article(type.kind)}{type.kind}", DELETE, answer,
+                body=self.definitions.meta("DeleteOptions"), codes=_DELETED,
             )  # fmt: skip
         if "create" in verbs and sub is not None:
+            text = f"create {sub.name} of{_article(type.kind)}{type.kind}"
             found["post"] = self._operation(
-                type, "create", "post", _WRITE, schema,
-                body=schema, suffix=suffix, sub=sub, codes=("200", "201", "202"),
-            )  # fmt: skip
+                type, "create", "post", text, WRITE, schema, body=schema, sub=sub, codes=_CREATED
+            )
         return found
 
     def _operation(
@@ -183,54 +261,45 @@ class Paths:
         type: ResourceType,
         verb: str,
         action: str,
+        text: str,
         parameters: tuple[str, ...],
-        answer: dict[str, Any],
+        answer: _Object,
         *,
-        body: dict[str, Any] | None = None,
-        optional_body: bool = False,
+        body: _Object | None = None,
         suffix: str = "",
         middle: str = "",
         sub: Subresource | None = None,
-        consumes: tuple[str, ...] = _READS,
-        produces: tuple[str, ...] = _READS,
+        consumes: tuple[str, ...] = (),
+        produces: tuple[str, ...] = (),
         codes: tuple[str, ...] = ("200",),
-    ) -> dict[str, Any]:
-        group = _camel(type.group)
-        version = type.version[:1].upper() + type.version[1:]
-        scope = "Namespaced" if type.namespaced and suffix != "ForAllNamespaces" else ""
-        kind = sub.kind if sub is not None else type.gvk
-        what = f"{sub.name} of the specified {type.kind}" if sub is not None else type.kind
-        operation: dict[str, Any] = {
-            "tags": [f"{group[:1].lower()}{group[1:]}_{type.version}"],
-            "description": f"{verb} {what}",
-            "operationId": f"{verb}{group}{version}{middle}{scope}{type.kind}{suffix}",
+        pretty: bool = True,
+    ) -> _Object:
+        """``parameters`` of what is made are by name, until it has its place in an item."""
+        called = _camel(type.group)
+        scope = "Namespaced" if type.namespaced and not suffix.endswith("ForAllNamespaces") else ""
+        kind = sub.kind if sub is not None and not type.custom else type.gvk
+        below = "".join(map(_upper, sub.name.split("/"))) if sub is not None else ""
+        forms = _CUSTOM if type.custom else NATIVE
+        taken = consumes or (forms if type.custom else _ANY)
+        known = self.parameters.known
+        listed = {name: known(name, action) for name in (*parameters, *(("pretty",) if pretty else ()))}
+        optional = action in ("delete", "deletecollection")
+        operation: _Object = {
+            "tags": [f"{_lower(called)}_{type.version}"],
+            "description": text,
+            "operationId": f"{verb}{called}{_upper(type.version)}{middle}{scope}{type.kind}{below}{suffix}",
+            "parameters": listed,
         }
-        listed = [self._parameter(name) for name in parameters]
-        if self.v3:
-            operation["parameters"] = listed
+        if not self.v3:
+            operation |= {"consumes": list(taken), "produces": list(produces or forms), "schemes": ["https"]}
             if body is not None:
-                content = {form: {"schema": body} for form in (("*/*",) if consumes is _READS else consumes)}
-                operation["requestBody"] = {"content": content}
-                if not optional_body:
-                    operation["requestBody"]["required"] = True
-            content = {form: {"schema": answer} for form in produces}
-            told: dict[str, Any] = {"content": content}
-        else:
-            if body is not None:
-                entry: dict[str, Any] = {"name": "body", "in": "body", "schema": body}
-                if not optional_body:
-                    entry["required"] = True
-                listed.append(entry)
-            operation["parameters"] = listed
-            operation["consumes"] = ["*/*"] if consumes is _READS else list(consumes)
-            operation["produces"] = list(produces)
-            operation["schemes"] = ["https"]
-            told = {"schema": answer}
-        said = {"200": "OK", "201": "Created", "202": "Accepted"}
-        operation["responses"] = {
-            **{code: {"description": said[code], **told} for code in codes},
-            "401": {"description": "Unauthorized"},
-        }
+                common = bool(consumes) or optional
+                listed["body"] = self.parameters.body(body, optional=optional, common=common)
+        elif body is not None:
+            told = operation["requestBody"] = {"content": {form: {"schema": body} for form in taken}}
+            if not optional:
+                told["required"] = True
+        operation["responses"] = self._responses(answer, codes, produces or forms)
         operation["x-kubernetes-action"] = action
         operation["x-kubernetes-group-version-kind"] = {
             "group": kind.group,
@@ -239,17 +308,35 @@ class Paths:
         }
         return operation
 
-    def _parameter(self, name: str) -> dict[str, Any]:
-        if not self.v3:
-            return {"$ref": f"#/parameters/{name}"}
-        where, schema, text = PARAMETERS[name]
-        entry: dict[str, Any] = {"name": name, "in": where, "description": text, "schema": schema}
-        if where == "path":
-            entry["required"] = True
-        return entry
+    def _responses(self, answer: _Object, codes: tuple[str, ...], produces: tuple[str, ...]) -> _Object:
+        content = {form: {"schema": answer} for form in produces}
+        told: _Object = {"content": content} if self.v3 else {"schema": answer}
+        return {
+            **{code: {"description": _SAID[code], **told} for code in codes},
+            "401": {"description": "Unauthorized"},
+        }
 
 
 def _camel(group: str) -> str:
     """``rbac.authorization.k8s.io`` -> ``RbacAuthorization``"""
     labels = group.removesuffix(".k8s.io").replace("-", ".").split(".") if group else ["core"]
-    return "".join(label[:1].upper() + label[1:] for label in labels)
+    return "".join(map(_upper, labels))
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _what(type: ResourceType, sub: Subresource | None) -> str:
+    return f"{sub.name} of the specified {type.kind}" if sub is not None else f"the specified {type.kind}"
+
+
+def _article(kind: str) -> str:
+    """With a space on either side; a plural (Endpoints) has none."""
+    if kind.endswith("s") and not kind.endswith("ss"):
+        return " "
+    return " an " if kind[0] in "AEIOU" else " a "

@@ -7,6 +7,7 @@ and int-or-string are said; in 2 what it cannot express is left open.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from kubernel.registry.jsonschema import KEYWORDS, LOGIC
@@ -33,6 +34,10 @@ _METADATA = (
     "Standard object's metadata. More info: "
     "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata"
 )
+_LIST_METADATA = (
+    "Standard list metadata. More info: "
+    "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds"
+)
 _EMBEDDED_VERSION = (
     "apiVersion defines the versioned schema of this representation of an object. More info: "
     "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources"
@@ -41,6 +46,10 @@ _EMBEDDED_KIND = (
     "kind is a string value representing the type of this object. In CamelCase. More info: "
     "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds"
 )
+
+
+_Told = Mapping[str, Any]
+_NOTHING: _Told = MappingProxyType({})
 
 
 def _nullable(node: Node | None) -> bool:
@@ -63,8 +72,13 @@ def definition_name(type: ResourceType) -> str:
 class Definitions:
     """The definitions of one document: those asked for and all that they refer to."""
 
-    def __init__(self, openapi: int, sources: Iterable[DefinitionSource]) -> None:
+    def __init__(
+        self, openapi: int, sources: Iterable[DefinitionSource], about: tuple[str, str] | None = None
+    ) -> None:
+        """``about``: the (group, version) that the document is of: kinds that every group has it tells of that one
+        and of the core's."""
         self.openapi = openapi
+        self.about = {("", "v1"), about} if about is not None else None
         self.prefix = _PREFIX[openapi]
         self.sources = tuple(sources)
         self.schemas: dict[str, dict[str, Any]] = {}
@@ -129,7 +143,7 @@ class Definitions:
                         "type": "array",
                         "items": item,
                     },
-                    "metadata": self._described(self.meta("ListMeta"), _METADATA),
+                    "metadata": self._described(self.meta("ListMeta"), _LIST_METADATA),
                 },
             }
             self.schemas[name] = schema
@@ -169,8 +183,14 @@ class Definitions:
     def _definition(self, name: str, node: Node) -> dict[str, Any]:
         source = node.source
         own, fields = source.describe(name) if source is not None else ("", {})
-        schema = {"description": own, **self._body(node, fields)} if own else self._body(node, fields)
+        told = source.published(name) if source is not None else {}
+        body = self._body(node, fields, told)
+        schema = {"description": own, **body} if own else body
         kinds = list(source.kinds_of(name)) if source is not None else []
+        if self.about is not None and len(kinds) > 1:
+            kinds = [
+                (group, version, kind) for group, version, kind in kinds if (group, version) in self.about
+            ]
         if kinds:
             schema["x-kubernetes-group-version-kind"] = [
                 {"group": group, "kind": kind, "version": version} for group, version, kind in kinds
@@ -184,13 +204,17 @@ class Definitions:
             return {"description": text, **reference}
         return {"description": text, "allOf": [reference]}
 
-    def _field(self, node: Node, text: str) -> dict[str, Any]:
-        """The schema of a field: a reference with the field's own attributes, or the type in place."""
+    def _field(
+        self, node: Node, text: str, told: _Told = _NOTHING, inner: _Told = _NOTHING
+    ) -> dict[str, Any]:
+        """The schema of a field: a reference with the field's own attributes, or the type in place. ``told`` is what
+        is published of the field, ``inner`` what is of its items or values."""
+        text += told.get("values", "")
         if not node.ref:
-            schema = self._inline(node)
+            schema = self._inline(node, told, inner)
             return {"description": text, **schema} if text else schema
         reference = self.reference(node)
-        own = self._attributes(node, of_reference=True)
+        own = self._attributes(node, told, of_reference=True)
         if not own and not text:
             return reference
         return {**self._described(reference, text), **own} if text else {**self._alone(reference), **own}
@@ -198,16 +222,16 @@ class Definitions:
     def _alone(self, reference: dict[str, Any]) -> dict[str, Any]:
         return reference if self.openapi == 2 else {"allOf": [reference]}
 
-    def _inline(self, node: Node) -> dict[str, Any]:
+    def _inline(self, node: Node, told: _Told = _NOTHING, inner: _Told = _NOTHING) -> dict[str, Any]:
         if node.ref:
             return self.reference(node)
         schema: dict[str, Any] = {}
         description = (node.extra or {}).get("description")
         if description:
             schema["description"] = description
-        return {**schema, **self._body(node, {}), **self._attributes(node)}
+        return {**schema, **self._body(node, {}, {"[]": inner}), **self._attributes(node, told)}
 
-    def _body(self, node: Node, texts: Mapping[str, str]) -> dict[str, Any]:
+    def _body(self, node: Node, texts: Mapping[str, str], told: Mapping[str, _Told]) -> dict[str, Any]:
         """What kind of values there are, without attributes of a field."""
         type_ = node.type
         if type_ in _SCALARS:
@@ -215,16 +239,19 @@ class Definitions:
         if type_ == "int-or-string":
             if node.native:
                 return dict(_INT_OR_STRING[self.openapi])
-            return {"x-kubernetes-int-or-string": True}
+            told_as = {} if self.openapi == 2 else {"anyOf": [{"type": "integer"}, {"type": "string"}]}
+            return {**told_as, "x-kubernetes-int-or-string": True}
         if self.openapi == 2 and not node.native and (node.nullable or node.preserve_unknown):
             return {}  # Swagger would refuse what is allowed here
         schema: dict[str, Any] = {} if type_ == "any" else {"type": type_}
         if node.format:
             schema["format"] = node.format
         if node.items is not None:
-            schema["items"] = self._field(node.items, "")
+            schema["items"] = self._field(node.items, "", told.get("[]", _NOTHING))
         if node.additional is not None:
-            schema["additionalProperties"] = _anything(node.additional) or self._field(node.additional, "")
+            schema["additionalProperties"] = _anything(node.additional) or self._field(
+                node.additional, "", told.get("[]", _NOTHING)
+            )
         elif (node.extra or {}).get("additionalProperties") is False:
             schema["additionalProperties"] = False
         required = list(node.required)
@@ -235,7 +262,10 @@ class Definitions:
             schema["required"] = required
         if node.properties:
             schema["properties"] = {
-                name: self._field(field, texts.get(name, "")) for name, field in node.properties.items()
+                name: self._field(
+                    field, texts.get(name, ""), told.get(name, _NOTHING), told.get(f"{name}[]", _NOTHING)
+                )
+                for name, field in node.properties.items()
             }
         if node.embedded and not node.native:
             self._embed(schema)
@@ -256,24 +286,31 @@ class Definitions:
         required = schema.setdefault("required", [])
         required += [name for name in ("kind", "apiVersion") if name not in required]
 
-    def _attributes(self, node: Node, *, of_reference: bool = False) -> dict[str, Any]:
+    def _attributes(
+        self, node: Node, told: _Told = _NOTHING, *, of_reference: bool = False
+    ) -> dict[str, Any]:
         found: dict[str, Any] = {}
         if node.list_type:
             found["x-kubernetes-list-type"] = node.list_type
         if node.map_keys:
             found["x-kubernetes-list-map-keys"] = list(node.map_keys)
-        if node.map_type and not of_reference:
+        of_field = not of_reference or (node.shared is not None and node.map_type != node.shared.map_type)
+        if node.map_type and of_field:
             found["x-kubernetes-map-type"] = node.map_type
         if node.patch_strategy:
             found["x-kubernetes-patch-strategy"] = ",".join(node.patch_strategy)
         if node.merge_key:
             found["x-kubernetes-patch-merge-key"] = node.merge_key
+        if node.native:
+            if "enum" in told:
+                found["enum"] = told["enum"]
+            if "default" in told and self.openapi == 3:
+                found["default"] = told["default"]
+            return found
         if node.enum:
             found["enum"] = list(node.enum)
-        if node.default is not Node.UNSET:
+        if node.default is not Node.UNSET and self.openapi == 3:
             found["default"] = node.default
-        if node.native:
-            return found
         extra = node.extra or {}
         found.update((keyword, extra[keyword]) for keyword in KEYWORDS if keyword in extra)
         if node.embedded:

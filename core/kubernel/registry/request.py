@@ -27,6 +27,8 @@ class UserInfo:
     groups: tuple[str, ...] = ()
     uid: str = ""
     extra: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+    """What to tell who shows these credentials, in ``Warning:`` headers."""
 
     def as_dict(self) -> dict[str, Any]:
         info: dict[str, Any] = {"username": self.name}

@@ -37,6 +37,11 @@ class DefinitionSource(Protocol):
         """The definition's description and those of its fields; empty when unknown."""
         ...
 
+    def published(self, name: str) -> Mapping[str, Mapping[str, Any]]:
+        """What documents have for the definition's fields (``name[]``: for a list's items or a map's values): ``enum``,
+        ``default``, and ``values``, what the description says of the enum."""
+        ...
+
     def kinds_of(self, name: str) -> Iterable[tuple[str, str, str]]:
         """The definition's (group, version, kind)s: many for DeleteOptions, none for a PodSpec."""
         ...

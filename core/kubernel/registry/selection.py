@@ -77,12 +77,14 @@ class Selection:
 
 def _has_namespace(type: ResourceType) -> bool:
     """Objects without a namespace can be selected by it, too, unless their type has fields of its own."""
-    return type.namespaced or not (type.field_selectors or type.custom)
+    if type.namespaced:
+        return type.strategy.selects_namespace
+    return not (type.field_selectors or type.custom)
 
 
 def _unknown_field(type: ResourceType, path: str) -> str:
     if type.field_selectors or type.custom:
-        return f"field label not supported: {path}"
+        return type.strategy.field_label_refusal.format(path)
     return f'"{path}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 

@@ -99,6 +99,8 @@ class Subresource:
     complete: bool = False
     """What ``write`` puts into the stored object leaves nothing to be defaulted."""
     connect: bool = False
+    options: Callable[[], Mapping[str, tuple[str, str]]] | None = None
+    """Query parameters of what is streamed, as published: name -> (type, text)."""
     columns: Sequence[Column] = ()
     """Of a Table of views; a subresource without views has the type's own."""
 
@@ -118,6 +120,8 @@ class Strategy:
     """PUT without a resourceVersion is taken as is; otherwise it is a 422."""
     delete_returns_object: bool = False
     """Immediate deletion answers with the object instead of a Status."""
+    deletion_published_as_status: bool = False
+    """What is published says that deletion answers with a Status, although ``delete_returns_object``."""
     default_propagation: Literal["Background", "Orphan"] = "Background"
     propagation_warning: str = ""
     """Told to who deletes without saying what becomes of the dependents."""
@@ -126,6 +130,12 @@ class Strategy:
     resets: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     """Subresource (empty: the object itself) -> fields (``spec``, ``metadata``, ``metadata.labels``) that no write
     through it makes anybody own, where that is not the status through the object and the spec through the status."""
+    field_label_refusal: str = "field label not supported: {}"
+    """What is said of a field that objects cannot be selected by."""
+    selects_namespace: bool = True
+    """Whether ``metadata.namespace`` is a field that objects in namespaces can be selected by."""
+    generates_names: bool = True
+    """Whether something is added to ``generateName``."""
     any_finalizer: bool = False
     """A finalizer needs no domain. So it is with custom resources."""
     names_again: bool = False
@@ -273,6 +283,8 @@ class ResourceType:
     converter: Converter | None = None
     """Takes the place of both where converting is more than a function; then readers hand out records that are
     in this version already."""
+    hashed_version: str = ""
+    """The version by which discovery tells how objects are stored, where that is not ``storage_version``."""
     deprecation: str = ""
     """Text of the Warning sent with every use of this version."""
     create: Callable[[Request], Any] | None = None

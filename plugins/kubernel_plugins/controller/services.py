@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from kubernel.objects import conditions, meta
+from kubernel.objects import meta
+from kubernel_plugins.addresses import parse_ip
 from kubernel_plugins.controller import pods
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from kubernel.store.records import EventType, Obj
 
 __all__ = [
+    "addresses",
+    "belongs",
+    "families",
+    "has_address",
     "host_name",
     "index_pods",
     "index_services",
@@ -63,40 +68,65 @@ def selected_pods(informer: Informer, service: Obj) -> list[Obj]:
 
 
 def services_of_pod(services: Informer, type: EventType, pod: Obj, old: Obj | None) -> Iterable[ObjectKey]:
-    """Keys of the services whose endpoints this change may touch."""
-    if type == "MODIFIED" and old is not None and _signature(pod) == _signature(old):
-        return ()
-    keys = set()
-    for version in (pod, old):
-        if version is None:
-            continue
-        labels = meta.labels(version)
-        for pair in _pod_pairs(version):
-            for service in services.by(_SERVICES, pair):
-                selector = service["spec"].get("selector") or {}
-                if all(labels.get(key) == value for key, value in selector.items()):
-                    keys.add(meta.key(service))
-    return keys
-
-
-def _signature(pod: Obj) -> tuple[Any, ...]:
-    """All of a pod that endpoints are made of."""
-    status, spec = pod.get("status") or {}, pod.get("spec") or {}
-    return (
-        status.get("podIP"),
-        status.get("phase"),
-        pods.is_ready(pod),
-        meta.is_deleting(pod),
-        spec.get("nodeName"),
-        meta.labels(pod),
-        host_name(pod, None),
+    """Keys of the services whose endpoints this change may touch (GetPodUpdateProjectionKey)."""
+    if type != "MODIFIED" or old is None:
+        return _selecting(services, pod)
+    moved = meta.labels(pod) != meta.labels(old)
+    changed = (
+        meta.is_deleting(pod) or pods.is_ready(pod) != pods.is_ready(old) or _listed(pod) != _listed(old)
     )
+    if not moved:
+        return _selecting(services, pod) if changed else ()
+    now, before = _selecting(services, pod), _selecting(services, old)
+    return now | before if changed else now ^ before
 
 
-def host_name(pod: Obj, service: Obj | None) -> str:
+def _selecting(services: Informer, pod: Obj) -> set[ObjectKey]:
+    labels = meta.labels(pod)
+    found = set()
+    for pair in _pod_pairs(pod):
+        for service in services.by(_SERVICES, pair):
+            selector = service["spec"].get("selector") or {}
+            if all(labels.get(key) == value for key, value in selector.items()):
+                found.add(meta.key(service))
+    return found
+
+
+def _listed(pod: Obj) -> list[str]:
+    return [entry["ip"] for entry in meta.get(pod, "status", "podIPs", default=())]
+
+
+def addresses(pod: Obj, family: str) -> list[str]:
+    """The pod's addresses of one family, in their usual form."""
+    return [
+        str(address)
+        for address in map(parse_ip, _listed(pod))
+        if address is not None and f"IPv{address.version}" == family
+    ]
+
+
+def belongs(pod: Obj, *, leaving: bool) -> bool:
+    """Whether the pod is an endpoint at all; one on its way out only where it counts."""
+    return bool(_listed(pod)) and not pods.is_finished(pod) and (leaving or not meta.is_deleting(pod))
+
+
+def families(service: Obj) -> list[str]:
+    """IPv4 and IPv6, as the service has them."""
+    found: list[str] = service["spec"].get("ipFamilies") or []
+    if found:
+        return found
+    address = service["spec"].get("clusterIP") or "None"
+    return ["IPv4", "IPv6"] if address == "None" else ["IPv6" if ":" in address else "IPv4"]
+
+
+def has_address(service: Obj) -> bool:
+    return service["spec"].get("clusterIP") not in (None, "", "None")
+
+
+def host_name(pod: Obj, service: Obj) -> str:
     """The pod's name in the service's DNS subdomain; empty when it has none there."""
-    spec = pod.get("spec") or {}
-    if service is not None and spec.get("subdomain") != meta.name(service):
+    spec = pod["spec"]
+    if spec.get("subdomain") != meta.name(service):
         return ""
     name: str = spec.get("hostname") or ""
     return name
@@ -148,7 +178,3 @@ def target(pod: Obj) -> dict[str, Any]:
         "name": meta.name(pod),
         "uid": meta.uid(pod),
     }
-
-
-def is_serving(pod: Obj) -> bool:
-    return conditions.is_true(pod, "Ready")

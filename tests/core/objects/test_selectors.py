@@ -148,9 +148,9 @@ def test_field_selectors(text: str, terms: list[tuple[str, str, str]]) -> None:
     ("text", "message"),
     [
         ("a", "invalid selector: 'a'; can't understand 'a'"),
-        ("a=b=c", "invalid field selector, unescaped character in value: 61"),
-        ("a=\\x", "invalid field selector, invalid escape sequence: \\x"),
-        ("a=\\", "invalid field selector, invalid escape sequence: \\"),
+        ("a=b=c", "invalid field selector: unescaped character in value: 61"),
+        ("a=\\x", "invalid field selector: invalid escape sequence: \\x"),
+        ("a=\\", "invalid field selector: invalid escape sequence: \\"),
     ],
 )
 def test_malformed_field_selectors(text: str, message: str) -> None:

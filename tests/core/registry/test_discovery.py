@@ -142,7 +142,10 @@ def test_custom_schemas_are_published_in_both_dialects(table: TypeTable) -> None
         "description": "How big.", "type": "integer", "default": 1, "maximum": 3,
     }  # fmt: skip
     assert spec["properties"]["name"] == {"type": "string", "nullable": True}
-    assert spec["properties"]["port"] == {"x-kubernetes-int-or-string": True}
+    assert spec["properties"]["port"] == {
+        "anyOf": [{"type": "integer"}, {"type": "string"}],
+        "x-kubernetes-int-or-string": True,
+    }
     two = load(openapi.v2())["definitions"]["com.example.v1.Widget"]["properties"]["spec"]["properties"]
     assert two["name"] == {}, "Swagger 2 has no null"
 

@@ -147,9 +147,10 @@ def as_answered(document: dict[str, Any]) -> dict[str, Any]:
     """Without what a kube-apiserver itself answers otherwise than it publishes.
 
     Go writes an empty list or time that its type requires as null; here it is left out. A resourceVersion on
-    creation is answered 500, as is one that is no number.
+    creation is answered 500, as is one that is no number. A namespace's deletion is answered with the namespace.
     """
     document = copy.deepcopy(document)
+    document["paths"].get("/api/v1/namespaces/{name}", {}).pop("delete", None)
     for name, schema in document["components"]["schemas"].items():
         properties = schema.get("properties", {})
         if name.endswith(".ObjectMeta"):

@@ -51,6 +51,7 @@ MASKED = {
 MASKED_IF_THERE = ("resourceVersion", "continue")
 _NO_ACCOUNTS = {"admission": [name for name in DEFAULT_PLUGINS["admission"] if name != "serviceaccount"]}
 CLUSTERS: dict[str, dict[str, Any]] = {
+    "answers": _NO_ACCOUNTS,
     "kinds": _NO_ACCOUNTS,
     "writes": _NO_ACCOUNTS,
     "apply": {**_NO_ACCOUNTS, "node": None, "scheduler": None},

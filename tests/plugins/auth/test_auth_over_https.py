@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from http_harness import PODS, Raw, World, check, pod, run, serving
 from kubernel.errors import PluginError
 from kubernel.registry.attributes import Attributes
 from kubernel.registry.request import UserInfo
+from kubernel_plugins.api.http.identity import Gate
 from kubernel_plugins.auth.certificates import subject
 from kubernel_plugins.auth.rbac.policy import Policy
 from kubernel_plugins.auth.x509.authority import Authority
@@ -224,6 +226,31 @@ def test_access_reviews_agree_with_what_happens(tmp_path: Any) -> None:
         assert (
             await raw.request("POST", f"/apis/{group}/v1/selfsubjectaccessreviews", own, table)
         ).status == 406
+
+    check(body, tmp_path)
+
+
+def test_what_credentials_are_told_is_a_warning_of_every_answer(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Gate.user
+
+    async def user(self: Gate, exchange: Any) -> UserInfo:
+        return replace(await known(self, exchange), warnings=("an old token",))
+
+    monkeypatch.setattr(Gate, "user", user)
+
+    async def body(world: World, raw: Raw) -> None:
+        for method, path, sent, status in (
+            ("GET", PODS, None, 200),
+            ("POST", PODS, pod("a"), 201),
+            ("GET", f"{PODS}/a", None, 200),
+            ("GET", f"{PODS}/gone", None, 404),
+            ("GET", "/version", None, 200),
+        ):
+            # Each on a connection whose certificate says nothing yet.
+            reply = await (await Raw.open(world)).request(method, path, sent)
+            assert (reply.status, reply.headers["warning"]) == (status, '299 - "an old token"'), path
 
     check(body, tmp_path)
 

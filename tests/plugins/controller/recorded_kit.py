@@ -2,9 +2,10 @@
 have in common.
 
 A script is a list of steps. Each step does one thing (``create``, ``patch``, ``delete``, ``pods``, ``end``,
-``evict``, ``wait``), then the controllers have ``PAUSE`` seconds; ``look`` names the resources to be seen
+``evict``, ``bind``, ``wait``), then the controllers have ``PAUSE`` seconds; ``look`` names the resources to be seen
 afterwards. Nothing runs the pods but the steps: ``pods`` writes the status of some of them, ``end`` takes
-away those that are being deleted, as a node would.
+away those that are being deleted, as a node would. ``times`` creates an object more than once; ``$i`` in an object or a
+status is its number.
 """
 
 from __future__ import annotations
@@ -36,7 +37,22 @@ _NOT_SEEN = (
     "selfLink",
     "namespace",
 )
-_SPEC_SEEN = {"replicasets", "pods", "persistentvolumeclaims"}
+_SPEC_SEEN = {"replicasets", "pods", "persistentvolumeclaims", "persistentvolumes"}
+_SPEC_KEYS = (
+    "replicas",
+    "nodeName",
+    "hostname",
+    "subdomain",
+    "affinity",
+    "resources",
+    "volumeName",
+    "claimRef",
+    "persistentVolumeReclaimPolicy",
+)
+_WHOLE = {"endpoints": ("subsets",), "endpointslices": ("addressType", "ports", "endpoints")}
+"""What is seen of kinds that have neither spec nor status."""
+_MANY = 20
+"""Endpoints of one slice, above which only their number is seen: in which slice each is, is nobody's rule."""
 READY = {
     "phase": "Running",
     "conditions": [
@@ -59,6 +75,8 @@ class World(Protocol):
     def delete(self, resource: str, name: str, propagation: str | None, grace: int | None) -> str: ...
 
     def evict(self, name: str) -> str: ...
+
+    def bind(self, name: str, node: str) -> str: ...
 
     def list(self, resource: str) -> Sequence[Obj]: ...
 
@@ -90,21 +108,28 @@ def _step(world: World, step: Obj) -> Any:
 
 def _do(world: World, step: Obj) -> list[str]:
     if "create" in step:
-        made = step["create"]
-        return [world.create(obj) for obj in (made if isinstance(made, list) else [made])]
+        made = step["create"] if isinstance(step["create"], list) else [step["create"]]
+        first, times = step.get("from", 1), step.get("times", 1)
+        return [
+            world.create(_numbered(obj, number)) for obj in made for number in range(first, first + times)
+        ]
     if "patch" in step:
         resource, name = step["patch"]
-        return [world.patch(resource, name, step["with"], step.get("as", "merge"), step.get("of", ""))]
+        how = step.get("as", "merge"), step.get("of", "")
+        wanted = _timed(world, step["with"])
+        return [world.patch(resource, each, wanted, *how) for each in _names(world, resource, name)]
     if "delete" in step:
         resource, name = step["delete"]
-        names = [each["metadata"]["name"] for each in world.list(resource)] if name == "*" else [name]
-        return [world.delete(resource, name, step.get("propagation"), None) for name in names]
+        how = step.get("propagation"), None
+        return [world.delete(resource, each, *how) for each in _names(world, resource, name)]
     if "pods" in step:
         chosen = [pod for pod in _chosen(world, step["pods"]) if _is_live(pod)][: step.get("take", 1000)]
-        status = json.loads(json.dumps(step["status"]).replace("$now", world.now()))
+        status = _timed(world, step["status"])
         return [
-            world.patch("pods", pod["metadata"]["name"], {"status": status}, "merge", "status")
-            for pod in chosen
+            world.patch(
+                "pods", pod["metadata"]["name"], {"status": _numbered(status, number)}, "merge", "status"
+            )
+            for number, pod in enumerate(chosen, step.get("from", 1))
         ]
     if "remove" in step:
         chosen = [pod for pod in _chosen(world, step["remove"]) if _is_live(pod)][: step.get("take", 1000)]
@@ -112,10 +137,36 @@ def _do(world: World, step: Obj) -> list[str]:
     if "end" in step:
         chosen = [pod for pod in _chosen(world, step["end"]) if "deletionTimestamp" in pod["metadata"]]
         return [world.delete("pods", pod["metadata"]["name"], None, 0) for pod in chosen]
+    if "bind" in step:
+        chosen = [pod for pod in _chosen(world, step["bind"]) if "nodeName" not in pod["spec"]]
+        return [world.bind(pod["metadata"]["name"], _meant_for(pod)) for pod in chosen]
     if "evict" in step:
         chosen = [pod for pod in _chosen(world, step["evict"]) if "deletionTimestamp" not in pod["metadata"]]
         return [world.evict(pod["metadata"]["name"]) for pod in chosen[: step.get("take", 1)]]
     return []
+
+
+def _names(world: World, resource: str, name: str) -> list[str]:
+    return [each["metadata"]["name"] for each in world.list(resource)] if name == "*" else [name]
+
+
+def _meant_for(pod: Obj) -> str:
+    """The node that a daemon's affinity names."""
+    (term,) = pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][
+        "nodeSelectorTerms"
+    ]
+    name: str = term["matchFields"][0]["values"][0]
+    return name
+
+
+def _timed(world: World, obj: Obj) -> Obj:
+    timed: Obj = json.loads(json.dumps(obj).replace("$now", world.now()))
+    return timed
+
+
+def _numbered(obj: Obj, number: int) -> Obj:
+    numbered: Obj = json.loads(json.dumps(obj).replace("$i", str(number)))
+    return numbered
 
 
 def _is_live(pod: Obj) -> bool:
@@ -129,6 +180,7 @@ def _chosen(world: World, wanted: Mapping[str, str]) -> list[Obj]:
     def fits(pod: Obj) -> bool:
         labels = pod["metadata"].get("labels") or {}
         facts = {**labels, "name": pod["metadata"]["name"], "phase": pod.get("status", {}).get("phase", "")}
+        facts["node"] = pod["spec"].get("nodeName", "")
         facts["ready"] = str(
             any(
                 c["type"] == "Ready" and c["status"] == "True"
@@ -143,6 +195,12 @@ def _chosen(world: World, wanted: Mapping[str, str]) -> list[Obj]:
 
 
 def look(world: World, resource: str) -> list[Any]:
+    if resource == "tolerations":
+        return [pod["spec"].get("tolerations") for pod in _chosen(world, {})]
+    if resource in ("happened", "happened.all"):
+        # How often hangs on how often the controller looked.
+        told = _events(world.list("events"), world.namespace, claims=resource == "happened.all")
+        return sorted({line.partition(" ")[2] for line in told})
     found = world.list(resource)
     if resource == "events":
         return _events(found, world.namespace)
@@ -150,11 +208,11 @@ def look(world: World, resource: str) -> list[Any]:
     return [{"count": count, **json.loads(text)} for text, count in sorted(told.items())]
 
 
-def _events(found: Sequence[Obj], namespace: str) -> list[str]:
+def _events(found: Sequence[Obj], namespace: str, *, claims: bool = False) -> list[str]:
     told: Counter[str] = Counter()
     for event in found:
         about = event["involvedObject"]
-        if about["kind"] == "PersistentVolumeClaim":
+        if about["kind"] == "PersistentVolumeClaim" and not claims:
             # Whether there is a storage class is the cluster's own affair.
             continue
         line = (
@@ -177,11 +235,7 @@ def _brief(obj: Obj, resource: str, namespace: str) -> Obj:
     kept: Obj = {"metadata": metadata}
     if resource in _SPEC_SEEN:
         spec = obj.get("spec") or {}
-        kept["spec"] = {
-            key: spec[key]
-            for key in ("replicas", "nodeName", "hostname", "subdomain", "affinity", "resources")
-            if spec.get(key) is not None
-        }
+        kept["spec"] = {key: spec[key] for key in _SPEC_KEYS if spec.get(key) is not None}
     # A null is written by one and left out by the other.
     status = {key: value for key, value in (obj.get("status") or {}).items() if value is not None}
     if resource == "pods":
@@ -191,11 +245,27 @@ def _brief(obj: Obj, resource: str, namespace: str) -> Obj:
             for c in (obj.get("status") or {}).get("conditions") or ()
         )
     kept["status"] = status
+    for key in _WHOLE.get(resource, ()):
+        kept[key] = obj.get(key)
+    if resource in _WHOLE:
+        del kept["status"]
+    if resource == "endpoints":
+        # Their order hangs on the uids of the pods.
+        kept["subsets"] = sorted(obj.get("subsets") or [], key=lambda each: json.dumps(each.get("ports", [])))
+    if resource == "endpointslices":
+        kept["endpoints"] = _endpoints(obj.get("endpoints") or [])
     if resource == "controllerrevisions":
         kept["revision"] = obj.get("revision")
         kept["data"] = obj.get("data")
     masked: Obj = json.loads(_masked(json.dumps(kept), namespace))
     return masked
+
+
+def _endpoints(found: Sequence[Obj]) -> Any:
+    if len(found) > _MANY:
+        ready = sum(bool(endpoint["conditions"].get("ready")) for endpoint in found)
+        return f"{ready} of {len(found)} ready"
+    return sorted(found, key=lambda endpoint: json.dumps(endpoint, sort_keys=True))
 
 
 def _masked(text: str, namespace: str) -> str:

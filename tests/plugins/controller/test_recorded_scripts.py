@@ -56,6 +56,16 @@ class Here:
         work = self.cluster.client().create("pods", eviction, NAMESPACE, subresource="eviction", name=name)
         return self._refusal(lambda: self.cluster.run(work))
 
+    def bind(self, name: str, node: str) -> str:
+        binding = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": name},
+            "target": {"kind": "Node", "name": node},
+        }
+        work = self.cluster.client().create("pods", binding, NAMESPACE, subresource="binding", name=name)
+        return self._refusal(lambda: self.cluster.run(work))
+
     def list(self, resource: str) -> Sequence[Obj]:
         return self.cluster.list(RESOURCES.get(resource, resource), NAMESPACE)
 

@@ -17,6 +17,8 @@ Obj = dict[str, Any]
 HARD = ("NoSchedule", "NoExecute")
 HOSTNAME = "kubernetes.io/hostname"
 MB = 1024 * 1024
+NAMESPACES = {"default": {"env": "prod"}, "other": {"env": "test"}, "third": {"env": "test"}}
+"""The namespaces of all worlds, with their labels."""
 
 
 @dataclass
@@ -133,13 +135,39 @@ def required(pod: PodState, node: Obj) -> bool:
     return wanted is None or any(selects(term, node) for term in wanted["nodeSelectorTerms"])
 
 
+ADDED = {
+    "requiredDuringSchedulingIgnoredDuringExecution": {
+        "nodeSelectorTerms": [{"matchExpressions": [{"key": "tier", "operator": "Exists"}]}]
+    },
+    "preferredDuringSchedulingIgnoredDuringExecution": [
+        {
+            "weight": 7,
+            "preference": {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]},
+        }
+    ],
+}
+"""What a profile asks of all pods."""
+
+
+def added_affinity_refusals(pod: PodState, node: Obj, world: World) -> list[str]:
+    if "tier" not in labels_of(node):
+        return ["node(s) didn't match scheduler-enforced node affinity"]
+    return affinity_refusals(pod, node, world)
+
+
+def added_affinity_scores(pod: PodState, world: World, fits: Sequence[str]) -> dict[str, int]:
+    return affinity_scores(pod, world, fits, ADDED["preferredDuringSchedulingIgnoredDuringExecution"])
+
+
 def affinity_refusals(pod: PodState, node: Obj, world: World) -> list[str]:
     return [] if required(pod, node) else ["node(s) didn't match Pod's node affinity/selector"]
 
 
-def affinity_scores(pod: PodState, world: World, fits: Sequence[str]) -> dict[str, int]:
+def affinity_scores(
+    pod: PodState, world: World, fits: Sequence[str], added: Sequence[Obj] = ()
+) -> dict[str, int]:
     affinity = (pod.pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}
-    preferred = affinity.get("preferredDuringSchedulingIgnoredDuringExecution") or []
+    preferred = [*added, *(affinity.get("preferredDuringSchedulingIgnoredDuringExecution") or [])]
     sums = {
         name: sum(each["weight"] for each in preferred if selects(each["preference"], world.nodes[name]))
         for name in fits
@@ -222,28 +250,44 @@ bent_scores = _mean(_bent, WEIGHTS, ratio=True)
 
 
 def balanced_scores(pod: PodState, world: World, fits: Sequence[str]) -> dict[str, int]:
-    if not any(pod.requests.get(resource) for resource in ("cpu", "memory")):
+    return _balanced(pod, world, fits, ("cpu", "memory"))
+
+
+def balanced_three_scores(pod: PodState, world: World, fits: Sequence[str]) -> dict[str, int]:
+    return _balanced(pod, world, fits, ("cpu", "memory", "example.com/gpu"))
+
+
+def _balanced(pod: PodState, world: World, fits: Sequence[str], resources: Sequence[str]) -> dict[str, int]:
+    """By how much the pod evens the use of the node out."""
+    if not any(pod.requests.get(resource) for resource in resources):
         return dict.fromkeys(fits, 0)
     found = {}
     for name in fits:
-        shares = []
-        for resource in ("cpu", "memory"):
-            capacity = offered(world.nodes[name], resource)
-            used = sum(each.requests.get(resource, 0) for each in [*world.on(name), pod])
-            if capacity:
-                shares.append(min(used / capacity, 1.0))
-        deviation = abs(shares[0] - shares[1]) / 2 if len(shares) == 2 else 0.0
-        found[name] = int((1 - deviation) * 100)
+
+        def balance(pods: Sequence[PodState], name: str = name) -> int:
+            shares = []
+            for resource in resources:
+                capacity = offered(world.nodes[name], resource)
+                if capacity and (resource in ("cpu", "memory") or resource in pod.requests):
+                    used = sum(each.requests.get(resource, 0) for each in pods)
+                    shares.append(min(used / capacity, 1.0))
+            if len(shares) == 2:
+                return int((1 - abs((shares[0] - shares[1]) / 2)) * 100)
+            if len(shares) < 2:
+                return 100
+            mean = sum(shares) / len(shares)
+            return int((1 - math.sqrt(sum((each - mean) ** 2 for each in shares) / len(shares))) * 100)
+
+        here = world.on(name)
+        found[name] = 50 + (50 + balance([*here, pod]) - balance(here)) // 2
     return found
 
 
 def image_scores(pod: PodState, world: World, fits: Sequence[str]) -> dict[str, int]:
     spec = pod.pod["spec"]
-    containers = [*(spec.get("initContainers") or []), *spec["containers"]]
-    names = [
-        each["image"] if ":" in each["image"].rpartition("/")[2] else each["image"] + ":latest"
-        for each in containers
-    ]
+    images = [each["image"] for each in [*(spec.get("initContainers") or []), *spec["containers"]]]
+    images += [each["image"]["reference"] for each in spec.get("volumes") or [] if "image" in each]
+    names = [each if ":" in each.rpartition("/")[2] else each + ":latest" for each in images]
     having: dict[str, dict[str, int]] = {}
     for where, node in world.nodes.items():
         for image in node["status"]["images"]:
@@ -272,16 +316,18 @@ class Spread:
     def key(self) -> str:
         return str(self.stated["topologyKey"])
 
+    def _own(self) -> Mapping[str, str]:
+        keys = self.stated.get("matchLabelKeys") or []
+        return {key: self.pod.labels[key] for key in keys if key in self.pod.labels}
+
     def selects(self, pod: PodState) -> bool:
-        own = {
-            key: self.pod.labels[key]
-            for key in self.stated.get("matchLabelKeys") or []
-            if key in self.pod.labels
-        }
         selector = selectors.from_object(self.stated.get("labelSelector"))
-        return selector.matches(pod.labels) and own.items() <= pod.labels.items()
+        return selector.matches(pod.labels) and self._own().items() <= pod.labels.items()
 
     def counts(self, pods: Sequence[PodState]) -> int:
+        """A selector that selects everything counts nobody."""
+        if self.stated.get("labelSelector") == {} and not self._own():
+            return 0
         return sum(
             each.namespace == self.pod.namespace and not each.leaving and self.selects(each) for each in pods
         )
@@ -294,8 +340,22 @@ class Spread:
         return not taint_refusals(self.pod, node, World({}))
 
 
-def spreads(pod: PodState, action: str) -> list[Spread]:
+SERVICE = {"metadata": {"name": "web", "namespace": "default"}, "spec": {"selector": {"app": "web"}}}
+"""The one service of all worlds: pods behind it that state no constraints have those of the cluster."""
+SYSTEM = [
+    {"topologyKey": HOSTNAME, "maxSkew": 3, "whenUnsatisfiable": "ScheduleAnyway"},
+    {"topologyKey": "topology.kubernetes.io/zone", "maxSkew": 5, "whenUnsatisfiable": "ScheduleAnyway"},
+]
+LIST = [
+    {"topologyKey": "zone", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"},
+    {"topologyKey": "zone", "maxSkew": 2, "whenUnsatisfiable": "ScheduleAnyway"},
+]
+
+
+def spreads(pod: PodState, action: str, defaults: Sequence[Obj] = ()) -> list[Spread]:
     stated = pod.pod["spec"].get("topologySpreadConstraints") or []
+    if not stated and pod.namespace == "default" and pod.labels.get("app") == "web":
+        stated = [{**each, "labelSelector": {"matchLabels": {"app": "web"}}} for each in defaults]
     return [Spread(each, pod) for each in stated if each["whenUnsatisfiable"] == action]
 
 
@@ -303,8 +363,16 @@ def complete(node: Obj, constraints: Sequence[Spread]) -> bool:
     return all(each.key in labels_of(node) for each in constraints)
 
 
-def spread_refusals(pod: PodState, node: Obj, world: World) -> list[str]:
-    constraints = spreads(pod, "DoNotSchedule")
+def listed_spread_refusals(pod: PodState, node: Obj, world: World) -> list[str]:
+    return spread_refusals(pod, node, world, LIST)
+
+
+def listed_spread_scores(pod: PodState, world: World, fits: Sequence[str]) -> dict[str, int]:
+    return spread_scores(pod, world, fits, LIST)
+
+
+def spread_refusals(pod: PodState, node: Obj, world: World, defaults: Sequence[Obj] = SYSTEM) -> list[str]:
+    constraints = spreads(pod, "DoNotSchedule", defaults)
     text = "node(s) didn't match pod topology spread constraints"
     for each in constraints:
         counts: dict[str, int] = {}
@@ -321,26 +389,33 @@ def spread_refusals(pod: PodState, node: Obj, world: World) -> list[str]:
     return []
 
 
-def spread_scores(pod: PodState, world: World, fits: Sequence[str]) -> dict[str, int]:
-    constraints = spreads(pod, "ScheduleAnyway")
+def spread_scores(
+    pod: PodState, world: World, fits: Sequence[str], defaults: Sequence[Obj] = SYSTEM
+) -> dict[str, int]:
+    constraints = spreads(pod, "ScheduleAnyway", defaults)
     if not constraints:
         return dict.fromkeys(fits, 0)
-    scored = [name for name in fits if complete(world.nodes[name], constraints)]
+    # With the system's own constraints a node may lack a label: all such nodes are one more domain.
+    strict = bool(pod.pod["spec"].get("topologySpreadConstraints")) or defaults is not SYSTEM
+    scored = [name for name in fits if not strict or complete(world.nodes[name], constraints)]
     raw = dict.fromkeys(scored, 0.0)
     for each in constraints:
         if each.key == HOSTNAME:
             size = len(scored)
             counts = {labels_of(world.nodes[name])[HOSTNAME]: each.counts(world.on(name)) for name in scored}
         else:
-            counts = {labels_of(world.nodes[name])[each.key]: 0 for name in scored}
+            counts = {labels_of(world.nodes[name]).get(each.key, ""): 0 for name in scored}
             size = len(counts)
             for name, node in world.nodes.items():
-                value = labels_of(node).get(each.key)
-                if value in counts and complete(node, constraints) and each.includes(node):
+                value = labels_of(node).get(each.key, "")
+                counted = not strict or complete(node, constraints)
+                if value in counts and counted and each.includes(node):
                     counts[value] += each.counts(world.on(name))
         weight = math.log(size + 2)
         for name in scored:
-            raw[name] += counts[labels_of(world.nodes[name])[each.key]] * weight + each.stated["maxSkew"] - 1
+            if each.key in labels_of(world.nodes[name]):
+                its = counts[labels_of(world.nodes[name])[each.key]]
+                raw[name] += its * weight + each.stated["maxSkew"] - 1
     rounded = {name: round(value) for name, value in raw.items()}
     found = dict.fromkeys(fits, 0)
     if scored:
@@ -365,7 +440,7 @@ def near(term: Term, node: Obj, world: World) -> list[PodState]:
     return [
         pod
         for pod, at in world.there()
-        if labels_of(at).get(term.topology_key) == value and term.matches(pod, {})
+        if labels_of(at).get(term.topology_key) == value and term.matches(pod, NAMESPACES[pod.namespace])
     ]
 
 
@@ -375,16 +450,19 @@ def neighbour_refusals(pod: PodState, node: Obj, world: World) -> list[str]:
         # A pod counts that is what all terms ask for.
         def together(where: Obj) -> bool:
             return all(
-                any(all(other.matches(each, {}) for other in terms) for each in near(term, where, world))
+                any(
+                    all(other.matches(each, NAMESPACES[each.namespace]) for other in terms)
+                    for each in near(term, where, world)
+                )
                 for term in terms
             )
 
         anywhere = any(
             any(term.topology_key in labels_of(at) for term in terms)
-            and all(term.matches(each, {}) for term in terms)
+            and all(term.matches(each, NAMESPACES[each.namespace]) for term in terms)
             for each, at in world.there()
         )
-        first = not anywhere and all(term.matches(pod, {}) for term in terms)
+        first = not anywhere and all(term.matches(pod, NAMESPACES[pod.namespace]) for term in terms)
         labelled = all(term.topology_key in labels_of(node) for term in terms)
         if not labelled or not (first or together(node)):
             return ["node(s) didn't match pod affinity rules"]
@@ -394,9 +472,15 @@ def neighbour_refusals(pod: PodState, node: Obj, world: World) -> list[str]:
         for term, _ in asked(each, "anti-affinity"):
             key = term.topology_key
             same = key in labels_of(node) and labels_of(node)[key] == labels_of(at).get(key)
-            if same and term.matches(pod, {}):
+            if same and term.matches(pod, NAMESPACES[pod.namespace]):
                 return ["node(s) didn't satisfy existing pods anti-affinity rules"]
     return []
+
+
+def weighed_neighbour_scores(pod: PodState, world: World, fits: Sequence[str]) -> dict[str, int]:
+    """With 40 for what pods that are there require, and without a look at them for pods that prefer nothing."""
+    prefers = asked(pod, "preferred-affinity") or asked(pod, "preferred-anti-affinity")
+    return neighbour_scores(pod, world, fits, 40) if prefers else dict.fromkeys(fits, 0)
 
 
 def neighbour_scores(pod: PodState, world: World, fits: Sequence[str], hard: int = 1) -> dict[str, int]:
@@ -410,13 +494,13 @@ def neighbour_scores(pod: PodState, world: World, fits: Sequence[str], hard: int
     for each, at in world.there():
         for kind, sign in (("preferred-affinity", 1), ("preferred-anti-affinity", -1)):
             for term, weight in asked(pod, kind):
-                if term.matches(each, {}):
+                if term.matches(each, NAMESPACES[each.namespace]):
                     add(term, at, sign * weight)
             for term, weight in asked(each, kind):
-                if term.matches(pod, {}):
+                if term.matches(pod, NAMESPACES[pod.namespace]):
                     add(term, at, sign * weight)
         for term, _ in asked(each, "affinity"):
-            if term.matches(pod, {}):
+            if term.matches(pod, NAMESPACES[pod.namespace]):
                 add(term, at, hard)
     raw = {
         name: sum(

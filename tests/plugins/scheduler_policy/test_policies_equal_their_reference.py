@@ -1,4 +1,5 @@
-"""On clusters made by chance each policy says, of all nodes at once, what a plain look at each node finds."""
+"""On clusters made by chance each policy says, of all nodes at once, what a plain look at each node finds: also when
+what it says is kept current while nodes and pods come, change and go."""
 
 from __future__ import annotations
 
@@ -9,10 +10,12 @@ import scalar_reference as plain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scalar_reference import World
-from scheduling_kit import node, pod, policy, table
+from scheduling_kit import Objects, node, pod, policy, started, table
 
 from kubernel.plugin.scheduling import ALL, PodState, Policy
 from kubernel_plugins.scheduler.default.cycle import Evaluation, Weighed
+from kubernel_plugins.scheduler.default.pods import pod_state
+from kubernel_plugins.scheduler.default.table import NodeTable
 from kubernel_plugins.scheduler_policy.image_locality.policy import ImageLocality
 from kubernel_plugins.scheduler_policy.inter_pod_affinity.policy import InterPodAffinity
 from kubernel_plugins.scheduler_policy.node_affinity.policy import NodeAffinity
@@ -81,7 +84,7 @@ fields = st.fixed_dictionaries(
 selector_terms = st.fixed_dictionaries(
     {},
     optional={
-        "matchExpressions": st.lists(expressions, max_size=2),
+        "matchExpressions": st.lists(expressions, min_size=1, max_size=2),
         "matchFields": st.lists(fields, max_size=1),
     },
 )
@@ -89,34 +92,45 @@ selector_terms = st.fixed_dictionaries(
 
 @st.composite
 def clusters(draw: Any) -> list[Obj]:
-    found = []
-    for name in NAMES[: draw(st.integers(1, 5))]:
-        labels = {"kubernetes.io/hostname": name}
-        if zone := draw(st.sampled_from((*ZONES, None))):
-            labels["zone"] = zone
-        if tier := draw(st.sampled_from(("1", "9", "x", None))):
-            labels["tier"] = tier
-        images = draw(st.lists(st.sampled_from(IMAGES), max_size=2, unique=True))
-        size = draw(st.sampled_from((10, 300, 900)))
-        found.append(
-            node(
-                name,
-                labels=labels,
-                taints=draw(taints),
-                unschedulable=draw(st.booleans()),
-                images=[{"names": [image], "sizeBytes": size * plain.MB} for image in images],
-                cpu=draw(st.sampled_from(("1", "2", "0"))),
-                memory=draw(st.sampled_from(("1Gi", "3Gi"))),
-                pods=draw(st.sampled_from(("2", "10"))),
-                **draw(st.sampled_from(({}, {"example.com/gpu": "2"}))),
-            )
-        )
-    return found
+    return [draw(nodes(name)) for name in NAMES[: draw(st.sampled_from((1, 3, 4, 5, 5)))]]
+
+
+@st.composite
+def nodes(draw: Any, name: str) -> Obj:
+    labels = {"kubernetes.io/hostname": name}
+    if zone := draw(st.sampled_from((*ZONES, None))):
+        labels |= {"zone": zone, "topology.kubernetes.io/zone": zone}
+    if tier := draw(st.sampled_from(("1", "9", "x", None))):
+        labels["tier"] = tier
+    images = draw(st.lists(st.sampled_from(IMAGES), max_size=2, unique=True))
+    size = draw(st.sampled_from((10, 300, 900)))
+    return node(
+        name,
+        labels=labels,
+        taints=draw(taints),
+        unschedulable=draw(st.sampled_from((False, False, True))),
+        images=[{"names": [image], "sizeBytes": size * plain.MB} for image in images],
+        cpu=draw(st.sampled_from(("1", "2", "0"))),
+        memory=draw(st.sampled_from(("1Gi", "3Gi"))),
+        pods=draw(st.sampled_from(("2", "10"))),
+        **draw(st.sampled_from(({}, {"example.com/gpu": "2"}))),
+    )
 
 
 def affinity_term(draw: Any) -> Obj:
-    selector: Obj = {"matchLabels": {"app": draw(st.sampled_from(APPS))}}
-    return {"labelSelector": selector, "topologyKey": draw(st.sampled_from(KEYS))}
+    selector: Obj = draw(st.sampled_from(({}, *({"matchLabels": {"app": app}} for app in APPS))))
+    where = draw(
+        st.sampled_from(
+            (
+                {},
+                {},
+                {"namespaces": ["other"]},
+                {"namespaceSelector": {}},
+                {"namespaceSelector": {"matchLabels": {"env": "test"}}},
+            )
+        )
+    )
+    return {"labelSelector": selector, "topologyKey": draw(st.sampled_from(KEYS)), **where}
 
 
 def node_affinity(draw: Any) -> Obj:
@@ -132,16 +146,16 @@ def node_affinity(draw: Any) -> Obj:
 
 def spreading(draw: Any, app: str) -> Obj:
     action = draw(st.sampled_from(("DoNotSchedule", "ScheduleAnyway")))
-    more = draw(st.sampled_from(({}, {"matchLabelKeys": ["version"]}, {"minDomains": 3})))
+    more = draw(st.sampled_from(({}, {"matchLabelKeys": ["version"]}, {"minDomains": 3}, {"minDomains": 3})))
     if action == "ScheduleAnyway":
-        more.pop("minDomains", None)
+        more = {key: value for key, value in more.items() if key != "minDomains"}
     return {
         "maxSkew": draw(st.integers(1, 2)),
         "topologyKey": draw(st.sampled_from(KEYS)),
         "whenUnsatisfiable": action,
-        "labelSelector": {"matchLabels": {"app": app}},
-        "nodeAffinityPolicy": draw(st.sampled_from(("Honor", "Ignore"))),
-        "nodeTaintsPolicy": draw(st.sampled_from(("Honor", "Ignore"))),
+        "labelSelector": draw(st.sampled_from(({"matchLabels": {"app": app}}, {}))),
+        "nodeAffinityPolicy": draw(st.sampled_from(("Ignore", "Ignore", "Honor"))),
+        "nodeTaintsPolicy": draw(st.sampled_from(("Ignore", "Ignore", "Honor"))),
         **more,
     }
 
@@ -183,7 +197,9 @@ def pods(draw: Any, cls: type[Policy]) -> PodState:
         if draw(st.booleans()):
             spec["nodeSelector"] = {"zone": draw(st.sampled_from(ZONES))}
     if cls is PodTopologySpread:
-        spec["topologySpreadConstraints"] = [spreading(draw, app) for _ in range(draw(st.integers(0, 2)))]
+        spec["topologySpreadConstraints"] = [
+            spreading(draw, app) for _ in range(draw(st.sampled_from((0, 1, 2))))
+        ]
     if cls is InterPodAffinity:
         spec["affinity"] |= pod_affinity(draw)
     if cls is NodePorts:
@@ -191,70 +207,130 @@ def pods(draw: Any, cls: type[Policy]) -> PodState:
     if cls in (NodeResourcesFit, BalancedAllocation):
         requests = {resource: draw(st.sampled_from(choices)) for resource, choices in AMOUNTS.items()}
         container["resources"] = {"requests": requests}
+    if cls is ImageLocality and draw(st.booleans()):
+        spec["volumes"] = [{"name": "i", "image": {"reference": draw(st.sampled_from(IMAGES))}}]
     spec["containers"] = [container]
-    return pod(labels={"app": app, "version": draw(st.sampled_from(("1", "2")))}, **spec)
+    namespace = draw(st.sampled_from(("default", "default", "other")))
+    return pod(labels={"app": app, "version": draw(st.sampled_from(("1", "2")))}, namespace=namespace, **spec)
 
 
 @st.composite
 def worlds(draw: Any, cls: type[Policy]) -> tuple[World, PodState]:
     """A cluster, and a pod that wants a node of it."""
-    nodes = draw(clusters())
-    names = [each["metadata"]["name"] for each in nodes]
-    placed = draw(st.lists(st.tuples(pods(cls), st.sampled_from(names)), max_size=8))
-    return World({each["metadata"]["name"]: each for each in nodes}, placed), draw(pods(cls))
+    found = draw(clusters())
+    placed = draw(st.lists(st.tuples(pods(cls), st.sampled_from(NAMES)), min_size=3, max_size=9))
+    return World({each["metadata"]["name"]: each for each in found}, placed), draw(pods(cls))
 
 
-def built(world: World) -> Any:
+@st.composite
+def changes(draw: Any, cls: type[Policy]) -> tuple[str, Any, Any]:
+    kind = draw(st.sampled_from(("place", "take off", "alter", "alter", "node", "remove")))
+    if kind == "place":
+        return kind, draw(pods(cls)), draw(st.sampled_from(NAMES))
+    if kind == "node":
+        return kind, draw(nodes(draw(st.sampled_from(NAMES)))), None
+    if kind == "remove":
+        return kind, draw(st.sampled_from(NAMES)), None
+    return kind, draw(st.integers(0, 20)), draw(st.sampled_from(("web", "db", "leaving")))
+
+
+def happen(change: tuple[str, Any, Any], world: World, made: NodeTable) -> None:
+    """In both the world and the table. Pods may be on nodes that are not there, and nodes go while pods are."""
+    kind, what, more = change
+    if kind == "place":
+        world.placed.append((what, more))
+        made.place(what, more)
+    elif kind == "node":
+        world.nodes[what["metadata"]["name"]] = what
+        made.set_node(what)
+    elif kind == "remove":
+        world.nodes.pop(what, None)
+        made.remove_node(what)
+    elif world.placed:
+        position = what % len(world.placed)
+        before, where = world.placed[position]
+        if kind == "take off":
+            del world.placed[position]
+            made.take_off(before.uid)
+            return
+        after = altered(before, more)
+        world.placed[position] = after, where
+        made.place(after, where)
+
+
+def altered(pod: PodState, how: str) -> PodState:
+    """The pod with another label, or on its way out."""
+    metadata = dict(pod.pod["metadata"])
+    if how == "leaving":
+        metadata["deletionTimestamp"] = "2030-01-01T00:00:00Z"
+    else:
+        metadata["labels"] = {**metadata["labels"], "app": how}
+    return pod_state({**pod.pod, "metadata": metadata})
+
+
+def built(world: World) -> NodeTable:
     made = table(*world.nodes.values())
     for each, where in world.placed:
         made.place(each, where)
     return made
 
 
+def begun(cls: type[Policy], made: NodeTable, args: Obj) -> Policy:
+    namespaces = [{"metadata": {"name": name, "labels": labels}} for name, labels in plain.NAMESPACES.items()]
+    return started(cls, made, args, {"namespaces": Objects(*namespaces), "services": Objects(plain.SERVICE)})
+
+
+LISTED = {"defaultingType": "List", "defaultConstraints": plain.LIST}
 FILTERS = [
-    pytest.param(NodeName, plain.name_refusals, id="NodeName"),
-    pytest.param(NodeUnschedulable, plain.cordon_refusals, id="NodeUnschedulable"),
-    pytest.param(TaintToleration, plain.taint_refusals, id="TaintToleration"),
-    pytest.param(NodeAffinity, plain.affinity_refusals, id="NodeAffinity"),
-    pytest.param(NodePorts, plain.port_refusals, id="NodePorts"),
-    pytest.param(NodeResourcesFit, plain.resource_refusals, id="NodeResourcesFit"),
-    pytest.param(PodTopologySpread, plain.spread_refusals, id="PodTopologySpread"),
-    pytest.param(InterPodAffinity, plain.neighbour_refusals, id="InterPodAffinity"),
+    pytest.param(NodeName, {}, plain.name_refusals, id="NodeName"),
+    pytest.param(NodeUnschedulable, {}, plain.cordon_refusals, id="NodeUnschedulable"),
+    pytest.param(TaintToleration, {}, plain.taint_refusals, id="TaintToleration"),
+    pytest.param(NodeAffinity, {}, plain.affinity_refusals, id="NodeAffinity"),
+    pytest.param(
+        NodeAffinity, {"addedAffinity": plain.ADDED}, plain.added_affinity_refusals, id="NodeAffinity-added"
+    ),
+    pytest.param(NodePorts, {}, plain.port_refusals, id="NodePorts"),
+    pytest.param(NodeResourcesFit, {}, plain.resource_refusals, id="NodeResourcesFit"),
+    pytest.param(PodTopologySpread, {}, plain.spread_refusals, id="PodTopologySpread"),
+    pytest.param(PodTopologySpread, LISTED, plain.listed_spread_refusals, id="PodTopologySpread-listed"),
+    pytest.param(InterPodAffinity, {}, plain.neighbour_refusals, id="InterPodAffinity"),
 ]
 
 
-@pytest.mark.parametrize(("cls", "reference"), FILTERS)
+@pytest.mark.parametrize(("cls", "args", "reference"), FILTERS)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_the_same_nodes_are_refused_for_the_same_reasons(
-    cls: type[Policy], reference: Any, data: st.DataObject
+    cls: type[Policy], args: Obj, reference: Any, data: st.DataObject
 ) -> None:
     world, wanted = data.draw(worlds(cls))
     made = built(world)
-    evaluation = Evaluation([policy(cls, made)], [], made)
-    found, fits = evaluation.explain(wanted), evaluation.fitting(wanted)
-    for name, its in world.nodes.items():
-        expected = reference(wanted, its, world)
-        told = found[name]["refusals"].get(cls.name, [])
-        # A node that no term names is refused before the policy looks at it.
-        if told == [f"node(s) didn't satisfy plugin(s) [{cls.name}]", *expected]:
-            told = expected
-        assert told == expected, name
-        assert bool(fits[made.row(name)]) == (not expected), name
+    evaluation = Evaluation([begun(cls, made, args)], [], made)
+    for several in ((), *data.draw(st.lists(st.lists(changes(cls), min_size=1, max_size=3), max_size=2))):
+        for change in several:
+            happen(change, world, made)
+        found, fits = evaluation.explain(wanted), evaluation.fitting(wanted)
+        for name, its in world.nodes.items():
+            expected = reference(wanted, its, world)
+            told = found[name]["refusals"].get(cls.name, [])
+            # A node that no term names is refused before the policy looks at it.
+            if told == [f"node(s) didn't satisfy plugin(s) [{cls.name}]", *expected]:
+                told = expected
+            assert told == expected, name
+            assert bool(fits[made.row(name)]) == (not expected), name
 
 
+STRATEGY_RESOURCES = [{"name": name, "weight": weight} for name, weight in plain.WEIGHTS.items()]
 SCORERS = [
     pytest.param(TaintToleration, {}, plain.taint_scores, id="TaintToleration"),
     pytest.param(NodeAffinity, {}, plain.affinity_scores, id="NodeAffinity"),
+    pytest.param(
+        NodeAffinity, {"addedAffinity": plain.ADDED}, plain.added_affinity_scores, id="NodeAffinity-added"
+    ),
     pytest.param(NodeResourcesFit, {}, plain.least_scores, id="LeastAllocated"),
     pytest.param(
         NodeResourcesFit,
-        {
-            "scoringStrategy": {
-                "type": "MostAllocated",
-                "resources": [{"name": name, "weight": weight} for name, weight in plain.WEIGHTS.items()],
-            }
-        },
+        {"scoringStrategy": {"type": "MostAllocated", "resources": STRATEGY_RESOURCES}},
         plain.most_scores,
         id="MostAllocated",
     ),
@@ -263,7 +339,7 @@ SCORERS = [
         {
             "scoringStrategy": {
                 "type": "RequestedToCapacityRatio",
-                "resources": [{"name": name, "weight": weight} for name, weight in plain.WEIGHTS.items()],
+                "resources": STRATEGY_RESOURCES,
                 "requestedToCapacityRatio": {"shape": plain.BENT},
             }
         },
@@ -271,26 +347,49 @@ SCORERS = [
         id="RequestedToCapacityRatio",
     ),
     pytest.param(BalancedAllocation, {}, plain.balanced_scores, id="BalancedAllocation"),
+    pytest.param(
+        BalancedAllocation,
+        {"resources": STRATEGY_RESOURCES},
+        plain.balanced_three_scores,
+        id="BalancedAllocation-of-three",
+    ),
     pytest.param(ImageLocality, {}, plain.image_scores, id="ImageLocality"),
     pytest.param(PodTopologySpread, {}, plain.spread_scores, id="PodTopologySpread"),
+    pytest.param(PodTopologySpread, LISTED, plain.listed_spread_scores, id="PodTopologySpread-listed"),
     pytest.param(InterPodAffinity, {}, plain.neighbour_scores, id="InterPodAffinity"),
+    pytest.param(
+        InterPodAffinity,
+        {"hardPodAffinityWeight": 40, "ignorePreferredTermsOfExistingPods": True},
+        plain.weighed_neighbour_scores,
+        id="InterPodAffinity-weighed",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("cls", "args", "reference"), SCORERS)
-@settings(max_examples=100, deadline=None)
-@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), rng=st.randoms(use_true_random=False))
 def test_nodes_that_fit_have_the_same_scores(
-    cls: type[Policy], args: Obj, reference: Any, data: st.DataObject
+    cls: type[Policy], args: Obj, reference: Any, data: st.DataObject, rng: Any
 ) -> None:
     world, wanted = data.draw(worlds(cls))
     made = built(world)
-    scorer = Weighed(policy(cls, made, args), 1)
-    found = Evaluation([policy(NodeUnschedulable, made)], [scorer], made).explain(wanted)
-    fits = [name for name in world.nodes if not found[name]["refusals"]]
-    if fits:
+    scorer = Weighed(begun(cls, made, args), 1)
+    evaluation = Evaluation([policy(NodeUnschedulable, made)], [scorer], made)
+    for several in ((), *data.draw(st.lists(st.lists(changes(cls), min_size=1, max_size=3), max_size=2))):
+        for change in several:
+            happen(change, world, made)
+        row = evaluation.choose(wanted, rng)
+        found = evaluation.explain(wanted)
+        fits = [name for name in world.nodes if not found[name]["refusals"]]
+        if not fits:
+            assert row is None
+            continue
         told = {name: found[name]["scores"].get(cls.name, 0) for name in fits}
-        assert told == reference(wanted, world, fits)
+        expected = reference(wanted, world, fits)
+        assert told == expected
+        assert row is not None
+        assert expected[made.name(row)] == max(expected.values())
 
 
 # --- volumes

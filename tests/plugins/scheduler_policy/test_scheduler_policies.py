@@ -224,9 +224,10 @@ def test_scoring_strategies(strategy: dict[str, Any], expected: dict[str, int]) 
     assert scores(NodeResourcesFit, wanted, made, scoringStrategy=strategy) == expected
 
 
-def test_even_use_of_cpu_and_memory_is_better() -> None:
+def test_a_pod_goes_where_it_evens_the_use_of_cpu_and_memory_out() -> None:
     made = table(node("a"), node("b"), placed={"b": [pod({"cpu": "2"})]})
-    assert scores(BalancedAllocation, pod({"cpu": "1", "memory": "2Gi"}), made) == {"a": 100, "b": 75}
+    assert scores(BalancedAllocation, pod({"cpu": "1", "memory": "2Gi"}), made) == {"a": 75, "b": 75}
+    assert scores(BalancedAllocation, pod({"memory": "4Gi"}), made) == {"a": 62, "b": 87}
     assert scores(BalancedAllocation, pod(), made) == {"a": 0, "b": 0}, "nothing is asked for"
 
 
@@ -308,6 +309,24 @@ def test_pods_that_are_there_keep_others_away() -> None:
     assert refused(InterPodAffinity, pod(labels=WEB), made) == {"a": [], "b": [], "c": text, "d": []}
     made.take_off(there.uid)
     assert refused(InterPodAffinity, pod(labels=WEB), made)["c"] == []
+
+
+def test_domains_that_are_wanted_and_are_not_there_are_empty_ones() -> None:
+    labels = {"app": "web"}
+    made = table(
+        *(node(name, labels={"zone": name}) for name in "ab"),
+        placed={name: [pod(labels=labels)] for name in "ab"},
+    )
+    spread = {
+        "maxSkew": 1,
+        "topologyKey": "zone",
+        "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchLabels": labels},
+    }
+    for wanted, why in ((2, []), (3, ["node(s) didn't match pod topology spread constraints"])):
+        stated = [{**spread, "minDomains": wanted}]
+        asking = pod(labels=labels, topologySpreadConstraints=stated)
+        assert refused(PodTopologySpread, asking, made) == {"a": why, "b": why}
 
 
 def test_pods_are_spread_within_the_skew() -> None:

@@ -15,7 +15,15 @@ from kubernel.errors import Conflict, Forbidden, NotFound
 from kubernel.objects import meta, quantity
 from kubernel.plugin import Plugin as Base
 from kubernel.plugin import hookimpl
-from kubernel_plugins.usage import COMPUTE, applies, compute_usage, total, usage
+from kubernel_plugins.usage import (
+    COMPUTE,
+    applies,
+    attributes_classes,
+    compute_usage,
+    total,
+    tracked,
+    usage,
+)
 
 if TYPE_CHECKING:
     from kubernel.registry.request import Request
@@ -24,8 +32,15 @@ if TYPE_CHECKING:
 __all__ = ["Plugin"]
 
 _TRIES = 10
-_CHANGING = frozenset(("services", "persistentvolumeclaims"))
-"""Core resources whose use may grow by an update."""
+_CHANGING = frozenset(
+    (
+        ("services", "", ""),
+        ("persistentvolumeclaims", "", ""),
+        ("pods", "", "resize"),
+        ("resourceclaims", "resource.k8s.io", ""),
+    )
+)
+"""(plural, group, subresource) of what may use more after an update."""
 
 
 class Plugin(Base):
@@ -38,33 +53,30 @@ class Plugin(Base):
 
     @hookimpl
     def kubernel_validate(self, request: Request) -> Awaitable[None] | None:
-        type = request.type
-        if request.obj is None or request.subresource or not type.namespaced:
+        if request.obj is None or not request.type.namespaced or not _is_counted(request, request.obj):
             return None
-        if request.operation == "UPDATE" and (type.group or type.plural not in _CHANGING):
-            return None
-        if request.operation not in ("CREATE", "UPDATE") or not self._quotas.list(request.namespace):
+        if not self._quotas.list(request.namespace):
             return None
         return self._check(request, request.obj)
 
     async def _check(self, request: Request, obj: Obj) -> None:
         now = self.handle.clock.time()
         plural, group = request.type.plural, request.type.group
-        wanted = usage(plural, group, obj, now)
+        whole = usage(plural, group, obj, now)
+        more = whole
         if request.old is not None:
             before = usage(plural, group, request.old, now)
-            wanted = {name: quantity.subtract(value, before.get(name, "0")) for name, value in wanted.items()}
-        wanted = {name: value for name, value in wanted.items() if quantity.parse(value) > 0}
-        if not wanted:
-            return
+            more = {name: quantity.subtract(value, before.get(name, "0")) for name, value in whole.items()}
         # One after the other, so that two do not both take the last of it.
         gate = self._gates.get(request.namespace)
         if gate is None:
             gate = self._gates[request.namespace] = asyncio.Lock()
         async with gate:
-            await self._take(request, obj, wanted)
+            await self._take(request, obj, _positive(whole), _positive(more))
 
-    async def _take(self, request: Request, obj: Obj, wanted: Mapping[str, str]) -> None:
+    async def _take(
+        self, request: Request, obj: Obj, whole: Mapping[str, str], more: Mapping[str, str]
+    ) -> None:
         names = sorted(meta.name(quota) for quota in self._quotas.list(request.namespace))
         for attempt in range(_TRIES):
             charged: list[Obj] = []
@@ -73,7 +85,7 @@ class Plugin(Base):
                     quota = await self._client.get("resourcequotas", name, request.namespace)
                 except NotFound:
                     continue
-                if (after := _charged(request, quota, obj, wanted)) is not None:
+                if (after := _charged(request, quota, obj, whole, more)) is not None:
                     charged.append(after)
             if request.dry_run:
                 return
@@ -89,25 +101,51 @@ class Plugin(Base):
             return
 
 
-def _charged(request: Request, quota: Obj, obj: Obj, wanted: Mapping[str, str]) -> Obj | None:
-    """The quota with the use added; None when it has nothing to do with it. Raises Forbidden."""
+def _is_counted(request: Request, obj: Obj) -> bool:
+    """Whether the use of a quota may be another one afterwards."""
+    type, old = request.type, request.old
+    if request.operation == "CREATE":
+        return not request.subresource
+    if request.operation != "UPDATE" or old is None:
+        return False
+    what = type.plural, type.group, request.subresource
+    if what == ("pods", "", ""):
+        return (obj["spec"].get("activeDeadlineSeconds") is None) != (
+            old["spec"].get("activeDeadlineSeconds") is None
+        )
+    if what == ("persistentvolumeclaims", "", "status"):
+        allocated = [meta.get(each, "status", "allocatedResources") for each in (obj, old)]
+        return allocated[0] != allocated[1] or attributes_classes(obj) != attributes_classes(old)
+    return what in _CHANGING
+
+
+def _positive(amounts: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in amounts.items() if quantity.parse(value) > 0}
+
+
+def _charged(
+    request: Request, quota: Obj, obj: Obj, whole: Mapping[str, str], more: Mapping[str, str]
+) -> Obj | None:
+    """The quota with the use added: ``more`` of what it counted already, else the ``whole``. None when it has
+    nothing to do with it. Raises Forbidden."""
     plural, group = request.type.plural, request.type.group
     status: dict[str, Any] = quota.get("status") or {}
     hard: Mapping[str, str] = status.get("hard") or {}
     used: Mapping[str, str] = status.get("used") or {}
-    if not applies(quota, plural, group, obj):
+    counted = sorted(name for name in hard if tracked(name) == (plural, group))
+    if not counted or not applies(quota, plural, group, obj):
         return None
     name = meta.name(quota)
-    if plural == "pods" and not group and request.old is None:
+    if plural == "pods" and not group:
         missing = _unstated(obj, COMPUTE & hard.keys())
         if missing:
             raise _refuse(request, f"failed quota: {name}: must specify {missing}")
+    if any(key not in used for key in counted):
+        raise _refuse(request, f"status unknown for quota: {name}, resources: {','.join(counted)}")
+    wanted = more if request.old is not None and applies(quota, plural, group, request.old) else whole
     limited = {key: value for key, value in wanted.items() if key in hard}
     if not limited:
         return None
-    unknown = sorted(key for key in limited if key not in used)
-    if unknown:
-        raise _refuse(request, f"status unknown for quota: {name}, resources: {','.join(unknown)}")
     after = {key: quantity.add(used[key], value) for key, value in limited.items()}
     over = sorted(key for key, value in after.items() if quantity.parse(value) > quantity.parse(hard[key]))
     if over:

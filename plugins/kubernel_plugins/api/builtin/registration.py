@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kubernel.errors import MethodNotSupported
 from kubernel.objects import names
@@ -75,17 +75,26 @@ def _type(
         indexed_field=row.indexed_field,
         check_name=_name_check(row),
         deprecation=row.deprecation,
+        hashed_version=row.hashed,
     )
     type.subresources = {name: _subresource(type, name, strategy, node) for name in row.subresources}
     if row.create:
         type.create = _handler(strategy, row.create)
+    if row.kind == "ComponentStatus":
+        type.source = cast("Any", _late("cluster:component_statuses"))
     _shared_storage(type)
     return type
+
+
+_NEVER_EQUAL = ("status.podIPs",)
+"""Known as a field to select by, and of no object upstream."""
 
 
 def _reader(row: Row, path: str, absent: str) -> Callable[[Obj], str]:
     if row.kind == "Event":
         return _event_reader(path, absent)
+    if path in _NEVER_EQUAL:
+        return lambda _: ""
     if path == "status.successful":
         return field_reader("status.succeeded", absent)
     return field_reader(path, absent)
@@ -110,7 +119,7 @@ def _name_check(row: Row) -> Callable[[str], list[str]]:
         return names.check_dns1123_label
     if row.kind == "IPAddress":
         return _check_address
-    return _check_trust_bundle if row.kind == "ClusterTrustBundle" else names.check_dns1123_subdomain
+    return _any_name if row.kind == "ClusterTrustBundle" else names.check_dns1123_subdomain
 
 
 def _check_address(name: str) -> list[str]:
@@ -120,9 +129,9 @@ def _check_address(name: str) -> list[str]:
     return strict_ip_problems(name)
 
 
-def _check_trust_bundle(name: str) -> list[str]:
-    """Bundles of a signer carry it in front, with colons for its slashes."""
-    return names.check_dns1123_subdomain(name.rpartition(":")[2])
+def _any_name(_: str) -> list[str]:
+    """What a bundle may be called depends on its signer: its strategy says it."""
+    return []
 
 
 def _subresource(
@@ -152,7 +161,14 @@ def _subresource(
         check=_handler(strategy, row.check) if row.check else None,
         schema=None if row.connect else partial(node, gvk.group, gvk.version, gvk.kind),
         connect=row.connect,
+        options=partial(_options, row.options or gvk.kind) if row.connect else None,
     )
+
+
+def _options(kind: str) -> Mapping[str, tuple[str, str]]:
+    from kubernel_plugins.api.builtin.published import options_of
+
+    return options_of(kind)
 
 
 def _handler(strategy: Strategy, method: str) -> Callable[[Request], Any]:

@@ -45,6 +45,8 @@ class Row:
     fields: Mapping[str, str] = field(default_factory=dict)
     indexed_field: str = ""
     create: str = ""
+    hashed: str = ""
+    """The version whose hash discovery tells."""
     deprecation: str = ""
     """The warning that every answer carries."""
 
@@ -58,6 +60,8 @@ class SubresourceRow:
     connect: bool = False
     handler: str = ""
     check: str = ""
+    options: str = ""
+    """The kind of a stream's options, where that is not ``gvk``'s."""
 
 
 class LazyColumns(Sequence["Column"]):

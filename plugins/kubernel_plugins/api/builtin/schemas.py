@@ -16,6 +16,7 @@ import orjson
 
 from kubernel.errors import PluginError
 from kubernel.registry.schema import LazyNode, Node
+from kubernel_plugins.api.builtin.published import published
 from kubernel_plugins.api.builtin.zeros import zeros
 
 if TYPE_CHECKING:
@@ -125,6 +126,9 @@ class Schemas:
         own, fields = entry
         text = self._texts[own] if own >= 0 else _WRITTEN_HERE.get(name, "")
         return text, {field: self._texts[index] for field, index in fields.items()}
+
+    def published(self, name: str) -> Mapping[str, Mapping[str, Any]]:
+        return published(name, self.node(name))
 
     def descriptions(self, name: str) -> Mapping[str, str]:
         """The descriptions of a definition's fields; its own is under the empty name."""

@@ -68,6 +68,8 @@ class Connector:
             if exchange.method not in ("GET", "HEAD"):
                 raise MethodNotSupported.for_path()
             return await self._log(exchange, type, target, query, stamp)
+        if target.subresource != "proxy" and exchange.method not in ("GET", "HEAD", "POST"):
+            raise MethodNotSupported.for_path()
         if query.get("dryRun"):
             raise BadRequest("dryRun is not supported")
         if target.resource == "pods" and target.subresource in ("exec", "attach"):
@@ -136,12 +138,12 @@ class Connector:
                 user, type, target.namespace, target.name, target.subresource, options
             )
         ).obj
+        container = choose_container(pod, q.one(query, "container"))
+        streams = self._streams(pod)
         if executes and not command:
             raise BadRequest("you must specify at least 1 command for the container")
         if not (stdin or stdout or stderr):
             raise BadRequest("you must specify at least 1 of stdin, stdout, stderr")
-        container = choose_container(pod, q.one(query, "container"))
-        streams = self._streams(pod)
         if not exchange.wants_socket:
             raise _no_upgrade(PROTOCOLS[0])
         session = _Session(await exchange.upgrade(PROTOCOLS), stdin, stdout, stderr and not tty)

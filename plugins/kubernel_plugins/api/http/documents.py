@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["Documents"]
 
 _ASK_AGAIN = (("Cache-Control", "no-cache, private"),)
+_VARY = ("Vary", "Accept")
+_SWAGGER_VARY = (("Vary", "Accept-Encoding"), _VARY)
+_INDEX = "text/plain; charset=utf-8"
 _YEAR = 365 * 24 * 3600
 _NO_CACHE = header_block([("Cache-Control", "no-cache, private")])
 _AGGREGATED = ";g=apidiscovery.k8s.io;v=%s;as=APIGroupDiscoveryList"
@@ -50,6 +53,7 @@ class Documents:
         self._swagger: tuple[Document, Document] | None = None
         self._version = handle.cluster.kubernetes_version
         self._openapi: OpenAPI | None = None
+        self._modified: dict[str, tuple[str, str]] = {}
 
     @cached_property
     def _discovery(self) -> Discovery:
@@ -80,7 +84,8 @@ class Documents:
             raise not_served(self._registry, path.partition("/apis/")[2].partition("/")[0])
         if not parameters:
             return in_media(Reply(200, found.body, content_head(JSON)), form, codec)
-        reply = _reply(exchange, found, JSON + parameters)
+        head = (("Cache-Control", "public"), ("Content-Type", JSON + parameters), _VARY)
+        reply = _reply(exchange, found, head)
         return in_media(reply, form, codec) if reply.status == 200 else reply
 
     def _serve_openapi(self, exchange: Exchange, path: str) -> Reply:
@@ -91,45 +96,71 @@ class Documents:
 
             major, minor, _ = self._version.lstrip("v").split(".", 2)
             openapi = self._openapi = OpenAPI(self._registry, version=f"{major}.{minor}")
+        if exchange.path.endswith("/"):
+            if path == "/openapi/v3":
+                return Reply(404, b"", _NO_CACHE)
+            raise NoPage.for_path()
         accept = exchange.headers.get("Accept", "")
         if path == "/openapi/v2":
             chosen = first_accepted(accept, (JSON, *SWAGGER_PROTOBUF))
+            if not chosen:
+                return Reply(406, b"", header_block((*_ASK_AGAIN, *_SWAGGER_VARY)))
             own = openapi.v2()
             document = self._published.swagger(own)
+            media = JSON
             if chosen in SWAGGER_PROTOBUF:
-                as_protobuf = openapi.v2_protobuf() if document is own else self._as_protobuf(document)
-                return _reply(exchange, as_protobuf, SWAGGER_PROTOBUF[-1], _ASK_AGAIN)
-            return _reply(exchange, document, JSON, _ASK_AGAIN)
+                media = SWAGGER_PROTOBUF[-1]
+                document = openapi.v2_protobuf() if document is own else self._as_protobuf(document)
+            return self._dated(
+                exchange, path, document, (*_ASK_AGAIN, ("Content-Type", media), *_SWAGGER_VARY)
+            )
         if path == "/openapi/v3":
             # Upstream writes it in JSON whatever is accepted, and clients of protobuf rely on that.
-            return _reply(exchange, self._published.index(openapi.v3_index()), JSON, _ASK_AGAIN)
+            index = self._published.index(openapi.v3_index())
+            head = header_block((*_ASK_AGAIN, ("Content-Type", _INDEX), ("Last-Modified", self._date())))
+            return Reply(200, index.body, head)
         if path.startswith("/openapi/v3/"):
             return self._serve_v3(exchange, openapi, path, accept)
         raise NoPage.for_path()
 
     def _serve_v3(self, exchange: Exchange, openapi: OpenAPI, path: str, accept: str) -> Reply:
         name = path.removeprefix("/openapi/v3/")
-        chosen = first_accepted(accept, (JSON, *OPENAPI_PROTOBUF))
         document = self._published.converted(*name.removeprefix("apis/").partition("/")[::2])
         converted = document is not None
         if document is None:
             document = openapi.v3(name)
         if document is None:
             return Reply(404, b"", _NO_CACHE)
+        chosen = first_accepted(accept, (JSON, *OPENAPI_PROTOBUF))
+        if not chosen:
+            return Reply(406, b"", header_block((*_ASK_AGAIN, _VARY)))
+        media = OPENAPI_PROTOBUF[0] if chosen in OPENAPI_PROTOBUF else JSON
         wanted = q.one(q.parse(exchange.query), "hash") if "hash=" in exchange.query else ""
+        about = (("Content-Type", media), ("ETag", f'"{document.etag}"'), _VARY)
         if wanted and wanted != document.etag:
             where = f"{path}?hash={document.etag}"
-            return Reply(301, b"", header_block([("Location", where), ("Vary", "Accept")]))
-        media = JSON
+            return Reply(301, b"", header_block((*_ASK_AGAIN, ("Location", where), *about)))
         if chosen in OPENAPI_PROTOBUF:
-            media = OPENAPI_PROTOBUF[0]
             document = protobuf_document_v3(document) if converted else openapi.v3_protobuf(name)
         caching: Sequence[tuple[str, str]] = _ASK_AGAIN
         if wanted:
-            later = datetime.fromtimestamp(self._handle.clock.time() + _YEAR, UTC)
-            expires = later.strftime("%a, %d %b %Y %H:%M:%S UTC")
-            caching = (("Cache-Control", "public, immutable"), ("Expires", expires))
-        return _reply(exchange, document, media, caching)
+            caching = (("Cache-Control", "public, immutable"), ("Expires", self._date(_YEAR, "UTC")))
+        return self._dated(exchange, path, document, (*caching, ("Content-Type", media), _VARY))
+
+    def _dated(
+        self, exchange: Exchange, path: str, document: Document | None, head: Sequence[tuple[str, str]]
+    ) -> Reply:
+        """With the time when it was first served as it is now."""
+        etag = document.etag if document is not None else ""
+        known = self._modified.get(path)
+        if known is None or known[0] != etag:
+            known = self._modified[path] = etag, self._date()
+        return _reply(exchange, document, (*head, ("Last-Modified", known[1])))
+
+    def _date(self, later: int = 0, zone: str = "GMT") -> str:
+        return datetime.fromtimestamp(self._handle.clock.time() + later, UTC).strftime(
+            f"%a, %d %b %Y %H:%M:%S {zone}"
+        )
 
     def _as_protobuf(self, document: Document) -> Document:
         """Of the document with other servers' parts in it; kept until that changes."""
@@ -138,24 +169,12 @@ class Documents:
         return self._swagger[1]
 
 
-def _reply(
-    exchange: Exchange,
-    document: Document | None,
-    content_type: str,
-    caching: Sequence[tuple[str, str]] = (("Cache-Control", "public"),),
-) -> Reply:
+def _reply(exchange: Exchange, document: Document | None, head: Sequence[tuple[str, str]]) -> Reply:
     if document is None:
         raise NotFound.for_path()
     etag = f'"{document.etag}"'
-    head = header_block(
-        [
-            *caching,
-            ("Content-Type", content_type),
-            ("ETag", etag),
-            ("Vary", "Accept"),
-        ]
-    )
+    block = header_block((*head, ("ETag", etag)))
     known = exchange.headers.get("If-None-Match", "")
     if known and any(tag.strip().removeprefix("W/") in (etag, "*") for tag in known.split(",")):
-        return Reply(304, b"", head)
-    return Reply(200, document.body, head)
+        return Reply(304, b"", block)
+    return Reply(200, document.body, block)

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from kubernel import __version__
-from kubernel.errors import MethodNotSupported, NotFound
+from kubernel.errors import MethodNotSupported
 
 from . import query as q
 from .documents import Documents
@@ -98,7 +98,7 @@ class Endpoints:
             details = bool(q.one(q.parse(exchange.query), "includeRequestDetails"))
             table = dump(self.fairness, path.removeprefix(_DEBUG), details=details)
             if table is None:
-                raise NotFound.for_path()
+                raise NoPage.for_path()
             return Reply(200, table.encode(), TEXT_HEAD)
         if path == "/":
             return json_reply(

@@ -32,6 +32,8 @@ class Form(NamedTuple):
     shape: Literal["object", "table", "partial", "discovery"]
     version: str = ""
     media: Literal["json", "yaml", "protobuf"] = "json"
+    many: bool = False
+    """Whether the metadata of a list was asked for by its name."""
 
 
 OBJECT = Form("object")
@@ -130,15 +132,14 @@ def _form(name: str, parameters: dict[str, str]) -> Form | None:
         if shape == "Table" and media != "protobuf":
             return Form("table", version, media)
         if shape in ("PartialObjectMetadata", "PartialObjectMetadataList"):
-            return Form("partial", version, media)
+            return Form("partial", version, media, shape.endswith("List"))
     if group == "apidiscovery.k8s.io" and shape == "APIGroupDiscoveryList" and version in ("v2", "v2beta1"):
         return Form("discovery", version, media)
     return None
 
 
 def first_accepted(accept: str, offers: Sequence[str]) -> str:
-    """The offer that the client prefers; NotAcceptable when it wants none. Clauses of equal weight count in
-    their order."""
+    """The offer that the client prefers; empty when it wants none. Clauses of equal weight count in their order."""
     weighted: list[tuple[float, str]] = []
     for clause in (accept or "*/*").split(","):
         media, *rest = [part.strip() for part in clause.split(";")]
@@ -152,7 +153,7 @@ def first_accepted(accept: str, offers: Sequence[str]) -> str:
         for offer in offers if quality > 0 else ():
             if media in (offer, "*/*", offer.partition("/")[0] + "/*"):
                 return offer
-    raise NotAcceptable(f"only the following media types are accepted: {', '.join(offers)}")
+    return ""
 
 
 def request_format(content_type: str, *, custom: bool = False) -> Literal["json", "yaml", "protobuf"]:

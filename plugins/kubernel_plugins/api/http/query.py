@@ -203,12 +203,16 @@ def delete_options(query: Query, body: Any) -> DeleteOptions:
     causes: list[Cause] = []
     if body is not None:
         if not isinstance(body, dict):
-            raise BadRequest("the body must be a DeleteOptions object")
+            raise BadRequest(
+                f"couldn't get version/kind; json parse error: json: cannot unmarshal {kind_of(body)} into Go value "
+                'of type struct { APIVersion string "json:\\"apiVersion,omitempty\\""; '
+                'Kind string "json:\\"kind,omitempty\\"" }'
+            )
         grace, policy = body.get("gracePeriodSeconds"), body.get("propagationPolicy")
         orphan, dry_run = body.get("orphanDependents"), body.get("dryRun") or []
         preconditions = body.get("preconditions") or {}
         if body.get("kind", "DeleteOptions") != "DeleteOptions":
-            version = body.get("apiVersion") or "v1"
+            version = body.get("apiVersion") or "meta.k8s.io/v1"
             told = f'no kind "{body["kind"]}" is registered for version "{version}" in scheme "{SCHEME}"'
             raise BadRequest(told)
         if not isinstance(preconditions, dict) or not isinstance(dry_run, list):

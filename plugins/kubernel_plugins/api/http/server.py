@@ -139,6 +139,8 @@ class Api:
                 user = exchange.connection.user
             if user is None:
                 user = await self.gate.user(exchange)
+                if told_to := (exchange.original or user).warnings:
+                    stamp += warning_head(told_to)
             if verb == "watch":
                 watching = self._watch(user)
             if plan is not None and target is not None:
@@ -153,7 +155,8 @@ class Api:
                 exchange.trail = trail
                 if trail is not None and trail.tells("RequestReceived"):
                     await trail.tell("RequestReceived")
-            if self.fairness is not None and verb != "connect":
+            streamed = target is not None and target.subresource in _STREAMED
+            if self.fairness is not None and not streamed:
                 seat = Seat(self.fairness, self.registry)
                 stamp += seat.take(exchange, user, target, verb, grant)
                 if seat.waits:
@@ -179,7 +182,7 @@ class Api:
         except ApiError as error:
             reply = self._refusal(exchange, error)
             served = self._type(target)
-            if served is not None and served.deprecation and _is_served(served, target):
+            if served is not None and served.deprecation and _is_served(served, target, verb):
                 reply.head += warning_head((served.deprecation,))
         except asyncio.CancelledError:
             raise
@@ -328,6 +331,9 @@ class Api:
                 raise not_served(self.registry, target.group)
             begun = seat.begun if seat is not None else None
             return await self.aggregator.serve(exchange, user, remote, stamp, begun)
+        unknown = target.subresource and target.subresource not in type.subresources
+        if (unknown and not verb) or (type.create is not None and target.name):
+            raise NotFound.for_path()
         if not verb:
             raise MethodNotSupported.for_path()
         if type.namespaced:
@@ -346,7 +352,7 @@ class Api:
         if target.subresource:
             reply = await self._subresource(exchange, user, type, target, verb, query, form, stamp)
         else:
-            shape = shape_for(form, self.registry, type, query)
+            shape = shape_for(form, self.registry, type, query, verb)
             whole = form.media == "yaml"
             reply = await self._whole(exchange, user, type, target, verb, query, shape, stamp, seat, whole)
         if reply is not None and form.media == "yaml":
@@ -416,9 +422,11 @@ class Api:
             if type.custom:
                 raise NotFound.for_object(type.plural, type.group, target.name)
             raise NotFound.for_path()
+        if target.rest and target.subresource != "proxy":
+            raise NotFound.for_path()
         if sub.connect:
             return await self.connector.serve(exchange, user, type, target, verb, query, stamp)
-        if verb not in sub.verbs or target.rest:
+        if verb not in sub.verbs:
             raise MethodNotSupported.for_path()
         if verb == "get":
             namespace = target.namespace if type.namespaced else ""
@@ -430,7 +438,7 @@ class Api:
             return Reply(200, body, shaped.head)
         if verb not in ("create", "update", "patch"):
             raise MethodNotSupported.for_path()
-        shape = shape_for(form, self.registry, type, query)
+        shape = shape_for(form, self.registry, type, query, verb)
         plan = Plan(self.registry.generation, type, verb, query, shape)
         if form.media != "yaml":
             self.planner.keep(exchange, target, plan)
@@ -539,5 +547,7 @@ def _plain(path: str) -> str:
     return path.rstrip("/") or "/" if path.count("/") > 1 else path
 
 
-def _is_served(type: ResourceType, target: Target | None) -> bool:
-    return target is not None and (not target.subresource or target.subresource in type.subresources)
+def _is_served(type: ResourceType, target: Target | None, verb: str) -> bool:
+    if target is None:
+        return False
+    return target.subresource in type.subresources if target.subresource else verb in type.verbs

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import orjson
 
-from kubernel.errors import BadRequest
+from kubernel.errors import BadRequest, NotAcceptable
 from kubernel.registry.conversion import from_storage, is_storage
 from kubernel.registry.types import Column
 
@@ -133,21 +133,35 @@ class Shape:
 
 
 class Partial(Shape):
-    """PartialObjectMetadata: spliced out of the stored bytes, nothing else is decoded."""
+    """PartialObjectMetadata: spliced out of the stored bytes, nothing else is decoded. ``refused``: why what was asked
+    for is NotAcceptable, told once there is something to answer with."""
 
-    def __init__(self, registry: Registry, type: ResourceType, version: str) -> None:
+    def __init__(self, registry: Registry, type: ResourceType, version: str, refused: str = "") -> None:
         super().__init__(registry, type)
         self.version = version
+        self.refused = refused
 
     @property
     def shares_frames(self) -> bool:
         return False
 
     def one(self, record: Record) -> bytes:
+        if self.refused:
+            raise NotAcceptable(self.refused)
         return _partial(record, self.version)
 
     def view(self, view: Obj, columns: Sequence[Column]) -> bytes:
+        if self.refused:
+            raise NotAcceptable(self.refused)
         return orjson.dumps(_partial_view(view, self.version))
+
+    def pieces(self, page: Page) -> Iterator[bytes]:
+        if self.refused:
+            raise NotAcceptable(self.refused)
+        if page.records:
+            return super().pieces(page)
+        # Upstream makes the list anew, from nothing.
+        return iter((self._start(page).removesuffix(b"[") + b"null}",))
 
     def _items(self, records: Sequence[Record]) -> Iterator[bytes]:
         return map(self.one, records)
@@ -218,7 +232,8 @@ class Table(Shape):
         )
 
     def one(self, record: Record) -> bytes:
-        meta = b'{"resourceVersion":"%d"}' % record.revision
+        # What was only tried has no revision.
+        meta = b'{"resourceVersion":"%d"}' % record.revision if record.revision else b"{}"
         return self._document(meta, self._definitions(), self._row(record))
 
     def view(self, view: Obj, columns: Sequence[Column]) -> bytes:
@@ -332,7 +347,26 @@ def joined(items: Iterator[bytes], separator: bytes) -> Iterator[bytes]:
         yield separator.join(batch)
 
 
-def shape_for(form: Form, registry: Registry, type: ResourceType, query: q.Query) -> Shape:
+_ANSWERED = frozenset({"create", "get", "list", "patch", "update"})
+
+
+def _no_such_metadata(type: ResourceType, listing: bool) -> str:
+    """Upstream names the Go type of what it has."""
+    package, kind = (
+        ("unstructured", "Unstructured") if type.custom else (type.group.partition(".")[0], type.kind)
+    )
+    if package in ("", "events"):
+        package = "core"
+    if listing:
+        return (
+            f"you requested PartialObjectMetadata, but the requested object is a list (*{package}.{kind}List)"
+        )
+    return (
+        f"you requested PartialObjectMetadataList, but the requested object is not a list (*{package}.{kind})"
+    )
+
+
+def shape_for(form: Form, registry: Registry, type: ResourceType, query: q.Query, verb: str = "get") -> Shape:
     """BadRequest for an unknown ``includeObject``."""
     if form.media == "protobuf":
         from .protobuf import MessageShape, PartialMessageShape
@@ -341,7 +375,8 @@ def shape_for(form: Form, registry: Registry, type: ResourceType, query: q.Query
             return PartialMessageShape(registry, type, form.version)
         return MessageShape(registry, type)
     if form.shape == "partial":
-        return Partial(registry, type, form.version)
+        other = verb in _ANSWERED and form.many != (verb == "list")
+        return Partial(registry, type, form.version, _no_such_metadata(type, verb == "list") if other else "")
     if form.shape == "table":
         include = q.one(query, "includeObject")
         if include not in _INCLUDE:

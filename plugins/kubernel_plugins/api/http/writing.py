@@ -129,7 +129,9 @@ class Changer:
             user, type, target.namespace if type.namespaced else "", q.list_options(plan.query), options
         )
         page = Page(records, self.registry.store.revision)
-        return Reply(200, b"".join(shape.pieces(page)), shape.head + warning_head(_deprecation(type)))
+        warned = type.strategy.propagation_warning if options.propagation is None else ""
+        told = warning_head((*_deprecation(type), *((warned,) if warned else ())))
+        return Reply(200, b"".join(shape.pieces(page)), shape.head + told)
 
     def _reply(self, status: int, result: Result, shape: Shape, warnings: tuple[str, ...]) -> Reply:
         head = shape.head

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["LegacyTokens"]
 
+_DAY = 86_400.0
+_GENERATED = (
+    "Use tokens from the TokenRequest API or manually created secret-based tokens instead of auto-generated "
+    "secret-based tokens."
+)
+
 Find = Callable[[str, str, str], "Obj | None"]
 
 
@@ -48,22 +54,26 @@ class LegacyTokens:
         account = self._find("serviceaccounts", namespace, name)
         if account is None or meta.is_deleting(account) or meta.uid(account) != uid:
             raise Unauthorized
+        self._note(secret)
         if meta.labels(secret).get(legacytokens.INVALID_SINCE):
             raise Unauthorized
-        self._note(secret)
         groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
-        return UserInfo(username, groups, uid)
+        generated = any(entry.get("name") == secret_name for entry in account.get("secrets") or ())
+        return UserInfo(username, groups, uid, warnings=(_GENERATED,) if generated else ())
 
     def _note(self, secret: Obj) -> None:
-        today, key = legacytokens.date(self._handle.clock.time()), meta.key(secret)
-        if meta.labels(secret).get(legacytokens.LAST_USED) == today or self._noted.get(key) == today:
+        now, key = self._handle.clock.time(), meta.key(secret)
+        today, tomorrow = legacytokens.date(now), legacytokens.date(now + _DAY)
+        # Another server's clock may be ahead.
+        known = meta.labels(secret).get(legacytokens.LAST_USED) in (today, tomorrow)
+        if known or self._noted.get(key) == today:
             return
         self._noted[key] = today
-        self._handle.spawn(self._write(key, today), "last use of a token")
+        self._handle.spawn(self._write(key, meta.uid(secret), today), "last use of a token")
 
-    async def _write(self, key: tuple[str, str], today: str) -> None:
+    async def _write(self, key: tuple[str, str], uid: str, today: str) -> None:
         namespace, name = key
-        change = {"metadata": {"labels": {legacytokens.LAST_USED: today}}}
+        change = {"metadata": {"uid": uid, "labels": {legacytokens.LAST_USED: today}}}
         client = self._handle.client("system:apiserver", ("system:masters",))
         try:
             await client.patch("secrets", name, change, namespace)

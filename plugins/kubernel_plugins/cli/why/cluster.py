@@ -56,6 +56,8 @@ async def service(view: View, obj: Obj) -> list[Link]:
     trouble = await pods.first_trouble(view, chosen)
     if trouble:
         return [first, *trouble]
+    if told := await view.event(obj, "FailedToUpdateEndpointSlices"):
+        return [first, Link("the endpointslice controller", f"says: {told}")]
     names = [str(port.get("targetPort", port["port"])) for port in spec.get("ports") or ()]
     text = f"are ready; does one of their containers name the port {', '.join(names)}?"
     return [first, Link("its pods", text)]
@@ -102,6 +104,14 @@ async def namespace(view: View, obj: Obj) -> list[Link]:
     held = [one for one in obj["spec"].get("finalizers") or () if one != "kubernetes"]
     if held:
         return [first, Link(subject, f"is held by the finalizer {', '.join(held)}")]
+    # Its conditions say nothing of pods: the controller looks at nothing else while there are some.
+    if left := await view.list("pods", meta.name(obj)):
+        chain = [first, Link(count(len(left), "pod"), "must be gone first")]
+        holding = next((one for one in left if one["metadata"].get("finalizers")), None)
+        if holding is not None:
+            names = ", ".join(holding["metadata"]["finalizers"])
+            chain.append(Link(f"Pod {meta.name(holding)}", f"is held by the finalizer {names}"))
+        return chain
     return [first, Link("the namespace controller", "is still at work")]
 
 

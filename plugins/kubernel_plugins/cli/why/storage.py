@@ -38,6 +38,8 @@ async def claim(view: View, obj: Obj) -> list[Link]:
     for reasons in (("VolumeMismatch",), ("ProvisioningFailed",)):
         if text := await view.event(obj, *reasons):
             return [first, Link("the volume controller", f"says: {text}")]
+    if wanted := obj["spec"].get("volumeName"):
+        return [first, await _named(view, wanted)]
     name = v.class_of(obj)
     if not name:
         text = "no volume that suits it is free, and it names no storage class"
@@ -55,6 +57,18 @@ async def claim(view: View, obj: Obj) -> list[Link]:
         return [first, Link(subject, f"waits for pod {user} to get a node")]
     text = f"has not made a volume for it yet; does {found['provisioner']} run?"
     return [first, Link(f"the provisioner {found['provisioner']}", text)]
+
+
+async def _named(view: View, name: str) -> Link:
+    """Why the volume that a claim asks for is not the claim's."""
+    subject = f"PersistentVolume {name}"
+    found = await view.get(v.VOLUMES, name)
+    if found is None:
+        return Link(subject, "does not exist")
+    reference = found["spec"].get("claimRef") or {}
+    if reference.get("name"):
+        return Link(subject, f"is bound to the claim {reference.get('namespace')}/{reference['name']}")
+    return Link("the volume controller", "is still at work")
 
 
 async def user_of(view: View, obj: Obj) -> str:

@@ -6,10 +6,11 @@ Source: k8s.io/kubernetes/pkg/controller/certificates/cleaner (v1.37).
 from __future__ import annotations
 
 import base64
+import math
 from typing import TYPE_CHECKING
 
 from kubernel.client.reconciler import Reconciler
-from kubernel.objects import conditions, meta, times
+from kubernel.objects import meta, times
 from kubernel_plugins import certificates as c
 
 if TYPE_CHECKING:
@@ -33,23 +34,32 @@ class Plugin(Reconciler):
         if request is None:
             return None
         left = self._ends(request) - self.clock.time()
+        if left == math.inf:
+            return None
         if left > 0:
             return left
         await self.client.delete(self.resource, name, uid=meta.uid(request))
         return None
 
     def _ends(self, request: Obj) -> float:
-        """Epoch seconds at which the request has no use any more."""
-        ends = []
-        for type, age in _AGES.items():
-            condition = conditions.find(request, type)
-            if condition is not None and condition["status"] == "True" and condition.get("lastUpdateTime"):
+        """Epoch seconds at which the request has no use any more; infinite for a state that nobody gives up."""
+        status = request.get("status") or {}
+        certificate = status.get("certificate")
+        told = status.get("conditions") or ()
+        if not told:
+            return times.parse(request["metadata"]["creationTimestamp"]) + _PENDING
+        ends = [math.inf]
+        for condition in told:
+            age = _AGES.get(condition["type"])
+            if age is None:
+                continue
+            if condition["type"] == "Approved":
+                if certificate:
+                    ends.append(_expires(certificate))
+                else:
+                    age = _PENDING
+            if condition.get("lastUpdateTime"):
                 ends.append(times.parse(condition["lastUpdateTime"]) + age)
-        if not ends:
-            ends.append(times.parse(request["metadata"]["creationTimestamp"]) + _PENDING)
-        certificate = (request.get("status") or {}).get("certificate")
-        if certificate:
-            ends.append(_expires(certificate))
         return min(ends)
 
 
@@ -59,5 +69,5 @@ def _expires(encoded: str) -> float:
     try:
         found = x509.load_pem_x509_certificate(base64.b64decode(encoded))
     except ValueError:
-        return float("inf")
+        return math.inf
     return found.not_valid_after_utc.timestamp()

@@ -21,6 +21,7 @@ from kubernel_plugins.controller.podcontrol import PodControl
 
 if TYPE_CHECKING:
     from kubernel.client.reconciler import ObjectKey
+    from kubernel.objects.selectors import Selector
     from kubernel.store.records import EventType, Obj
 
 __all__ = ["Plugin"]
@@ -90,21 +91,24 @@ class Plugin(Reconciler):
             self._forget_failures(uid, ())
             return None
         found = await self._revision_claims.of(ds, selector)
-        current, old, collisions = await self._current(ds, found)
-        digest = meta.labels(current)[revisions.HASH_LABEL]
+        digest, old, collisions = await self._current(ds, found, selector)
         # Before the pods are looked at: an event in between would make an old count look like a new one.
         observed = self._expected.satisfied(uid)
         owned = await self._pod_claims.of(ds, selector)
         view = self._view(ds, owned, digest)
         again: float | None = None
-        if observed:
-            self._forget_failures(uid, view.fits)
-            plan, again = await self._steady(view)
-            await self._carry_out(view, plan)
-            if self._expected.satisfied(uid):
-                await self._advance(view)
-            await self._clean_up(ds, old, owned)
-        return _sooner(again, await self._put_status(view, observed, collisions))
+        try:
+            if observed:
+                self._forget_failures(uid, view.fits)
+                plan, again = await self._steady(view)
+                await self._carry_out(view, plan)
+                if self._expected.satisfied(uid):
+                    await self._advance(view)
+                await self._clean_up(ds, old, owned)
+        finally:
+            # Also when a pod was refused: what was seen is told.
+            soonest = await self._put_status(view, observed, collisions)
+        return _sooner(again, soonest)
 
     def _view(self, ds: Obj, owned: Sequence[Obj], digest: str) -> View:
         by_node: dict[str, list[Obj]] = defaultdict(list)
@@ -170,21 +174,37 @@ class Plugin(Reconciler):
 
     # --- history
 
-    async def _current(self, ds: Obj, found: Sequence[Obj]) -> tuple[Obj, list[Obj], int]:
-        """(the revision of the template, the others, collision count)."""
+    async def _current(self, ds: Obj, found: Sequence[Obj], selector: Selector) -> tuple[str, list[Obj], int]:
+        """(the hash of the template's revision, the other revisions, collision count)."""
         collisions = (ds.get("status") or {}).get("collisionCount") or 0
-        same = revisions.ordered(one for one in found if revisions.matches(ds, one))
-        old = [one for one in found if not revisions.matches(ds, one)]
+        labelled = [await self._labelled(one) for one in found]
+        same = revisions.ordered(one for one in labelled if revisions.matches(ds, one))
+        old = [one for one in labelled if not revisions.matches(ds, one)]
         wanted = revisions.newest(old) + 1
         if not same:
             made, collisions = await revisions.create(
                 self.client, ds, wanted, collisions, revisions.HASH_LABEL
             )
-            return made, old, collisions
+            return meta.labels(made)[revisions.HASH_LABEL], old, collisions
         current = same[-1]
+        digest = meta.labels(current)[revisions.HASH_LABEL]
+        if len(same) > 1:
+            for pod in await self._pod_claims.of(ds, selector):
+                if meta.labels(pod).get(revisions.HASH_LABEL) != digest:
+                    labels = {"metadata": {"labels": {revisions.HASH_LABEL: digest}}}
+                    await self.client.patch("pods", meta.name(pod), labels, meta.namespace(pod))
+            await revisions.prune(self.client, same[:-1], 0)
         if revisions.number(current) < wanted:
-            current = await revisions.renumber(self.client, current, wanted)
-        return current, old, collisions
+            await revisions.renumber(self.client, current, wanted)
+        return digest, old, collisions
+
+    async def _labelled(self, revision: Obj) -> Obj:
+        """Whose label was lost is known by its name from then on."""
+        if revisions.HASH_LABEL in meta.labels(revision):
+            return revision
+        labels = {**meta.labels(revision), revisions.HASH_LABEL: meta.name(revision)}
+        changed = meta.replace(revision, ("metadata", "labels"), labels)
+        return await self.client.update(revisions.RESOURCE, changed)
 
     async def _clean_up(self, ds: Obj, old: Sequence[Obj], owned: Sequence[Obj]) -> None:
         keep = ds["spec"].get("revisionHistoryLimit", 10)

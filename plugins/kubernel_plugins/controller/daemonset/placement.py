@@ -5,6 +5,7 @@ Source: k8s.io/kubernetes/pkg/controller/daemon/{daemon_controller.go,util/daemo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,16 @@ from kubernel_plugins.scheduler_policy.tolerations import untolerated
 if TYPE_CHECKING:
     from kubernel.store.records import Obj
 
-__all__ = ["STAYS_AWAY", "Fit", "fit", "pod_for", "target", "tolerations"]
+__all__ = [
+    "GENERATION_LABEL",
+    "STAYS_AWAY",
+    "Fit",
+    "fit",
+    "pod_for",
+    "target",
+    "template_generation",
+    "tolerations",
+]
 
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _EVERYWHERE = (
@@ -30,6 +40,17 @@ _EVERYWHERE = (
     ("node.kubernetes.io/unschedulable", "NoSchedule"),
 )
 _HOST_NETWORK = ("node.kubernetes.io/network-unavailable", "NoSchedule")
+
+
+GENERATION_LABEL = "pod-template-generation"
+"""On pods: what tells new ones from old to clients older than revisions."""
+_GENERATION = "deprecated.daemonset.template.generation"
+
+
+def template_generation(daemons: Obj) -> str | None:
+    """The annotation by which the API counts templates; None when it is no number."""
+    text = meta.annotations(daemons).get(_GENERATION, "")
+    return str(int(text)) if re.fullmatch(r"[+-]?[0-9]{1,18}", text) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +112,10 @@ def fit(daemons: Obj, node: Obj) -> Fit:
 def pod_for(daemons: Obj, node: str, digest: str) -> Obj:
     """The DaemonSet's pod for one node; the scheduler binds it there."""
     pod = pods.from_template(daemons["spec"]["template"], daemons)
-    pod["metadata"]["labels"] = {**pod["metadata"].get("labels", {}), HASH_LABEL: digest}
+    labels = {**pod["metadata"].get("labels", {}), HASH_LABEL: digest}
+    if (generation := template_generation(daemons)) is not None:
+        labels[GENERATION_LABEL] = generation
+    pod["metadata"]["labels"] = labels
     spec = pod["spec"]
     here = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
     affinity = spec.get("affinity") or {}

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from kubernel.objects import meta, times
 from kubernel_plugins.controller import pods
-from kubernel_plugins.controller.daemonset.placement import STAYS_AWAY, Fit
+from kubernel_plugins.controller.daemonset.placement import (
+    GENERATION_LABEL,
+    STAYS_AWAY,
+    Fit,
+    template_generation,
+)
 from kubernel_plugins.controller.revisions import HASH_LABEL
 
 if TYPE_CHECKING:
@@ -40,7 +45,11 @@ class View:
     by_node: Mapping[str, Sequence[Obj]]
 
     def is_new(self, pod: Obj) -> bool:
-        return meta.labels(pod).get(HASH_LABEL) == self.digest
+        labels = meta.labels(pod)
+        generation = template_generation(self.daemons)
+        return labels.get(HASH_LABEL) == self.digest or (
+            generation is not None and labels.get(GENERATION_LABEL) == generation
+        )
 
     def available(self, pod: Obj) -> bool:
         return pods.is_available(pod, self.daemons["spec"].get("minReadySeconds", 0), self.now)
@@ -171,6 +180,7 @@ def _roll(view: View, by_node: Mapping[str, Sequence[Obj]], limit: int) -> Plan:
             missing += not view.available(new)
         elif old is not None:
             (candidates if view.available(old) else broken).append(old)
+    missing += len(broken)
     return Plan(delete=[*broken, *candidates[: max(limit - missing, 0)]])
 
 
@@ -196,7 +206,7 @@ def _roll_surging(view: View, by_node: Mapping[str, Sequence[Obj]], limit: int) 
             else:
                 surging += 1
         elif not view.fits.get(node, STAYS_AWAY).runs:
-            unwanted.append(old)
+            (unwanted if view.available(old) else plan.delete).append(old)
         elif view.available(old):
             candidates.append(node)
         else:

@@ -251,6 +251,7 @@ class Plugin(Reconciler):
             "DisruptionTarget",
             "False",
             now=rfc3339(self.clock.time()),
+            observedGeneration=pod["metadata"].get("generation", 0),
         )
         changed = meta.replace(pod, ("status", "conditions"), found)
         try:

@@ -15,7 +15,7 @@ from kubernel.client.naming import parse_resource
 from kubernel.client.reconciler import ObjectKey, Reconciler
 from kubernel.clock import rfc3339
 from kubernel.errors import ApiError, InternalError, MethodNotSupported, NotFound
-from kubernel.objects import meta, times
+from kubernel.objects import conditions, meta, times
 from kubernel_plugins.controller.namespace.content import Outcome
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ __all__ = ["Plugin"]
 
 _FINALIZER = "kubernetes"
 _PODS = ("", "pods")
+_API_SERVICES = "apiservices.v1.apiregistration.k8s.io"
 _FINALIZERS_TAKE = 15
 """Seconds that finalizers are thought to need."""
 
@@ -63,6 +64,8 @@ class Plugin(Reconciler):
         if outcome.errors:
             # Tried again with growing pauses, and in the log.
             raise outcome.errors[0]
+        if outcome.discovery_failure:
+            raise InternalError(outcome.discovery_failure)
         if outcome.remaining:
             # Half of what it may take, as upstream; the end of the last pod queues the key at once.
             return float(outcome.estimate // 2 + 1)
@@ -75,18 +78,36 @@ class Plugin(Reconciler):
         outcome = Outcome()
         try:
             resources = await self._resources()
+            if stale := await self._stale_groups():
+                told = ", ".join(f"{name}: stale GroupVersion discovery: {name}" for name in stale)
+                outcome.discovery_failure = (
+                    f"Discovery failed for some groups, {len(stale)} failing: "
+                    f"unable to retrieve the complete list of server APIs: {told}"
+                )
         except ApiError as error:
             outcome.discovery_failure = str(error)
-            outcome.errors.append(error)
             return outcome
         pods = resources.pop(_PODS, None)
         if pods is not None:
             await self._delete_all(_PODS, pods, namespace, outcome, self.clock.time() - since)
-            if outcome.remaining or outcome.errors:
+            if outcome.remaining:
+                outcome.waits_for_pods = True
                 return outcome
         for identity, resource in resources.items():
             await self._delete_all(identity, resource, namespace, outcome)
         return outcome
+
+    async def _stale_groups(self) -> list[str]:
+        """``group/version`` of what other servers serve and cannot be asked about: it may have content here."""
+        try:
+            found = (await self.client.list(_API_SERVICES)).items
+        except NotFound:
+            return []
+        return sorted(
+            f"{one['spec'].get('group', '')}/{one['spec']['version']}"
+            for one in found
+            if one["spec"].get("service") and not conditions.is_true(one, "Available")
+        )
 
     async def _resources(self) -> dict[tuple[str, str], str]:
         """(group, plural) of everything that lives in namespaces -> its name for the client."""
@@ -136,8 +157,8 @@ class Plugin(Reconciler):
 
     async def _report(self, owner: Obj, outcome: Outcome) -> Obj:
         old = owner.get("status") or {}
-        conditions = outcome.conditions(old.get("conditions"), rfc3339(self.clock.time()))
-        status: dict[str, Any] = {**old, "phase": "Terminating", "conditions": conditions}
+        told = outcome.conditions(old.get("conditions"), rfc3339(self.clock.time()))
+        status: dict[str, Any] = {**old, "phase": "Terminating", "conditions": told}
         if status == old:
             return owner
         return await self.client.update("namespaces", {**owner, "status": status}, subresource="status")

@@ -23,6 +23,8 @@ class Outcome:
     estimate: int = 0
     errors: list[ApiError] = field(default_factory=list)
     discovery_failure: str = ""
+    waits_for_pods: bool = False
+    """Nothing but pods has been looked at. Upstream's conditions say then that no content remains."""
 
     def conditions(self, old: Sequence[Mapping[str, Any]] | None, now: str) -> list[dict[str, Any]]:
         """All five, in upstream's words (deletion/status_condition_utils.go)."""
@@ -30,7 +32,7 @@ class Outcome:
         for type, problem, bad, good in (
             (
                 "NamespaceDeletionDiscoveryFailure",
-                self._discovery(),
+                self.discovery_failure,
                 "DiscoveryFailed",
                 ("ResourcesDiscovered", "All resources successfully discovered"),
             ),
@@ -65,17 +67,15 @@ class Outcome:
                 found, _ = conditions.set(found, type, "False", *good, now)
         return list(found)
 
-    def _discovery(self) -> str:
-        failure = self.discovery_failure
-        return f"Discovery failed for some groups, 1 failing: {failure}" if failure else ""
-
     def _failures(self) -> str:
-        if not self.errors or self.discovery_failure:
+        if not self.errors:
             return ""
         texts = sorted(str(error) for error in self.errors)
         return f"Failed to delete all resource types, {len(texts)} remaining: {', '.join(texts)}"
 
     def _left(self) -> str:
+        if self.waits_for_pods:
+            return ""
         texts = sorted(
             f"{plural}.{group} has {count} resource instances"
             for (group, plural), count in self.remaining.items()
@@ -83,5 +83,7 @@ class Outcome:
         return f"Some resources are remaining: {', '.join(texts)}" if texts else ""
 
     def _held(self) -> str:
+        if self.waits_for_pods:
+            return ""
         texts = sorted(f"{name} in {count} resource instances" for name, count in self.finalizers.items())
         return f"Some content in the namespace has finalizers remaining: {', '.join(texts)}" if texts else ""

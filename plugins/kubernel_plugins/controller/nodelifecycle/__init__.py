@@ -16,6 +16,7 @@ from kubernel.client.reconciler import ObjectKey, Reconciler
 from kubernel.clock import rfc3339
 from kubernel.errors import NotFound
 from kubernel.objects import conditions, meta, times
+from kubernel.plugin import hookimpl
 from kubernel_plugins.controller.nodelifecycle import taints
 from kubernel_plugins.controller.nodelifecycle.zones import Change, Settings, Zone, Zones, zone_of
 
@@ -105,6 +106,10 @@ class Plugin(Reconciler):
         nodes = [(node, _ready(node) == "True") for node in self.primary.list()]
         self._zones.fill(nodes, self._begun)
         await super()._work()
+
+    @hookimpl
+    def kubernel_metrics(self) -> str | None:
+        return self._zones.render() or None
 
     def is_unready(self, node: str) -> bool:
         """Whether the node has been looked at and says, or is said, not to be ready."""
@@ -288,6 +293,7 @@ class Plugin(Reconciler):
                 right = _with_taints(node, taints.evicting(node, rfc3339(self.clock.time())))
                 if right is not node:
                     await self.client.update("nodes", right)
+                    self._zones.evicted(node)
             except NotFound:
                 pass
             zone.remove(name)

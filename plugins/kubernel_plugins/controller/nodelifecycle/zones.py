@@ -6,6 +6,7 @@ k8s.io/kubernetes/pkg/controller/nodelifecycle (v1.37).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Change", "Settings", "State", "Zone", "Zones", "is_excluded", "state_of", "zone_of"]
 
+_SUBSYSTEM = "node_collector"
 _EXCLUDED = "node.kubernetes.io/exclude-disruption"
 _FEWEST_UNHEALTHY = 3
 """Fewer nodes that are not ready never make a zone unhealthy."""
@@ -148,6 +150,7 @@ class Zones:
         self._settings = settings
         self._zones: dict[str, Zone] = {}
         self._health: dict[str, tuple[str, bool]] = {}
+        self._evictions: Counter[str] = Counter()
         self.stopped = False
         """Whether every zone is fully disrupted: the master, not the nodes, is thought to be cut off."""
 
@@ -230,9 +233,36 @@ class Zones:
             return Change.RESUMED
         return Change.ZONES if changed else Change.NONE
 
+    def evicted(self, node: Obj) -> None:
+        """The node got its NoExecute taint."""
+        self._evictions[zone_of(node)] += 1
+
+    def render(self) -> str:
+        """What upstream counts (nodelifecycle/metrics.go), in the Prometheus text format."""
+        lines: list[str] = []
+        found = sorted(self._zones.items())
+        for name, type, values in (
+            ("evictions_total", "counter", [self._evictions[key] for key, _ in found]),
+            ("unhealthy_nodes_in_zone", "gauge", [zone.not_ready for _, zone in found]),
+            ("zone_health", "gauge", [_health(zone) for _, zone in found]),
+            ("zone_size", "gauge", [zone.size for _, zone in found]),
+        ):
+            if found:
+                lines.append(f"# TYPE {_SUBSYSTEM}_{name} {type}")
+            lines += [
+                f'{_SUBSYSTEM}_{name}{{zone="{key}"}} {value:g}'
+                for (key, _), value in zip(found, values, strict=True)
+            ]
+        return "".join(f"{line}\n" for line in lines)
+
     def _rate(self, zone: Zone) -> float:
         if zone.state is not State.PARTIAL:
             return self._settings.node_eviction_rate
         if zone.size > self._settings.large_cluster_size_threshold:
             return self._settings.secondary_node_eviction_rate
         return 0.0
+
+
+def _health(zone: Zone) -> float:
+    """Percent of its nodes that are ready."""
+    return 100 * zone.ready / zone.size if zone.size else 100.0

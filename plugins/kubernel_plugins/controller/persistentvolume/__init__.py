@@ -21,12 +21,18 @@ __all__ = ["Plugin"]
 
 _UNBOUND = "unbound"
 _CLASS = "class"
+_NAMING = "volume"
 _INTREE = "kubernetes.io/"
 _BETA_PROVISIONER = "volume.beta.kubernetes.io/storage-provisioner"
 
 
 def _class_if_unbound(claim: Obj) -> Iterable[str]:
     return () if claim["spec"].get("volumeName") else (v.class_of(claim),)
+
+
+def _volume_named(claim: Obj) -> Iterable[str]:
+    name = claim["spec"].get("volumeName")
+    return (name,) if name else ()
 
 
 def _of_volume(self: Plugin, type: EventType, volume: Obj, old: Obj | None) -> Iterable[ObjectKey]:
@@ -39,6 +45,8 @@ def _of_volume(self: Plugin, type: EventType, volume: Obj, old: Obj | None) -> I
         reference = (one["spec"].get("claimRef") if one is not None else None) or {}
         if reference.get("name"):
             keys.add((reference.get("namespace", ""), reference["name"]))
+    # Those that ask for it by name are told of all that happens to it.
+    keys.update(meta.key(claim) for claim in self.primary.by(_NAMING, meta.name(volume)))
     if type != "DELETED" and not volume["spec"].get("claimRef"):
         keys.update(meta.key(claim) for claim in self.primary.by(_UNBOUND, v.class_of(volume)))
     return keys
@@ -49,12 +57,24 @@ def _of_class(self: Plugin, type: EventType, obj: Obj, old: Obj | None) -> Itera
     return [meta.key(claim) for name in names for claim in self.primary.by(_UNBOUND, name)]
 
 
+def _of_pod(self: Plugin, type: EventType, pod: Obj, old: Obj | None) -> Iterable[ObjectKey]:
+    """Claims for which their first consumer is waited for."""
+    if type != "ADDED" or pod["spec"].get("nodeName") or not self._indexed:
+        return ()
+    keys = [(meta.namespace(pod), name) for name in v.claim_names(pod)]
+    claims = {key: self.primary.get(key[1], key[0]) for key in keys}
+    return [key for key, claim in claims.items() if claim is not None and not claim["spec"].get("volumeName")]
+
+
 class Plugin(Reconciler):
     """The ``persistentvolume`` controller."""
 
     resource = v.CLAIMS
-    watches = {v.VOLUMES: _of_volume, v.CLASSES: _of_class}  # noqa: RUF012 - typed in the base
-    reads = ("pods",)
+    watches = {  # noqa: RUF012 - typed in the base
+        v.VOLUMES: _of_volume,
+        v.CLASSES: _of_class,
+        "pods": _of_pod,
+    }
     user = "system:serviceaccount:kube-system:persistent-volume-binder"
     component = "persistentvolume-controller"
     # Two claims must not take the same volume.
@@ -67,6 +87,7 @@ class Plugin(Reconciler):
         self._classes = self.informer(v.CLASSES)
         self._pods = self.informer("pods")
         self.primary.add_index(_UNBOUND, _class_if_unbound)
+        self.primary.add_index(_NAMING, _volume_named)
         self._volumes.add_index(_CLASS, lambda volume: (v.class_of(volume),))
         self._indexed = True
 
@@ -106,13 +127,16 @@ class Plugin(Reconciler):
         if name:
             await self._claim_of(claim, name)
             return
-        claim = await self._with_default_class(claim)
         class_name = v.class_of(claim)
         storage_class = self._classes.get(class_name) if class_name else None
-        delayed = v.waits_for_consumer(storage_class) and v.SELECTED_NODE not in meta.annotations(claim)
-        found = v.find_match(self._volumes.by(_CLASS, class_name), claim, only_named=delayed)
+        # The scheduler finds the volume then: it knows which node it has to suit.
+        waits = v.waits_for_consumer(storage_class)
+        delayed = waits and v.SELECTED_NODE not in meta.annotations(claim)
+        found = v.find_match(self._volumes.by(_CLASS, class_name), claim, only_named=waits)
         if found is not None:
             await self._bind(found, claim)
+            return
+        if await self._take_default_class(claim):
             return
         if delayed:
             await self._tell_delay(claim)
@@ -123,15 +147,16 @@ class Plugin(Reconciler):
             await self.recorder.event(claim, "Normal", "FailedBinding", text)
         await self._claim_phase(claim, "Pending")
 
-    async def _with_default_class(self, claim: Obj) -> Obj:
-        """A claim that names no class gets the default one as soon as there is one (KEP-3333)."""
+    async def _take_default_class(self, claim: Obj) -> bool:
+        """A claim that names no class gets the default one as soon as there is one (KEP-3333); whether it just did."""
         if "storageClassName" in claim["spec"] or v.CLASS_ANNOTATION in meta.annotations(claim):
-            return claim
+            return False
         chosen = v.default_class(self._classes.list())
         if chosen is None:
-            return claim
+            return False
         spec = {**claim["spec"], "storageClassName": meta.name(chosen)}
-        return await self.client.update(self.resource, {**claim, "spec": spec})
+        await self.client.update(self.resource, {**claim, "spec": spec})
+        return True
 
     async def _claim_of(self, claim: Obj, name: str) -> None:
         """The claim asks for one volume."""
@@ -151,7 +176,8 @@ class Plugin(Reconciler):
         else:
             text = f'volume "{name}" already bound to a different claim.'
             await self.recorder.event(claim, "Warning", "FailedBinding", text)
-            await self._claim_phase(claim, "Pending")
+            if v.BOUND_BY_CONTROLLER not in meta.annotations(claim):
+                await self._claim_phase(claim, "Pending")
 
     async def _bound_claim(self, claim: Obj) -> None:
         name = claim["spec"].get("volumeName")
@@ -166,7 +192,7 @@ class Plugin(Reconciler):
         if volume is None:
             text = "Bound claim has lost its PersistentVolume. Data on the volume is lost!"
             await self._lose(claim, "ClaimLost", text)
-        elif volume["spec"].get("claimRef") is None or v.is_bound_to(volume, claim):
+        elif (volume["spec"].get("claimRef") or {"uid": meta.uid(claim)}).get("uid") == meta.uid(claim):
             await self._bind(volume, claim)
         else:
             text = "Two claims are bound to the same volume, this one is bound incorrectly"
@@ -198,7 +224,8 @@ class Plugin(Reconciler):
             if not pod["spec"].get("nodeName") and meta.name(claim) in v.claim_names(pod)
         ]
         if names:
-            text = f"waiting for pod {','.join(sorted(names))} to be scheduled"
+            which = f"pods {','.join(sorted(names))}" if len(names) > 1 else f"pod {names[0]}"
+            text = f"waiting for {which} to be scheduled"
             await self.recorder.event(claim, "Normal", "WaitForPodScheduled", text)
         else:
             text = "waiting for first consumer to be created before binding"
@@ -281,8 +308,13 @@ class Plugin(Reconciler):
                 volume = await self._volume_phase(volume, "Released")
             await self._reclaim(volume)
         elif not claim["spec"].get("volumeName"):
-            # On its way: the claim's own turn finishes it.
-            self.queue.add(meta.key(claim))
+            if volume["spec"].get("volumeMode", "Filesystem") != claim["spec"].get(
+                "volumeMode", "Filesystem"
+            ):
+                await self._tell_modes(volume, claim)
+            else:
+                # On its way: the claim's own turn finishes it.
+                self.queue.add(meta.key(claim))
         elif claim["spec"]["volumeName"] == meta.name(volume):
             await self._volume_phase(volume, "Bound")
         elif (
@@ -295,6 +327,13 @@ class Plugin(Reconciler):
             await self._reclaim(volume)
         else:
             await self._unbind(volume)
+
+    async def _tell_modes(self, volume: Obj, claim: Obj) -> None:
+        why = "due to incompatible volumeMode."
+        text = f'Cannot bind PersistentVolume to requested PersistentVolumeClaim "{meta.name(claim)}" {why}'
+        await self.recorder.event(volume, "Warning", "VolumeMismatch", text)
+        text = f'Cannot bind PersistentVolume "{meta.name(volume)}" to requested PersistentVolumeClaim {why}'
+        await self.recorder.event(claim, "Warning", "VolumeMismatch", text)
 
     async def _unbind(self, volume: Obj) -> None:
         annotations = dict(meta.annotations(volume))

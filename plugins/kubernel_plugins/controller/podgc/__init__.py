@@ -5,14 +5,16 @@ Source: k8s.io/kubernetes/pkg/controller/podgc/gc_controller.go (v1.37).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kubernel.client.reconciler import ObjectKey, Reconciler
 from kubernel.clock import rfc3339
-from kubernel.errors import NotFound
+from kubernel.errors import ApiError, NotFound
 from kubernel.objects import conditions, meta
+from kubernel.plugin import hookimpl
 from kubernel_plugins.controller import pods
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ __all__ = ["Plugin", "Settings"]
 _QUARANTINE = 40.0
 """Seconds a node must have been gone before its pods are removed."""
 _OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
+_TOTAL = "pod_gc_collector_force_delete_pods_total"
+_ERRORS = "pod_gc_collector_force_delete_pod_errors_total"
 _ENDED = ("", "")
 """The key of all ended pods together."""
 
@@ -53,8 +57,10 @@ class Plugin(Reconciler):
     def __init__(self, settings: Any, handle: Any) -> None:
         super().__init__(settings, handle)
         self._gone: dict[str, float] = {}
+        self._counts: Counter[tuple[str, str, str]] = Counter()
+        """By (metric, namespace, reason)."""
         self.ends = 0
-        """How many pods have ended and are not being deleted."""
+        """How many pods have ended."""
 
     async def start(self) -> None:
         self.ends = 0
@@ -94,19 +100,19 @@ class Plugin(Reconciler):
         if _is_out_of_service(node) and not conditions.is_true(node, "Ready"):
             for pod in self._pods.by("node", name):
                 if meta.is_deleting(pod):
-                    await self._remove(pod)
+                    await self._remove(pod, "out-of-service")
         return None
 
     async def _unscheduled(self, namespace: str, name: str) -> None:
         pod = self._pods.get(name, namespace)
         if pod is not None and meta.is_deleting(pod) and not pod["spec"].get("nodeName"):
-            await self._remove(pod)
+            await self._remove(pod, "unscheduled")
 
     async def _oldest(self) -> None:
         ended = [pod for pod in self._pods.list() if _has_ended(pod)]
-        ended.sort(key=lambda pod: (pod["metadata"]["creationTimestamp"], *meta.key(pod)))
+        ended.sort(key=_rank)
         for pod in ended[: max(len(ended) - self.settings.terminated_pods, 0)]:
-            await self._remove(pod)
+            await self._remove(pod, "terminated")
 
     async def _orphaned(self, node: str) -> float | None:
         """The pods of a node that is no more, once that has been so for a while."""
@@ -122,16 +128,37 @@ class Plugin(Reconciler):
             await self.client.get("nodes", node)
         except NotFound:
             for pod in left:
-                await self._remove(pod, "PodGC: node no longer exists")
+                await self._remove(pod, "orphaned", "PodGC: node no longer exists")
             return None
         return _QUARANTINE
 
-    async def _remove(self, pod: Obj, disruption: str = "") -> None:
+    async def _remove(self, pod: Obj, reason: str, disruption: str = "") -> None:
+        self._counts[_TOTAL, meta.namespace(pod), reason] += 1
+        try:
+            await self._fail_and_delete(pod, disruption)
+        except ApiError:
+            self._counts[_ERRORS, meta.namespace(pod), reason] += 1
+            raise
+
+    @hookimpl
+    def kubernel_metrics(self) -> str | None:
+        lines = []
+        for name in (_ERRORS, _TOTAL):
+            found = sorted(entry for entry in self._counts.items() if entry[0][0] == name)
+            lines += [f"# TYPE {name} counter"] if found else []
+            lines += [
+                f'{name}{{namespace="{namespace}",reason="{reason}"}} {count}'
+                for (_, namespace, reason), count in found
+            ]
+        return "".join(f"{line}\n" for line in lines) or None
+
+    async def _fail_and_delete(self, pod: Obj, disruption: str) -> None:
         """Say that it has failed, since nobody is left who could say how it ended, and delete it."""
         name, namespace = meta.name(pod), meta.namespace(pod)
         try:
             if not pods.is_finished(pod):
-                status: dict[str, Any] = {"phase": "Failed"}
+                generation = pod["metadata"].get("generation", 0)
+                status: dict[str, Any] = {"phase": "Failed", "observedGeneration": generation}
                 if disruption:
                     status["conditions"], _ = conditions.set(
                         meta.get(pod, "status", "conditions"),
@@ -140,6 +167,7 @@ class Plugin(Reconciler):
                         "DeletionByPodGC",
                         disruption,
                         rfc3339(self.clock.time()),
+                        observedGeneration=generation,
                     )
                 patch = {"metadata": {"uid": meta.uid(pod)}, "status": status}
                 await self.client.patch("pods", name, patch, namespace, subresource="status")
@@ -149,7 +177,14 @@ class Plugin(Reconciler):
 
 
 def _has_ended(pod: Obj) -> bool:
-    return pods.is_finished(pod) and not meta.is_deleting(pod)
+    return pods.phase(pod) not in ("Pending", "Running", "Unknown")
+
+
+def _rank(pod: Obj) -> tuple[bool, str, str, str]:
+    """Evicted ones go first: controllers have no use for them. Then the oldest."""
+    status = pod.get("status") or {}
+    is_evicted = status.get("phase") == "Failed" and status.get("reason") == "Evicted"
+    return not is_evicted, pod["metadata"]["creationTimestamp"], meta.name(pod), meta.namespace(pod)
 
 
 def _is_out_of_service(node: Obj) -> bool:

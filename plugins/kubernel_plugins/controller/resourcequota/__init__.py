@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kubernel.client.reconciler import Reconciler
 from kubernel.objects import meta
 from kubernel_plugins.controller import pods
-from kubernel_plugins.usage import applies, total, tracked, usage
+from kubernel_plugins.usage import applies, attributes_classes, total, tracked, usage
 
 if TYPE_CHECKING:
     from kubernel.client.informer import Informer
@@ -50,12 +50,17 @@ class Plugin(Reconciler):
             return
         hard: dict[str, str] = (quota.get("spec") or {}).get("hard") or {}
         now = self.clock.time()
+        before: dict[str, str] = (quota.get("status") or {}).get("used") or {}
         used: dict[str, str] = {}
         for plural, group in sorted({kind for key in hard if (kind := tracked(key)) is not None}):
             informer = await self._follow(plural, group)
-            found = informer.list(namespace) if informer is not None else ()
+            if informer is None:
+                used |= {key: value for key, value in before.items() if tracked(key) == (plural, group)}
+                continue
             counted = total(
-                usage(plural, group, obj, now) for obj in found if applies(quota, plural, group, obj)
+                usage(plural, group, obj, now)
+                for obj in informer.list(namespace)
+                if applies(quota, plural, group, obj)
             )
             used |= {key: counted.get(key, "0") for key in hard if tracked(key) == (plural, group)}
         status = {"hard": hard, "used": used}
@@ -96,11 +101,34 @@ class Plugin(Reconciler):
 
 
 def _frees(plural: str, group: str, obj: Obj, old: Obj | None) -> bool:
-    """Whether a change gives something back."""
+    """Whether a change makes the use another one, or puts the object into another scope."""
     if group or old is None:
         return False
     if plural == "pods":
-        return pods.is_finished(obj) and not pods.is_finished(old)
-    if plural in ("services", "persistentvolumeclaims"):
-        return obj.get("spec") != old.get("spec")
-    return False
+        return (
+            (pods.is_finished(obj) and not pods.is_finished(old))
+            or _deadline(obj) != _deadline(old)
+            or _resources(obj) != _resources(old)
+        )
+    if plural == "persistentvolumeclaims" and (
+        attributes_classes(obj) != attributes_classes(old) or _allocated(obj) != _allocated(old)
+    ):
+        return True
+    return plural in ("services", "persistentvolumeclaims") and obj.get("spec") != old.get("spec")
+
+
+def _deadline(pod: Obj) -> bool:
+    return (pod.get("spec") or {}).get("activeDeadlineSeconds") is not None
+
+
+def _resources(pod: Obj) -> list[Any]:
+    status = pod.get("status") or {}
+    return [
+        each.get("resources")
+        for part in ("containerStatuses", "initContainerStatuses")
+        for each in status.get(part) or ()
+    ]
+
+
+def _allocated(claim: Obj) -> Any:
+    return (claim.get("status") or {}).get("allocatedResources")

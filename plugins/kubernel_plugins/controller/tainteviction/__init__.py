@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from kubernel.client.reconciler import ObjectKey, Reconciler
 from kubernel.errors import NotFound
 from kubernel.objects import meta
+from kubernel.plugin import hookimpl
 from kubernel_plugins.controller.disrupting import disrupt
+from kubernel_plugins.histogram import Histogram
 from kubernel_plugins.scheduler_policy.tolerations import tolerates
 
 if TYPE_CHECKING:
@@ -59,6 +61,11 @@ def _on_pod(self: Plugin, type: EventType, pod: Obj, old: Obj | None) -> Iterabl
                 yield key
 
 
+_SUBSYSTEM = "taint_eviction_controller"
+_BOUNDS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0, 120.0, 180.0, 240.0)
+"""Seconds, of ``pod_deletion_duration_seconds`` (tainteviction/metrics/metrics.go)."""
+
+
 def _stay(pod: Obj) -> tuple[object, object]:
     return pod["spec"].get("nodeName"), pod["spec"].get("tolerations")
 
@@ -76,6 +83,14 @@ class Plugin(Reconciler):
         self.evictions: dict[ObjectKey, _Eviction] = {}
         """The pods that have to go, also those that have been told to."""
         self.changed: set[ObjectKey] = set()
+        self._deletions = Histogram(_BOUNDS)
+
+    @hookimpl
+    def kubernel_metrics(self) -> str:
+        total, duration = f"{_SUBSYSTEM}_pod_deletions_total", f"{_SUBSYSTEM}_pod_deletion_duration_seconds"
+        lines = [f"# TYPE {total} counter", f"{total} {sum(self._deletions.row)}"]
+        lines += [f"# TYPE {duration} histogram", *self._deletions.lines(duration, "")]
+        return "".join(f"{line}\n" for line in lines)
 
     async def start(self) -> None:
         await super().start()
@@ -168,6 +183,7 @@ class Plugin(Reconciler):
             )
         except NotFound:
             return
+        self._deletions.observe(max(self.clock.monotonic() - eviction.due, 0.0))
         eviction.is_done = True
 
     async def _tell(self, key: ObjectKey, what: str) -> None:

@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Plugin"]
 
-_RESIZER = "volume.kubernetes.io/storage-resizer"
+_EXTERNAL = ("csi", "flexVolume")
+"""Sources of volumes that a driver looks after."""
 
 
 class Plugin(Reconciler):
     """The ``volumeexpand`` controller."""
 
     resource = v.CLAIMS
-    reads = (v.VOLUMES, v.CLASSES)
+    reads = (v.VOLUMES,)
     user = "system:serviceaccount:kube-system:expand-controller"
     component = "volume_expand"
 
@@ -44,9 +45,6 @@ class Plugin(Reconciler):
         volume = self.informer(v.VOLUMES).get(claim["spec"].get("volumeName", ""))
         if volume is None or meta.uid(claim) != meta.get(volume, "spec", "claimRef", "uid"):
             return
-        found = self.informer(v.CLASSES).get(v.class_of(claim))
-        if found is not None and meta.annotations(claim).get(_RESIZER) != found["provisioner"]:
-            change = {"metadata": {"annotations": {_RESIZER: found["provisioner"]}}}
-            await self.client.patch(self.resource, name, change, namespace)
         text = "waiting for an external controller to expand this PVC"
-        await self.recorder.event(claim, "Normal", "ExternalExpanding", text)
+        external = any(volume["spec"].get(source) for source in _EXTERNAL)
+        await self.recorder.event(claim, "Normal" if external else "Warning", "ExternalExpanding", text)

@@ -53,7 +53,12 @@ class ImageLocality(Policy):
 def _images(pod: PodState) -> list[str]:
     spec = pod.pod["spec"]
     containers = (*(spec.get("initContainers") or ()), *(spec.get("containers") or ()))
-    return [_with_tag(container.get("image") or "") for container in containers]
+    volumes = (volume["image"] for volume in spec.get("volumes") or () if volume.get("image"))
+    named = [
+        *(container.get("image") or "" for container in containers),
+        *(volume.get("reference") or "" for volume in volumes),
+    ]
+    return [_with_tag(image) for image in named]
 
 
 def _with_tag(image: str) -> str:

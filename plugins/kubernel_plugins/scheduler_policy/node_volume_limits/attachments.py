@@ -65,10 +65,9 @@ class Attachments:
     def holders(self, node: str) -> Collection[str]:
         return self._holders.get(node, _NOBODY)
 
-    def attached(self, node: str, volume: Volume, without: frozenset[str] = _NOBODY) -> bool:
-        """Whether anyone but ``without`` has the volume there."""
-        having = self._on.get(node, {}).get(volume, _NOBODY)
-        return bool(having - without) if without else bool(having)
+    def having(self, node: str, volume: Volume) -> Collection[str]:
+        """The holders that have the volume there."""
+        return self._on.get(node, {}).get(volume, _NOBODY)
 
     def count(self, node: str, driver: str, without: frozenset[str] = _NOBODY) -> int:
         """How many volumes of a driver a node has, for others than ``without``."""

@@ -228,12 +228,17 @@ class NodeVolumeLimits(Policy):
             return False
         name = csi_node["metadata"]["name"]
         more = Counter(
-            volume.driver
-            for volume in state
-            if volume.driver in limits and not self._counts.attached(name, volume, away)
+            volume.driver for volume in state if volume.driver in limits and not self._has(name, volume, away)
         )
         return any(
             self._counts.count(name, driver, away) + count > limits[driver] for driver, count in more.items()
+        )
+
+    def _has(self, name: str, volume: Volume, away: frozenset[str]) -> bool:
+        """Whether a pod of the node has the volume already: one that is merely still attached counts once more."""
+        return any(
+            holder not in away and not holder.startswith(_ATTACHMENT)
+            for holder in self._counts.having(name, volume)
         )
 
     def _away(self, name: str, nodes: Nodes) -> frozenset[str]:

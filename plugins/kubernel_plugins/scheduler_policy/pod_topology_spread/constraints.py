@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy
+import orjson
 
 from kubernel.objects import selectors
 from kubernel.plugin.scheduling import ALL, PodMatcher
@@ -19,7 +20,7 @@ from kubernel_plugins.scheduler_policy.tolerations import untolerated
 if TYPE_CHECKING:
     from kubernel.client.informer import Informer
     from kubernel.objects.selectors import Selector
-    from kubernel.plugin.scheduling import Context, Mask, Nodes, PodState
+    from kubernel.plugin.scheduling import Amounts, Context, Mask, Nodes, PodState
 
 __all__ = ["HARD", "HOSTNAME", "SOFT", "Constraint", "Constraints"]
 
@@ -34,6 +35,10 @@ _OWNERS = {
     ("apps/v1", "StatefulSet"): "statefulsets.v1.apps",
     ("v1", "ReplicationController"): "replicationcontrollers",
 }
+
+
+_TEMPLATES = 1024
+"""Of so many the constraints are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,23 @@ class Constraint:
     def matches(self, pod: PodState) -> bool:
         """Whether the pod counts for its own constraint."""
         return self.selects(pod.labels)
+
+    def counts(self, nodes: Nodes) -> Amounts:
+        """How many pods of each node count: none for a selector that selects everything."""
+        if all(selector.everything for selector in self.matcher.selectors):
+            return numpy.zeros(len(nodes), dtype=numpy.int64)
+        return nodes.matching(self.matcher)
+
+    def counts_in(self, nodes: Nodes) -> Amounts:
+        """The same for each domain."""
+        if all(selector.everything for selector in self.matcher.selectors):
+            return numpy.zeros(len(nodes.label_values(self.topology_key)), dtype=numpy.int64)
+        return nodes.matching_in(self.matcher, self.topology_key)
+
+    def counts_all(self, pod: PodState) -> bool:
+        """Whether the pods of every node count."""
+        honored = self.honor_affinity and selecting.required_affinity(pod.pod["spec"]) is not None
+        return not honored and not self.honor_taints
 
     def counts_nodes(self, pod: PodState, nodes: Nodes) -> Mask:
         """The nodes whose pods count (nodeAffinityPolicy, nodeTaintsPolicy)."""
@@ -92,6 +114,7 @@ class Constraints:
         self._system = kind == "System"
         self._defaults = _SYSTEM if self._system else tuple(given)
         self._context = context
+        self._known: dict[Any, list[Constraint]] = {}
         self._services: Informer | None = None
         self._owners: dict[str, Informer] = {}
 
@@ -112,16 +135,26 @@ class Constraints:
     def of(self, pod: PodState, action: str) -> list[Constraint]:
         stated = pod.pod["spec"].get("topologySpreadConstraints")
         if stated:
-            return [
-                _constraint(each, pod, _selector(each, pod))
-                for each in stated
-                if each["whenUnsatisfiable"] == action
-            ]
+            return self._stated(pod, stated, action)
         wanted = [each for each in self._defaults if each["whenUnsatisfiable"] == action]
         if not wanted:
             return []
         selected = self._deduced(pod)
         return [_constraint(each, pod, selected) for each in wanted] if selected else []
+
+    def _stated(self, pod: PodState, stated: Sequence[Mapping[str, Any]], action: str) -> list[Constraint]:
+        """The pods of a template have the same ones."""
+        key = pod.namespace, action, orjson.dumps(stated), frozenset(pod.labels.items())
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= _TEMPLATES:
+                self._known.clear()
+            found = self._known[key] = [
+                _constraint(each, pod, _selector(each, pod))
+                for each in stated
+                if each["whenUnsatisfiable"] == action
+            ]
+        return found
 
     def _deduced(self, pod: PodState) -> tuple[Selector, ...]:
         """What the pod's services and owner select by; empty when there are none."""

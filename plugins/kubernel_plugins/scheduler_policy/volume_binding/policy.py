@@ -275,23 +275,26 @@ class VolumeBinding(Policy):
         return state if isinstance(state, _State) and (state.waiting or state.chosen) else SKIP
 
     def score(self, pod: PodState, state: _State, nodes: Nodes, rows: Rows) -> Amounts:
-        """How full the volumes, or the pools that they come from, would be: the mean of the classes."""
+        """How full the volumes would be, or where none is taken the pools that they come from: the mean of the
+        classes."""
         plan = self._plan(state, nodes, rows)
         asked: dict[str, Amounts] = {}
         there: dict[str, Amounts] = {}
         nothing = numpy.zeros(plan.unsatisfied.shape, dtype=numpy.int64)
-
-        def count(claim: Obj, mask: Mask, capacity: int | Amounts) -> None:
-            name = volumes.class_of(claim)
-            requested = volumes.size((claim["spec"].get("resources") or {}).get("requests"))
-            asked[name] = asked.get(name, nothing) + numpy.where(mask, requested, 0)
-            there[name] = there.get(name, nothing) + numpy.where(mask, capacity, 0)
-
+        taken = numpy.zeros_like(plan.unsatisfied)
         for each in plan.matches:
+            name = volumes.class_of(each.claim)
+            wanted = _requested(each.claim)
             for volume, mask in each.taken:
-                count(each.claim, mask, volumes.size(volume["spec"].get("capacity")))
-        for claim, mask, capacity in plan.provided:
-            count(claim, mask & (capacity > 0), capacity)
+                taken |= mask
+                asked[name] = asked.get(name, nothing) + numpy.where(mask, wanted, 0)
+                size = volumes.size(volume["spec"].get("capacity"))
+                there[name] = there.get(name, nothing) + numpy.where(mask, size, 0)
+        for claim, mask, pool in plan.provided:
+            name, counted = volumes.class_of(claim), mask & (pool > 0) & ~taken
+            asked[name] = asked.get(name, nothing) + numpy.where(counted, _requested(claim), 0)
+            # All claims of a class come from one pool.
+            there[name] = numpy.where(counted, pool, there.get(name, nothing))
         total, classes = nothing, nothing
         for name, requested in asked.items():
             capacity = there[name]
@@ -380,6 +383,10 @@ class VolumeBinding(Policy):
             was, now = ((each.get("spec") or {}).get("storageCapacity") for each in (old, new))
             return new["metadata"]["name"] in mine and bool(was) and not now
         return False
+
+
+def _requested(claim: Obj) -> int:
+    return volumes.size((claim["spec"].get("resources") or {}).get("requests"))
 
 
 def _with_node(claim: Obj, node: str) -> Obj:

@@ -307,7 +307,7 @@ def test_discovery_speaks_protobuf(tmp_path: Any) -> None:
         for path, kind in (
             ("/apis", "APIGroupList"),
             ("/apis/apps", "APIGroup"),
-            ("/api/v1", "APIResourceList"),
+            ("/apis/apps/v1", "APIResourceList"),
         ):
             plain = (await raw.request("GET", path)).json
             answer = await raw.request("GET", path, headers={"Accept": PROTOBUF})
@@ -316,6 +316,9 @@ def test_discovery_speaks_protobuf(tmp_path: Any) -> None:
             assert found["kind"] == kind
             field = {"APIGroupList": "groups", "APIGroup": "versions", "APIResourceList": "resources"}[kind]
             assert len(found[field]) == len(plain[field])
+        # The core's resources are a list of no version.
+        answer = await raw.request("GET", "/api/v1", headers={"Accept": PROTOBUF})
+        assert answer.body.startswith(b"k8s\0\n\x13\n\0\x12\x0fAPIResourceList")
         form = ";g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
         answer = await raw.request("GET", "/apis", headers={"Accept": PROTOBUF + form})
         assert answer.headers["content-type"] == PROTOBUF + form

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -211,6 +211,25 @@ def test_a_pod_whose_claim_has_no_volume(cluster: Cluster) -> None:
     ]
 
 
+def test_a_claim_whose_volume_is_not_there_or_is_somebody_elses(cluster: Cluster) -> None:
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": "tape"},
+        "spec": {
+            "capacity": {"storage": "1Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "nfs": {"server": "files", "path": "/"},
+            "claimRef": {"namespace": "default", "name": "first"},
+        },
+    }
+    cluster.apply(claim(storageClassName="", volumeName="tape"))
+    assert chain(cluster, "pvc/data")[1:] == ["PersistentVolume tape does not exist"]
+    cluster.apply(volume)
+    cluster.clock.advance(1)
+    assert chain(cluster, "pvc/data")[1:] == ["PersistentVolume tape is bound to the claim default/first"]
+
+
 def test_a_claim_that_waits_for_a_pod(cluster: Cluster) -> None:
     cluster.apply(claim())
     assert chain(cluster, "pvc/data")[1] == (
@@ -396,6 +415,37 @@ def test_a_namespace_that_an_object_keeps(cluster: Cluster) -> None:
     found = chain(cluster, "ns/old")
     assert found[0] == "Namespace old has been on its way out for 1m"
     assert "acme.dev/backup" in found[1]
+
+
+def test_a_namespace_that_waits_for_its_pods(cluster: Cluster) -> None:
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "old"}})
+    kept = pod("kept")
+    kept["metadata"] |= {"namespace": "old", "finalizers": ["acme.dev/backup"]}
+    cluster.apply(kept)
+    cluster.delete("namespaces", "old")
+    cluster.clock.advance("1m")
+    assert chain(cluster, "ns/old")[1:] == [
+        "1 pod must be gone first",
+        "Pod kept is held by the finalizer acme.dev/backup",
+    ]
+
+
+def test_a_service_whose_pod_is_on_a_node_that_is_gone(cluster_factory: Callable[..., Cluster]) -> None:
+    plugins = {"node": None, "controller": ["*", "-podgc", "-nodelifecycle"]}
+    cluster = cluster_factory(config={"plugins": plugins})
+    cluster.apply(service())
+    cluster.create(pod("one", {"app": "web"}, nodeName="gone"))
+    status = {
+        "phase": "Running",
+        "podIP": "10.0.0.1",
+        "conditions": [{"type": "Ready", "status": "True"}, {"type": "PodScheduled", "status": "True"}],
+    }
+    cluster.patch("pods", "one", {"status": status}, subresource="status")
+    cluster.clock.advance(1)
+    assert chain(cluster, "svc/web")[-1] == (
+        "the endpointslice controller says: Error updating Endpoint Slices for Service default/web: "
+        "skipping Pod one for Service default/web: Node gone Not Found"
+    )
 
 
 def test_a_disruption_budget_that_leaves_no_room(cluster: Cluster) -> None:

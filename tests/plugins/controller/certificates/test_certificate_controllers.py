@@ -250,10 +250,16 @@ def test_a_node_that_may_renew_its_certificate_gets_it_without_anybody(fresh: Cl
 
 
 @pytest.mark.parametrize(
-    ("decision", "hours"), [("Approved", 1), ("Denied", 1), ("", 24)], ids=["approved", "denied", "pending"]
+    ("decision", "signer", "hours"),
+    [
+        pytest.param("Approved", "kubernetes.io/kube-apiserver-client", 1, id="issued"),
+        pytest.param("Approved", "acme.dev/signer", 24, id="approved-but-not-issued"),
+        pytest.param("Denied", "acme.dev/signer", 1, id="denied"),
+        pytest.param("", "acme.dev/signer", 24, id="pending"),
+    ],
 )
-def test_old_requests_are_removed(fresh: Cluster, decision: str, hours: int) -> None:
-    ask(fresh, "old", pem("jane"), "acme.dev/signer", approve=False)
+def test_old_requests_are_removed(fresh: Cluster, decision: str, signer: str, hours: int) -> None:
+    ask(fresh, "old", pem("jane"), signer, approve=False)
     if decision:
         decide(fresh, "old", decision)
     fresh.clock.advance(hours * 3600 - 60)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kubernel.objects import conditions, meta
+from kubernel.objects.names import pod_hash
 from kubernel.testing import Cluster
 from kubernel_plugins.controller.daemonset.placement import Fit, fit, pod_for, target, tolerations
 
@@ -240,6 +241,48 @@ def test_old_revisions_go_beyond_the_limit(cluster: Cluster) -> None:
         cluster.apply(wanted)
         cluster.clock.advance(5)
     assert sorted(one["revision"] for one in cluster.list(REVISIONS, "default")) == [4, 5, 6]
+
+
+def test_another_template_of_the_same_hash_is_a_collision_that_is_counted(cluster: Cluster) -> None:
+    cluster.apply(daemonset("agent:1"))
+    cluster.clock.advance(5)
+    # Somebody's revision stands where that of the next template belongs.
+    template = cluster.get(SETS, "agent")["spec"]["template"]
+    container = {**template["spec"]["containers"][0], "image": "agent:2"}
+    template = meta.replace(template, ("spec", "containers"), [container])
+    taken = f"agent-{pod_hash(template)}"
+    foreign = {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": {"name": taken},
+        "revision": 1,
+        "data": {"other": True},
+    }
+    cluster.create(foreign)
+    cluster.apply(daemonset("agent:2"))
+    cluster.clock.advance(30)
+    assert status(cluster)["collisionCount"] == 1
+    (pod,) = pods(cluster)
+    assert meta.labels(pod)["controller-revision-hash"] == pod_hash(template, 1)
+    assert cluster.get(REVISIONS, taken)["data"] == {"other": True}
+
+
+def test_the_same_template_twice_in_the_history_becomes_one(cluster: Cluster) -> None:
+    cluster.apply(daemonset())
+    cluster.clock.advance(5)
+    (known,) = cluster.list(REVISIONS, "default")
+    labels = {**meta.labels(known), "controller-revision-hash": "copy"}
+    metadata = {
+        "name": "copy",
+        "labels": labels,
+        "ownerReferences": known["metadata"]["ownerReferences"],
+    }
+    cluster.create({**known, "metadata": metadata, "revision": 5})
+    cluster.clock.advance(5)
+    (left,) = cluster.list(REVISIONS, "default")
+    assert meta.name(left) == "copy"
+    (pod,) = pods(cluster)
+    assert meta.labels(pod)["controller-revision-hash"] == "copy"
 
 
 def test_min_ready_seconds_delay_availability(cluster: Cluster) -> None:

@@ -7,6 +7,7 @@ from workload_kit import deployment, pod, rolled_out, view, watch
 
 from kubernel.objects import meta
 from kubernel.testing import Cluster
+from kubernel_plugins.controller.endpoints import truncate
 
 WEB = {"app": "web"}
 
@@ -83,15 +84,16 @@ def test_a_named_port_is_each_pods_own_number(cluster: Cluster) -> None:
     cluster.create(named("one", 8081))
     cluster.create(named("two", 8082))
     cluster.create(pod("none", WEB))
-    admin = {"name": "admin", "port": 90, "protocol": "TCP"}
     found = {
-        subset["addresses"][0]["targetRef"]["name"]: sorted(subset["ports"], key=lambda port: port["port"])
+        tuple((port["name"], port["port"]) for port in subset["ports"]): [
+            address["targetRef"]["name"] for address in subset["addresses"]
+        ]
         for subset in subsets(cluster)
     }
-    assert found == {
-        "one": [admin, {"name": "web", "port": 8081, "protocol": "TCP"}],
-        "two": [admin, {"name": "web", "port": 8082, "protocol": "TCP"}],
-        "none": [admin],
+    assert {ports: sorted(held) for ports, held in found.items()} == {
+        (("admin", 90),): ["none", "one", "two"],
+        (("web", 8081),): ["one"],
+        (("web", 8082),): ["two"],
     }
 
 
@@ -138,7 +140,9 @@ def test_services_without_pods_of_their_own_are_left_alone(cluster: Cluster, spe
     assert meta.resource_version(cluster.get("endpoints", "web")) == before
 
 
-def test_deleted_or_changed_endpoints_come_back_and_go_with_the_service(cluster: Cluster) -> None:
+def test_deleted_endpoints_come_back_changed_ones_when_a_pod_changes_and_all_go_with_the_service(
+    cluster: Cluster,
+) -> None:
     cluster.apply(service())
     cluster.create(pod("a", WEB))
     cluster.delete("endpoints", "web")
@@ -146,7 +150,9 @@ def test_deleted_or_changed_endpoints_come_back_and_go_with_the_service(cluster:
     assert names(cluster) == ["a"]
     cluster.patch("endpoints", "web", {"subsets": None})
     cluster.clock.advance(1)
-    assert names(cluster) == ["a"]
+    assert names(cluster) == []
+    cluster.create(pod("b", WEB))
+    assert sorted(names(cluster)) == ["a", "b"]
     cluster.delete("services", "web")
     assert cluster.find("endpoints", "web") is None
 
@@ -175,3 +181,30 @@ def test_nothing_is_written_when_nothing_of_the_endpoints_changes(cluster: Clust
     cluster.patch("services", "web", {"metadata": {"annotations": {"note": "x"}}})
     cluster.clock.advance("10m")
     assert writes == []
+
+
+def subset_of(ready: int, unready: int = 0) -> dict[str, Any]:
+    subset: dict[str, Any] = {}
+    if ready:
+        subset["addresses"] = [{"ip": f"10.0.0.{number}"} for number in range(ready)]
+    if unready:
+        subset["notReadyAddresses"] = [{"ip": f"10.1.0.{number}"} for number in range(unready)]
+    return subset
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param([(600, 400)], [(600, 400)], id="none is too many"),
+        pytest.param([(600, 500)], [(600, 400)], id="the unready are cut first"),
+        pytest.param([(0, 900), (400, 300)], [(0, 450), (400, 150)], id="in proportion"),
+        pytest.param([(900, 10), (600, 10)], [(600, 0), (400, 0)], id="no unready one beside too many ready"),
+        pytest.param([(1, 0), (2999, 0)], [(1, 0), (999, 0)], id="rounded up, the last bears it"),
+    ],
+)
+def test_too_many_addresses_are_cut_in_proportion(
+    before: list[tuple[int, int]], after: list[tuple[int, int]]
+) -> None:
+    held = [subset_of(*numbers) for numbers in before]
+    assert truncate(held) is (before != after)
+    assert held == [subset_of(*numbers) for numbers in after]

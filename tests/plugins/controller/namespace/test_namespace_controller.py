@@ -54,19 +54,60 @@ def test_other_content_stays_untouched_while_a_pod_is_left(cluster: Cluster) -> 
     cluster.clock.advance("3m")
     assert cluster.get("namespaces", "shop")["status"]["phase"] == "Terminating"
     assert cluster.get("configmaps", "a", "shop")["metadata"].get("deletionTimestamp") is None
+    # Upstream says so too: nothing but pods has been looked at.
+    assert condition(cluster, "shop", "NamespaceContentRemaining") == (
+        "False",
+        "ContentRemoved",
+        "All content successfully removed",
+    )
+    assert condition(cluster, "shop", "NamespaceFinalizersRemaining")[0] == "False"
+    assert condition(cluster, "shop", "NamespaceDeletionDiscoveryFailure")[0] == "False"
+    cluster.patch("pods", "held", {"metadata": {"finalizers": None}}, "shop")
+    cluster.wait(lambda: cluster.find("namespaces", "shop") is None)
+
+
+def test_what_is_left_and_what_holds_it_is_told(cluster: Cluster) -> None:
+    cluster.apply([namespace("shop"), config_map("a", namespace="shop", finalizers=["example.com/hold"])])
+    cluster.delete("namespaces", "shop")
+    cluster.clock.advance("1m")
     assert condition(cluster, "shop", "NamespaceContentRemaining") == (
         "True",
         "SomeResourcesRemain",
-        "Some resources are remaining: pods. has 1 resource instances",
+        "Some resources are remaining: configmaps. has 1 resource instances",
     )
     assert condition(cluster, "shop", "NamespaceFinalizersRemaining") == (
         "True",
         "SomeFinalizersRemain",
         "Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances",
     )
-    assert condition(cluster, "shop", "NamespaceDeletionDiscoveryFailure")[0] == "False"
-    cluster.patch("pods", "held", {"metadata": {"finalizers": None}}, "shop")
-    cluster.wait(lambda: cluster.find("namespaces", "shop") is None)
+
+
+def test_a_server_that_cannot_be_asked_holds_the_namespace(cluster: Cluster) -> None:
+    service = {
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "kind": "APIService",
+        "metadata": {"name": "v1.example.com"},
+        "spec": {
+            "group": "example.com",
+            "version": "v1",
+            "groupPriorityMinimum": 100,
+            "versionPriority": 10,
+            "insecureSkipTLSVerify": True,
+            "service": {"namespace": "default", "name": "nope"},
+        },
+    }
+    cluster.apply([namespace("shop"), config_map("a", namespace="shop"), service])
+    cluster.delete("namespaces", "shop")
+    cluster.clock.advance("1m")
+    message = (
+        "Discovery failed for some groups, 1 failing: unable to retrieve the complete list of server APIs: "
+        "example.com/v1: stale GroupVersion discovery: example.com/v1"
+    )
+    told = condition(cluster, "shop", "NamespaceDeletionDiscoveryFailure")
+    assert told == ("True", "DiscoveryFailed", message)
+    assert cluster.find("configmaps", "a", "shop") is None
+    cluster.delete("apiservices.v1.apiregistration.k8s.io", "v1.example.com")
+    cluster.wait(lambda: cluster.find("namespaces", "shop") is None, timeout="30m")
 
 
 def test_nothing_new_gets_into_a_namespace_that_is_going(cluster: Cluster) -> None:

@@ -150,3 +150,16 @@ def test_a_node_that_moves_to_another_zone_waits_there_alone() -> None:
 def test_settings_that_mean_nothing_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"must"):
         Settings(**wrong)  # type: ignore[arg-type]
+
+
+def test_nodes_are_counted_by_zone() -> None:
+    zones = Zones(Settings())
+    nodes = [(node("a", "west"), True), (node("b", "west"), False), (node("c", "east"), True)]
+    zones.fill(nodes, 0.0)
+    zones.evicted(nodes[1][0])
+    text = zones.render()
+    west = 'zone=":\0:west"'
+    assert f"node_collector_evictions_total{{{west}}} 1\n" in text
+    assert f"node_collector_unhealthy_nodes_in_zone{{{west}}} 1\n" in text
+    assert f"node_collector_zone_health{{{west}}} 50\n" in text
+    assert f"node_collector_zone_size{{{west}}} 2\n" in text

@@ -356,8 +356,6 @@ def test_another_resizer_is_waited_for(cluster: Cluster) -> None:
     cluster.apply([made, volume(storageClassName="disk"), claim(storageClassName="disk")])
     grow(cluster, "3Gi")
     assert told(cluster, "ExternalExpanding") == ["waiting for an external controller to expand this PVC"]
-    annotations = meta.annotations(cluster.get(CLAIMS, "data"))
-    assert annotations["volume.kubernetes.io/storage-resizer"] == "acme.dev/disk"
 
 
 # --- classes of attributes

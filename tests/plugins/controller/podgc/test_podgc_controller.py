@@ -70,6 +70,33 @@ def test_the_oldest_ended_pods_go_when_there_are_too_many(cluster_factory: Calla
     assert names(cluster) == ["alive", "p3", "p4", "p5"]
 
 
+def test_evicted_pods_go_before_older_ones(cluster_factory: Callable[..., Cluster]) -> None:
+    plugins = {"node": None, "controller": ["*", {"podgc": {"terminatedPods": 1}}]}
+    cluster = cluster_factory(config={"plugins": plugins})
+    for name, reason in (("old", "Error"), ("evicted", "Evicted")):
+        cluster.create(pod(name))
+        ended = {"status": {"phase": "Failed", "reason": reason}}
+        cluster.patch("pods", name, ended, subresource="status")
+        cluster.clock.advance(2)
+    assert names(cluster) == ["old"]
+
+
+def test_what_an_orphaned_pod_is_told_names_its_generation(cluster_factory: Callable[..., Cluster]) -> None:
+    cluster = cluster_factory(config={"plugins": {"node": None}})
+    orphan = pod("p", nodeName="gone")
+    orphan["metadata"]["finalizers"] = ["example.com/watched"]
+    cluster.create(orphan)
+    cluster.clock.advance("1m")
+    status = cluster.get("pods", "p")["status"]
+    (told,) = [each for each in status["conditions"] if each["type"] == "DisruptionTarget"]
+    assert status["phase"] == "Failed"
+    assert status["observedGeneration"] == 1
+    assert (told["reason"], told["message"]) == ("DeletionByPodGC", "PodGC: node no longer exists")
+    assert told["observedGeneration"] == 1
+    count = 'pod_gc_collector_force_delete_pods_total{namespace="default",reason="orphaned"} '
+    assert count in cluster.kernel.hooks.metrics()
+
+
 def test_terminating_pods_of_an_out_of_service_node_are_let_go(cluster: Cluster) -> None:
     cluster.apply(pod("p", tolerations=[{"operator": "Exists"}]))
     cluster.clock.advance(5)

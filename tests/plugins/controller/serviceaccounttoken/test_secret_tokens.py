@@ -97,6 +97,18 @@ def test_its_bearer_is_the_account_and_the_day_is_noted(cluster: Cluster) -> Non
     assert meta.labels(cluster.get("secrets", "robot-token"))[USED] > first
 
 
+def test_whose_account_lists_it_is_told_to_use_another_kind(cluster: Cluster) -> None:
+    cluster.apply([account(), secret()])
+    bearer = who(cluster, data(cluster)["token"])
+    assert bearer is not None
+    assert bearer.warnings == ()
+    cluster.patch("serviceaccounts", "robot", {"secrets": [{"name": "robot-token"}]})
+    bearer = who(cluster, data(cluster)["token"])
+    assert bearer is not None
+    (told,) = bearer.warnings
+    assert told.startswith("Use tokens from the TokenRequest API or manually created secret-based tokens")
+
+
 @pytest.mark.parametrize("why", ["deleted", "changed", "invalid", "account", "other-account"])
 def test_a_token_is_void_when(cluster: Cluster, why: str) -> None:
     cluster.apply([account(), secret()])

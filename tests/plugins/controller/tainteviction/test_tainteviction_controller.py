@@ -274,3 +274,12 @@ def test_pods_of_a_node_that_is_gone_go_when_their_time_is_up(bare: Cluster) -> 
 )
 def test_how_long_a_pod_may_stay(tolerations: list[Obj], expected: float | None) -> None:
     assert eviction_delay({"spec": {"tolerations": tolerations}}, [taint(1)]) == expected
+
+
+def test_how_many_pods_went_is_counted(bare: Cluster) -> None:
+    set_taints(bare, 1)
+    pod(bare)
+    bare.clock.advance(1)
+    text = bare.kernel.hooks.metrics()
+    assert "taint_eviction_controller_pod_deletions_total 1\n" in text
+    assert "taint_eviction_controller_pod_deletion_duration_seconds_count 1\n" in text

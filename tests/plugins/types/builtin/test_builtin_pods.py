@@ -423,6 +423,38 @@ def test_eviction_spends_the_budget_and_marks_the_pod() -> None:
     run(test)
 
 
+@pytest.mark.parametrize(
+    ("preconditions", "why"),
+    [
+        pytest.param({"resourceVersion": "1"}, "the ResourceVersion in the precondition (1)", id="version"),
+        pytest.param({"uid": "another"}, "the UID in the precondition (another)", id="uid"),
+    ],
+)
+def test_eviction_of_another_state_of_the_pod_is_refused(preconditions: dict[str, str], why: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        await _running(cluster, 1)
+        asked = {**EVICTION, "deleteOptions": {"preconditions": preconditions}}
+        with pytest.raises(Conflict) as refused:
+            await cluster.post("pods", "web", "eviction", asked)
+        assert why in refused.value.message
+        pod = cluster.get("pods", "web")
+        assert "deletionTimestamp" not in pod["metadata"]
+        assert "DisruptionTarget" not in {one["type"] for one in pod["status"].get("conditions") or ()}
+
+    run(test)
+
+
+def test_eviction_of_just_this_state_of_the_pod_is_done() -> None:
+    async def test(cluster: Cluster) -> None:
+        await _running(cluster, 1)
+        version = cluster.get("pods", "web")["metadata"]["resourceVersion"]
+        asked = {**EVICTION, "deleteOptions": {"preconditions": {"resourceVersion": version}}}
+        await cluster.post("pods", "web", "eviction", asked)
+        assert cluster.get("pods", "web")["metadata"]["deletionTimestamp"]
+
+    run(test)
+
+
 def test_ephemeral_containers_are_added_through_their_own_endpoint() -> None:
     async def test(cluster: Cluster) -> None:
         obj = await cluster.create(pod())

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from builtin_kit import OPTIONS, USER, Cluster, run
 
-from kubernel.errors import ApiError
+from kubernel.errors import ApiError, UnnamedError
 from kubernel.registry.schema import Node
 
 EMPTY: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False, "int-or-string": 0}
@@ -47,7 +47,8 @@ def test_every_type_answers_for_an_empty_object(depth: int) -> None:
             try:
                 await cluster.registry.create(USER, type, "default" if type.namespaced else "", obj, OPTIONS)
             except ApiError as error:
-                internal = error if error.code >= 500 else None
+                # An incomplete Binding is answered 500 by upstream, without a reason.
+                internal = error if error.code >= 500 and not isinstance(error, UnnamedError) else None
             except Exception as error:
                 internal = error
             if internal is not None:

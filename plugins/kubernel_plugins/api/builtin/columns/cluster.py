@@ -32,6 +32,7 @@ __all__ = [
     "LEASE",
     "NAMESPACE",
     "NODE",
+    "POD_CERTIFICATE_REQUEST",
     "PRIORITY_CLASS",
     "PRIORITY_LEVEL",
     "RESOURCE_CLAIM",
@@ -168,6 +169,17 @@ def _csr_condition(obj: Obj, now: float) -> str:
     if "Failed" in types:
         shown += ",Failed"
     return f"{shown},Issued" if at(obj, "status", "certificate") else shown
+
+
+def _certificate_state(obj: Obj, now: float) -> str:
+    """Issued, Denied or Failed: no request is two of them."""
+    types = [condition.get("type") for condition in at(obj, "status", "conditions") or ()]
+    return next((one for one in reversed(types) if one in ("Issued", "Denied", "Failed")), "Pending")
+
+
+def _user_annotations(obj: Obj, now: float) -> str:
+    told = at(obj, "spec", "unverifiedUserAnnotations") or {}
+    return ",".join(f"{key}={told[key]}" for key in sorted(told)) or "<none>"
 
 
 def _csr_duration(obj: Obj, now: float) -> str:
@@ -324,6 +336,15 @@ CERTIFICATE_SIGNING_REQUEST = (
     Column("Requestor", text("spec", "username"), description="Who asked."),
     Column("RequestedDuration", _csr_duration, description="How long the certificate should be valid."),
     Column("Condition", _csr_condition, description="What became of the request."),
+)
+POD_CERTIFICATE_REQUEST = (
+    NAME,
+    Column("PodName", text("spec", "podName"), description="The pod that asks."),
+    Column("ServiceAccountName", text("spec", "serviceAccountName"), description="Whom the pod runs as."),
+    Column("NodeName", text("spec", "nodeName"), description="Where the pod runs."),
+    Column("SignerName", text("spec", "signerName"), description="The requested signer."),
+    Column("State", _certificate_state, description="What became of the request."),
+    Column("UnverifiedUserAnnotations", _user_annotations, description="What the pod's owner says."),
 )
 CLUSTER_TRUST_BUNDLE = (
     NAME,

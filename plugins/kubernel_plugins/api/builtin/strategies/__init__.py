@@ -91,6 +91,7 @@ CLASSES: Mapping[str, str] = {
 _WITH_CONTEXT = (
     "certificatesigningrequest",
     "devicetaintrule",
+    "limitrange",
     "persistentvolume",
     "pod",
     "podcertificaterequest",

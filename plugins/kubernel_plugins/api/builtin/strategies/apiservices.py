@@ -58,14 +58,13 @@ class APIServiceStrategy(Builtin):
 
 def _problems(obj: Obj) -> list[Cause]:
     spec = obj.get("spec") or {}
-    version, group, name = spec.get("version") or "", spec.get("group") or "", obj["metadata"].get("name")
+    version, group = spec.get("version") or "", spec.get("group") or ""
     found: list[Cause] = []
-    if name and name != f"{version}.{group}":
-        found.append(
-            causes.invalid(
-                "metadata.name", name, f'must be `spec.version+"."+spec.group`: "{version}.{group}"'
-            )
-        )
+    for key in ("generateName", "name"):
+        name = obj["metadata"].get(key)
+        if name and name != f"{version}.{group}":
+            told = f'must be `spec.version+"."+spec.group`: "{version}.{group}"'
+            found.append(causes.invalid(f"metadata.{key}", name, told))
     if group:
         named(group, "spec.group", names.check_dns1123_subdomain, found)
     elif version != "v1":

@@ -123,6 +123,7 @@ class ClusterTrustBundleStrategy(Builtin):
 
 
 class PodCertificateRequestStrategy(Builtin):
+    selects_namespace = False
     resets = STATUS_ALONE
 
     def __init__(self, context: Context) -> None:

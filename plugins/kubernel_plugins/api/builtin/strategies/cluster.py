@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from kubernel.errors import NotFound
+from kubernel.objects import names
 from kubernel_plugins.api.builtin.strategies.base import Builtin, field
 from kubernel_plugins.api.builtin.validation import cluster, limits, nodes
 
 if TYPE_CHECKING:
     from kubernel.errors import Cause
     from kubernel.registry.request import Request
+    from kubernel_plugins.api.builtin.context import Context
 
 __all__ = [
     "DisruptionBudgetStrategy",
@@ -19,6 +23,7 @@ __all__ = [
     "PriorityClassStrategy",
     "ResourceQuotaStrategy",
     "RuntimeClassStrategy",
+    "component_statuses",
 ]
 
 Obj = dict[str, Any]
@@ -99,8 +104,15 @@ class LeaseStrategy(Builtin):
 class LimitRangeStrategy(Builtin):
     """Defaults of container limits follow from max, default and min (SetDefaults_LimitRangeItem)."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: Context) -> None:
         super().__init__(create_on_update=True, thorough=True)
+        self.context = context
+
+    def prepare_for_create(self, request: Request, obj: Obj) -> None:
+        super().prepare_for_create(request, obj)
+        if not obj["metadata"].get("name"):
+            # Upstream names it by chance.
+            obj["metadata"]["name"] = request.name = names.uuid(self.context.rng)
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
         return limits.limit_range(obj)
@@ -153,3 +165,10 @@ class RuntimeClassStrategy(Builtin):
 
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
         return cluster.runtime_class_update(obj, old)
+
+
+def component_statuses(namespace: str, name: str) -> Iterable[Obj]:
+    """There are none: upstream's ask a scheduler and a controller manager that stand alone."""
+    if name:
+        raise NotFound.for_object("componentstatus", "", name)
+    return ()

@@ -213,6 +213,8 @@ class ResourceClaimTemplateStrategy(_Claiming):
 
 
 class ResourceSliceStrategy(Builtin):
+    field_label_refusal = "field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: {}"
+
     def __init__(self, context: Context) -> None:
         super().__init__(generation=True, returns=True, thorough=True)
         self.context = context

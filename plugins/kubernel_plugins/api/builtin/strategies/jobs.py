@@ -35,6 +35,7 @@ def _default_patterns(spec: Obj) -> None:
 
 
 class JobStrategy(Builtin):
+    field_label_refusal = 'field label "{}" not supported for Job'
     propagation_warning = (
         "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them "
         "or set propagationPolicy=Orphan to suppress this warning"

@@ -24,6 +24,7 @@ NAME_LABEL = "kubernetes.io/metadata.name"
 
 
 class NamespaceStrategy(Builtin):
+    deletion_published_as_status = True
     resets = MappingProxyType({"finalize": ("status",)})
 
     def __init__(self) -> None:

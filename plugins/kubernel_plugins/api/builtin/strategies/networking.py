@@ -119,6 +119,8 @@ class IngressClassStrategy(Builtin):
 
 
 class IPAddressStrategy(Builtin):
+    generates_names = False
+
     def __init__(self) -> None:
         super().__init__(thorough=True)
 

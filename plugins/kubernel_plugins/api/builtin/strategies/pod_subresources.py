@@ -14,16 +14,16 @@ from kubernel.errors import (
     Cause,
     Conflict,
     Forbidden,
-    Invalid,
     TooManyRequests,
+    UnnamedError,
 )
-from kubernel.objects import conditions, selectors
+from kubernel.objects import conditions, names, selectors
 from kubernel.registry.types import GroupVersionKind, Subresource
 from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.strategies.base import field
 
 if TYPE_CHECKING:
-    from kubernel.registry.request import Request
+    from kubernel.registry.request import DeleteOptions, Request
     from kubernel.registry.types import ResourceType
     from kubernel.store.records import Obj
     from kubernel_plugins.api.builtin.context import Context
@@ -54,17 +54,24 @@ class Binder:
 
     @staticmethod
     def check(request: Request) -> None:
-        binding = request.obj or {}
-        target = binding.get("target") or {}
-        if field(binding, "metadata", "name") != request.name:
+        if field(request.obj or {}, "metadata", "name") != request.name:
             raise BadRequest("name in URL does not match name in Binding object")
+        Binder.check_target(request)
+
+    @staticmethod
+    def check_target(request: Request) -> None:
+        target = (request.obj or {}).get("target") or {}
         found: list[Cause] = []
         if target.get("kind") not in (None, "", "Node"):
             found.append(causes.not_supported("target.kind", target.get("kind"), ["Node", "<empty>"]))
         if not target.get("name"):
             found.append(causes.required("target.name"))
+        else:
+            problems = names.check_dns1123_subdomain(target["name"])
+            found += causes.invalid_each("target.name", target["name"], problems)
         if found:
-            raise Invalid.for_object("Binding", "", request.name, found)
+            told = [f"{cause.field}: {cause.message}" for cause in found]
+            raise UnnamedError(told[0] if len(told) == 1 else f"[{', '.join(told)}]")
 
     async def __call__(self, request: Request) -> Obj:
         binding = {**(request.obj or {}), "apiVersion": "v1", "kind": "Binding"}
@@ -154,19 +161,51 @@ class Evictor:
         options = check_delete_options(eviction.get("deleteOptions") or {})
         if request.dry_run:
             options = structs.replace(options, dry_run=True)
-        registry = self.context.registry
-        pod = registry.get(request.type, request.namespace, request.name).obj
-        if not self._needs_no_budget(pod):
-            budget = self._budget_of(pod)
-            if budget is not None and not self._unhealthy_may_go(pod, budget):
-                await self._spend(request, pod, budget["metadata"]["name"])
-            if not options.dry_run:
-                await self._mark(request)
+        for attempt in range(TRIES):
+            pod = self.context.registry.get(request.type, request.namespace, request.name).obj
+            if not self._needs_no_budget(pod):
+                await self._ask_budget(request, pod, options)
+                break
+            held = options
+            if field(pod, "status", "phase") == "Pending" and "deletionTimestamp" not in pod["metadata"]:
+                # It must not have begun to count meanwhile.
+                held = _unchanged(options, pod)
+            try:
+                await self._delete(request, pod, held)
+            except Conflict:
+                if options.resource_version or attempt == TRIES - 1:
+                    raise
+                continue
+            break
+        return {**_SUCCESS, "code": 201}
+
+    async def _ask_budget(self, request: Request, pod: Obj, options: DeleteOptions) -> None:
+        budget = self._budget_of(pod)
+        if budget is None:
+            await self._delete(request, pod, options)
+            return
+        name = budget["metadata"]["name"]
+        if not self._unhealthy_may_go(pod, budget):
+            await self._spend(request, pod, name)
+            await self._delete(request, pod, options)
+            return
+        try:
+            await self._delete(request, pod, _unchanged(options, pod))
+        except Conflict:
+            if options.resource_version:
+                raise
+            # It may be healthy by now.
+            raise _in_work(name) from None
+
+    async def _delete(self, request: Request, pod: Obj, options: DeleteOptions) -> None:
+        if not options.dry_run:
+            version = await self._mark(request, options)
+            if options.resource_version:
+                options = structs.replace(options, resource_version=version)
         options = structs.replace(options, uid=options.uid or pod["metadata"]["uid"])
-        await registry.delete(
+        await self.context.registry.delete(
             request.user, request.type, request.namespace, request.name, options, admitted=True
         )
-        return {**_SUCCESS, "code": 201}
 
     @staticmethod
     def _needs_no_budget(pod: Obj) -> bool:
@@ -223,7 +262,7 @@ class Evictor:
         name = budget["metadata"]["name"]
         allowed = status.get("disruptionsAllowed") or 0
         if (status.get("observedGeneration") or 0) < (budget["metadata"].get("generation") or 0):
-            raise _too_many(f"The disruption budget {name} is still being processed by the server.", 10)
+            raise _in_work(name)
         if allowed < 0:
             raise _spent_wrongly(name, "pdb disruptions allowed is negative")
         if len(status.get("disruptedPods") or ()) > MAX_DISRUPTED_PODS:
@@ -253,11 +292,12 @@ class Evictor:
             changed["conditions"] = [{"message": "", **one} for one in changed["conditions"]]
         return {**budget, "status": changed}
 
-    async def _mark(self, request: Request) -> None:
-        """Say in the pod's conditions why it ends."""
+    async def _mark(self, request: Request, options: DeleteOptions) -> str:
+        """Say in the pod's conditions why it ends; its resourceVersion afterwards."""
         registry = self.context.registry
         for attempt in range(TRIES):
             pod = registry.get(request.type, request.namespace, request.name).obj
+            _check_preconditions(pod, options)
             status = pod.get("status") or {}
             changed, _ = conditions.set(
                 status.get("conditions") or [],
@@ -269,7 +309,7 @@ class Evictor:
             )
             marked = {**pod, "status": {**status, "conditions": changed}}
             try:
-                await registry.update(
+                result = await registry.update(
                     request.user,
                     request.type,
                     request.namespace,
@@ -283,7 +323,35 @@ class Evictor:
                 if attempt == TRIES - 1:
                     raise
                 continue
-            return
+            version: str = result.record.obj["metadata"]["resourceVersion"]
+            return version
+        raise AssertionError("unreachable")
+
+
+def _unchanged(options: DeleteOptions, pod: Obj) -> DeleteOptions:
+    """Only this state of the pod is to be deleted, or the older one that was asked for."""
+    wanted = options.resource_version or pod["metadata"]["resourceVersion"]
+    return structs.replace(options, resource_version=wanted)
+
+
+def _check_preconditions(pod: Obj, options: DeleteOptions) -> None:
+    name, uid, version = (pod["metadata"].get(key, "") for key in ("name", "uid", "resourceVersion"))
+    if options.uid and options.uid != uid:
+        why = (
+            f"the UID in the precondition ({options.uid}) does not match the UID in record ({uid}). "
+            "The object might have been deleted and then recreated"
+        )
+        raise Conflict.for_object("Pod", "", name, why)
+    if options.resource_version and options.resource_version != version:
+        why = (
+            f"the ResourceVersion in the precondition ({options.resource_version}) does not match the "
+            f"ResourceVersion in record ({version}). The object might have been modified"
+        )
+        raise Conflict.for_object("Pod", "", name, why)
+
+
+def _in_work(name: str) -> TooManyRequests:
+    return _too_many(f"The disruption budget {name} is still being processed by the server.", 10)
 
 
 def _why_none(name: str, status: dict[str, Any]) -> str:

@@ -57,7 +57,7 @@ class PodStrategy(Builtin):
     async def bind_named(self, request: Request) -> Obj:
         """POST of ``bindings``: the body names the pod."""
         request.name = field(request.obj or {}, "metadata", "name") or ""
-        self.bind.check(request)
+        self.bind.check_target(request)
         return await self.bind(request)
 
     def spec_apart(self) -> bool:

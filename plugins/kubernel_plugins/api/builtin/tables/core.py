@@ -17,6 +17,7 @@ POD_FIELDS = {
     "spec.hostNetwork": "false",
     "status.phase": "",
     "status.podIP": "",
+    "status.podIPs": "",
     "status.nominatedNodeName": "",
 }
 

@@ -90,6 +90,7 @@ GROUPS: dict[tuple[str, str], tuple[Row, ...]] = {
             subresources=_STATUS,
             columns="cluster:CUSTOM_RESOURCE_DEFINITION",
             strategy="conditional",
+            hashed="v1beta1",
         ),
     ),
     ("apiregistration.k8s.io", "v1"): (
@@ -186,13 +187,16 @@ GROUPS: dict[tuple[str, str], tuple[Row, ...]] = {
             namespaced=False,
             columns="cluster:CLUSTER_TRUST_BUNDLE",
             strategy="clustertrustbundle",
+            hashed="v1beta1",
             fields={"spec.signerName": ""},
         ),
         Row(
             "PodCertificateRequest",
             "podcertificaterequests",
             subresources=_STATUS,
+            columns="cluster:POD_CERTIFICATE_REQUEST",
             strategy="podcertificaterequest",
+            hashed="v1beta1",
             fields={"spec.signerName": "", "spec.podName": "", "spec.nodeName": ""},
         ),
     ),
@@ -307,6 +311,7 @@ GROUPS: dict[tuple[str, str], tuple[Row, ...]] = {
             subresources=_STATUS,
             columns="cluster:DEVICE_TAINT_RULE",
             strategy="devicetaintrule",
+            hashed="v1beta2",
         ),
         Row(
             "ResourceClaim",
@@ -388,6 +393,7 @@ GROUPS: dict[tuple[str, str], tuple[Row, ...]] = {
             subresources=_STATUS,
             columns="cluster:STORAGE_VERSION_MIGRATION",
             strategy="storageversionmigration",
+            hashed="v1beta1",
         ),
     ),
 }

@@ -274,7 +274,6 @@ _TABLES: Mapping[str, _Kinds] = {
     },
     f"{_API}.storage.v1": _STORAGE,
     "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1": {
-        "CustomResourceDefinitionSpec": {"scope": {"enum": ("Cluster", "Namespaced")}},
         "ServiceReference": {"port": {"default": 443}},
     },
     "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1": {

@@ -21,7 +21,9 @@ SUBRESOURCES: dict[str, SubresourceRow] = {
         GroupVersionKind("policy", "v1", "Eviction"), _POST, handler="evict", check="check_eviction"
     ),
     "pods/exec": SubresourceRow(GroupVersionKind("", "v1", "PodExecOptions"), _STREAM, connect=True),
-    "pods/log": SubresourceRow(GroupVersionKind("", "v1", "Pod"), ("get",), connect=True),
+    "pods/log": SubresourceRow(
+        GroupVersionKind("", "v1", "Pod"), ("get",), connect=True, options="PodLogOptions"
+    ),
     "pods/portforward": SubresourceRow(
         GroupVersionKind("", "v1", "PodPortForwardOptions"), _STREAM, connect=True
     ),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Collection
 
+from kubernel_plugins.addresses import Address, parse_ip, unpadded
 from kubernel_plugins.api.builtin import causes
 from kubernel_plugins.api.builtin.validation.values import Found
 
@@ -24,28 +24,7 @@ __all__ = [
 
 _IP = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 _CIDR = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
-_zeros = re.compile(r"(^|\.)0+(?=[0-9])")
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-def _unpadded(text: str) -> str:
-    """Leading zeros of an IPv4 address gone: it used to be taken."""
-    if ":" in text:
-        head, colon, tail = text.rpartition(":")
-        return head + colon + _zeros.sub(r"\1", tail) if "." in tail else text
-    return _zeros.sub(r"\1", text)
-
-
-def parse_ip(text: str) -> Address | None:
-    """None for what is no address, leading zeros or not."""
-    if "%" in text:
-        return None
-    try:
-        return ipaddress.ip_address(_unpadded(text))
-    except ValueError:
-        return None
 
 
 def ip_address(text: str, path: str, found: Found, known: Collection[str] = ()) -> None:
@@ -55,7 +34,7 @@ def ip_address(text: str, path: str, found: Found, known: Collection[str] = ()) 
     address = parse_ip(text)
     if address is None:
         found.append(causes.invalid(path, text, _IP))
-    elif _unpadded(text) != text:
+    elif unpadded(text) != text:
         found.append(causes.invalid(path, text, "must not have leading 0s"))
     elif isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         found.append(causes.invalid(path, text, "must not be an IPv4-mapped IPv6 address"))
@@ -99,7 +78,7 @@ def cidr(text: str, path: str, found: Found, known: Collection[str] = ()) -> boo
     else:
         address, network = parsed
         head, _, bits = text.partition("/")
-        if _unpadded(head) != head or (bits != "0" and bits.startswith("0")):
+        if unpadded(head) != head or (bits != "0" and bits.startswith("0")):
             problem = "must not have leading 0s in IP or prefix length"
         elif isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
             problem = "must not have an IPv4-mapped IPv6 address"

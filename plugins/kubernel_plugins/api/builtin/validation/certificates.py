@@ -250,8 +250,9 @@ def signing_request_update(obj: Obj, old: Obj, subresource: str) -> Found:
 def trust_bundle(obj: Obj, old: Obj | None = None) -> Found:
     found: Found = []
     spec, before = obj.get("spec") or {}, (old or {}).get("spec") or {}
-    signer, name = spec.get("signerName") or "", obj["metadata"].get("name") or ""
-    _bundle_name(name, signer, found)
+    signer = spec.get("signerName") or ""
+    for key in ("generateName", "name"):
+        _bundle_name(obj["metadata"].get(key) or "", f"metadata.{key}", signer, found)
     if signer:
         signer_name(signer, "spec.signerName", found)
     text = spec.get("trustBundle") or ""
@@ -262,19 +263,22 @@ def trust_bundle(obj: Obj, old: Obj | None = None) -> Found:
     return found
 
 
-def _bundle_name(name: str, signer: str, found: Found) -> None:
+def _bundle_name(name: str, path: str, signer: str, found: Found) -> None:
+    """Bundles of a signer carry it in front, with colons for its slashes."""
     prefix = signer.replace("/", ":") + ":" if signer else ""
     if not name:
         return
     if not signer and ":" in name:
         told = 'ClusterTrustBundle without signer name must not have ":" in its name'
-        found.append(causes.invalid("metadata.name", name, told))
+        found.append(causes.invalid(path, name, told))
     elif not name.startswith(prefix):
         told = f"ClusterTrustBundle for signerName {signer} must be named with prefix {prefix}"
-        found.append(causes.invalid("metadata.name", name, told))
-    elif signer:
-        problems = names.check_dns1123_subdomain(name.removeprefix(prefix))
-        found += causes.invalid_each("metadata.name", name, problems)
+        found.append(causes.invalid(path, name, told))
+    else:
+        kept = name.removeprefix(prefix)
+        check = names.check_dns1123_subdomain
+        problems = names.masked(check, kept) if path.endswith("generateName") else check(kept)
+        found += causes.invalid_each(path, name, problems)
 
 
 def _anchors(text: str, path: str, found: Found) -> None:

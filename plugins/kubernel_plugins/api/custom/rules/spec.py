@@ -40,10 +40,12 @@ def check_definition(obj: Obj, old: Obj | None, metadata: Node) -> list[Cause]:
     spec = obj.get("spec") or {}
     found: list[Cause] = []
     if old is None:
-        name = obj["metadata"].get("name") or ""
         wanted = f"{(spec.get('names') or {}).get('plural', '')}.{spec.get('group', '')}"
-        if name != wanted:
-            found.append(causes.invalid("metadata.name", name, 'must be spec.names.plural+"."+spec.group'))
+        for key in ("generateName", "name"):
+            name = obj["metadata"].get(key)
+            if name and name != wanted:
+                told = 'must be spec.names.plural+"."+spec.group'
+                found.append(causes.invalid(f"metadata.{key}", name, told))
     found += _check_spec(spec, old, metadata)
     if old is not None:
         found += _check_kept(spec, old)
@@ -79,7 +81,7 @@ def _check_spec(spec: Obj, old: Obj | None, metadata: Node) -> list[Cause]:
         found.append(causes.invalid("spec.versions", versions, "must contain unique version names"))
     if sum(bool(version.get("storage")) for version in versions) != 1:
         text = "must have exactly one version marked as storage version"
-        found.append(causes.invalid("spec.versions", versions, text))
+        found.append(causes.invalid("spec.versions", spec.get("versions"), text))
     called = spec.get("names") or {}
     found += [
         causes.required(f"spec.names.{field}")
@@ -360,7 +362,7 @@ def _check_kept(spec: Obj, old: Obj) -> list[Cause]:
 
 def _check_stored(obj: Obj) -> list[Cause]:
     path = "status.storedVersions"
-    stored = (obj.get("status") or {}).get("storedVersions") or []
+    stored = (obj.get("status") or {}).get("storedVersions")
     if not stored:
         return [causes.invalid(path, stored, "must have at least one stored version")]
     versions = (obj.get("spec") or {}).get("versions") or ()
