@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kubernel.objects import meta, quantity, times
+from kubernel_plugins.volumes import attributes_classes
 
 if TYPE_CHECKING:
     from kubernel.store.records import Obj
@@ -19,7 +20,6 @@ __all__ = [
     "COMPUTE",
     "Amounts",
     "applies",
-    "attributes_classes",
     "compute_usage",
     "pod_totals",
     "total",
@@ -273,16 +273,6 @@ def _is_in_scope(wanted: Mapping[str, Any], pod: Obj) -> bool:
 
 def _is_claim_in_scope(wanted: Mapping[str, Any], claim: Obj) -> bool:
     return wanted["scopeName"] == "VolumeAttributesClass" and _is_selected(wanted, attributes_classes(claim))
-
-
-def attributes_classes(claim: Obj) -> set[str]:
-    """The VolumeAttributesClasses that a claim asks for, has, or is on its way to."""
-    named = (
-        meta.get(claim, "spec", "volumeAttributesClassName"),
-        meta.get(claim, "status", "currentVolumeAttributesClassName"),
-        meta.get(claim, "status", "modifyVolumeStatus", "targetVolumeAttributesClassName"),
-    )
-    return {name for name in named if name}
 
 
 def _is_selected(wanted: Mapping[str, Any], names: set[str]) -> bool:

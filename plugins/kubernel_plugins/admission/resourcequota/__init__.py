@@ -18,12 +18,12 @@ from kubernel.plugin import hookimpl
 from kubernel_plugins.usage import (
     COMPUTE,
     applies,
-    attributes_classes,
     compute_usage,
     total,
     tracked,
     usage,
 )
+from kubernel_plugins.volumes import attributes_classes
 
 if TYPE_CHECKING:
     from kubernel.registry.request import Request

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from kubernel.client.reconciler import Reconciler
 from kubernel.objects import meta
 from kubernel_plugins.controller import pods
-from kubernel_plugins.usage import applies, attributes_classes, total, tracked, usage
+from kubernel_plugins.usage import applies, total, tracked, usage
+from kubernel_plugins.volumes import attributes_classes
 
 if TYPE_CHECKING:
     from kubernel.client.informer import Informer
