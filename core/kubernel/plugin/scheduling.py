@@ -255,8 +255,18 @@ class Nodes(Protocol):
         """How many pods of each node match. The array is kept current from then on; counting costs once."""
         ...
 
+    def matching_in(self, matcher: PodMatcher, key: str) -> Amounts:
+        """The same for each domain: added up over the nodes with one value of the label ``key``, by the ids of
+        ``label_values``. Kept current, too, until a node comes, goes or is labelled anew."""
+        ...
+
+    def domains(self, key: str) -> Amounts:
+        """How many nodes each domain has."""
+        ...
+
     def terms(self, *kinds: TermKind) -> Iterator[tuple[TermKind, Term, int, Amounts]]:
-        """Affinity terms of the pods on nodes: (kind, term, weight, how many pods of each node have it)."""
+        """Affinity terms of the pods on nodes: (kind, term, weight, how many pods of each domain of the term's topology
+        key have it)."""
         ...
 
 
@@ -440,11 +450,15 @@ class Policy:
     arguments: ClassVar[frozenset[str]] = frozenset()
     """Names of what it takes in ``pluginConfig``."""
 
+    judges_late: ClassVar[bool] = False
+    """Whether what is wrong with its arguments is told of as an error of making it, not of the configuration."""
+
     refusal: ClassVar[Refusal] = Refusal("node(s) were refused")
     """For policies that have just one reason."""
 
     def __init__(self, args: Mapping[str, Any], context: Context) -> None:
-        """``args`` as in ``PolicyFactory.build``; ValueError for one that is not among ``arguments``."""
+        """``args`` as in ``PolicyFactory.build``; ValueError for one that is not among ``arguments``. Each argument of
+        a ValueError is a text that begins with the path of a field: ``scoringStrategy.type: Unsupported value: …``."""
         self.context = context
         if unknown := sorted(args.keys() - self.arguments):
             raise ValueError(f"{self.name} does not take {', '.join(unknown)}")

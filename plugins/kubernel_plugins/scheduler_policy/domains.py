@@ -23,4 +23,6 @@ def sums(nodes: Nodes, key: str, counts: Amounts, among: Mask | None = None) -> 
 def at(nodes: Nodes, key: str, by_domain: Any, rows: Rows, missing: Any = 0) -> Any:
     """What ``by_domain`` has for each node; ``missing`` where the node is in no domain."""
     # The element past the last domain is what id -1 finds.
-    return numpy.append(by_domain, missing).astype(by_domain.dtype)[nodes.label(key)[rows]]
+    found = numpy.empty(len(by_domain) + 1, dtype=by_domain.dtype)
+    found[:-1], found[-1] = by_domain, missing
+    return found.take(nodes.label(key)[rows])

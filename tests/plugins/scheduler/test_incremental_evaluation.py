@@ -134,20 +134,42 @@ def test_an_evaluation_kept_current_says_the_same_as_a_new_one(
 
 
 STRATEGIES = ("LeastAllocated", "MostAllocated")
+SPREAD = {
+    "maxSkew": 1,
+    "topologyKey": "zone",
+    "whenUnsatisfiable": "DoNotSchedule",
+    "labelSelector": {"matchLabels": {"app": "web"}},
+}
+WISHES: tuple[dict[str, Any], ...] = (
+    {},
+    {"topologySpreadConstraints": [SPREAD]},
+    {"affinity": affinity("podAffinity", "web", soft=False)},
+    {"affinity": affinity("podAntiAffinity", "web", soft=True)},
+)
+"""With the first nothing but the nodes themselves decides."""
 
 
 @settings(max_examples=80, deadline=None)
 @given(
     st.lists(st.sampled_from(("2", "2", "2", "4")), min_size=1, max_size=8).map(
-        lambda sizes: [node(NAMES[number], cpu=size) for number, size in enumerate(sizes)]
+        lambda sizes: [
+            node(NAMES[number], cpu=size, labels={"zone": "ab"[number % 2]})
+            for number, size in enumerate(sizes)
+        ]
     ),
     st.sampled_from(("300m", "1")),
     st.sampled_from(STRATEGIES),
+    st.sampled_from(WISHES),
     st.lists(st.sampled_from((*["place"] * 12, "other", "give up", "node")), min_size=5, max_size=40),
     st.randoms(use_true_random=False),
 )
 def test_each_of_many_alike_gets_a_node_that_is_the_best_at_that_moment(
-    given_nodes: list[dict[str, Any]], cpu: str, strategy: str, steps: list[str], rng: Any
+    given_nodes: list[dict[str, Any]],
+    cpu: str,
+    strategy: str,
+    wishes: dict[str, Any],
+    steps: list[str],
+    rng: Any,
 ) -> None:
     made = table(*given_nodes)
     names = [each["metadata"]["name"] for each in given_nodes]
@@ -155,11 +177,20 @@ def test_each_of_many_alike_gets_a_node_that_is_the_best_at_that_moment(
 
     def judge() -> Evaluation:
         filters = [
-            policy(cls, made) for cls in (NodeUnschedulable, TaintToleration, NodePorts, NodeResourcesFit)
+            policy(cls, made)
+            for cls in (
+                NodeUnschedulable,
+                TaintToleration,
+                NodePorts,
+                NodeResourcesFit,
+                PodTopologySpread,
+                InterPodAffinity,
+            )
         ]
         scorers = [
             Weighed(policy(NodeResourcesFit, made, args), 1),
             Weighed(policy(BalancedAllocation, made), 1),
+            Weighed(policy(InterPodAffinity, made), 2),
         ]
         return Evaluation(filters, scorers, made)
 
@@ -168,8 +199,9 @@ def test_each_of_many_alike_gets_a_node_that_is_the_best_at_that_moment(
         if step == "other":
             made.place(pod({"cpu": "300m"}), rng.choice(names))
         elif step == "node":
-            made.set_node(node(rng.choice(names), cpu=rng.choice(("2", "8"))))
-        wanted = pod({"cpu": cpu, "memory": "1Gi"})
+            zone = {"zone": rng.choice("abc")}
+            made.set_node(node(rng.choice(names), cpu=rng.choice(("2", "8")), labels=zone))
+        wanted = pod({"cpu": cpu, "memory": "1Gi"}, labels={"app": "web"}, **wishes)
         row = kept.choose(wanted, rng)
         totals = {
             name: each["total"] for name, each in judge().explain(wanted).items() if not each["refusals"]

@@ -306,8 +306,8 @@ def test_the_same_nodes_are_refused_for_the_same_reasons(
     world, wanted = data.draw(worlds(cls))
     made = built(world)
     evaluation = Evaluation([begun(cls, made, args)], [], made)
-    for change in (None, *data.draw(st.lists(changes(cls), max_size=3))):
-        if change is not None:
+    for several in ((), *data.draw(st.lists(st.lists(changes(cls), min_size=1, max_size=3), max_size=2))):
+        for change in several:
             happen(change, world, made)
         found, fits = evaluation.explain(wanted), evaluation.fitting(wanted)
         for name, its in world.nodes.items():
@@ -376,8 +376,8 @@ def test_nodes_that_fit_have_the_same_scores(
     made = built(world)
     scorer = Weighed(begun(cls, made, args), 1)
     evaluation = Evaluation([policy(NodeUnschedulable, made)], [scorer], made)
-    for change in (None, *data.draw(st.lists(changes(cls), max_size=3))):
-        if change is not None:
+    for several in ((), *data.draw(st.lists(st.lists(changes(cls), min_size=1, max_size=3), max_size=2))):
+        for change in several:
             happen(change, world, made)
         row = evaluation.choose(wanted, rng)
         found = evaluation.explain(wanted)

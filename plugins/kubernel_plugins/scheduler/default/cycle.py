@@ -32,6 +32,8 @@ __all__ = ["Diagnosis", "Evaluation", "Weighed"]
 
 _BATCH = 64
 """Pods that are placed at most before the nodes are compared again."""
+_AHEAD = 4 * _BATCH
+"""Rows that are kept judged for pods to come."""
 _ONE_BY_ONE = 8
 """Up to so many changed rows are looked at as slices, which cost less than index arrays."""
 
@@ -121,6 +123,8 @@ class Evaluation:
         self._run = 0
         """Pods placed one after the other, with nothing else in between."""
         self._batch: list[_Next] = []
+        self._ahead: dict[int, _Next] = {}
+        """By row, of rows that were drawn for pods to come where more than the nodes themselves decides."""
         self._chosen: _Chosen | None = None
 
     # --- bringing it up to date
@@ -155,6 +159,7 @@ class Evaluation:
     def _settle(self, pod: PodState, chosen: _Chosen) -> None:
         """The pod that was to be placed is, and nothing else happened."""
         row, judged = chosen.row, chosen.judged
+        self._ahead.pop(row, None)
         if judged is None:
             self._refresh(pod, slice(row, row + 1), objects=False)
         else:
@@ -164,6 +169,7 @@ class Evaluation:
     def _forget_batch(self) -> None:
         self._run, self._chosen = 0, None
         self._batch.clear()
+        self._ahead.clear()
 
     def _begin(self, pod: PodState) -> None:
         table = self._table
@@ -251,7 +257,7 @@ class Evaluation:
         scores = list(self._late_scores(pod, self._fits, late)) if not (wide or nominations) else None
         if scores == []:
             return self._next(pod, rng)
-        self._forget_batch()
+        self._batch.clear()
         ranked = self._ranked
         if scores is None:
             fits = self._fitting(pod, wide, nominations)
@@ -266,8 +272,7 @@ class Evaluation:
         best = ranked.max()
         if best < 0:
             return None
-        equals = numpy.flatnonzero(ranked == best)
-        return int(equals[0] if len(equals) == 1 else equals[int(rng.random() * len(equals))])
+        return self._by_lot(pod, ranked, int(best), rng)
 
     def choose_among(
         self, pod: PodState, rng: random.Random, nominations: Nominations, only: Mask, extra: Amounts
@@ -281,6 +286,35 @@ class Evaluation:
             ranked = ranked + numpy.where(fits, each, 0)
         equals = numpy.flatnonzero(ranked == ranked.max())
         return int(equals[int(rng.random() * len(equals))])
+
+    def _by_lot(self, pod: PodState, ranked: Any, best: int, rng: random.Random) -> int:
+        """One of the rows with the ``best`` rank; in a run of pods alike one that was drawn and judged before."""
+        row = next((row for row in self._ahead if ranked[row] == best), None)
+        if row is None:
+            equals = numpy.flatnonzero(ranked == best)
+            if self._run and not self._late_moving:
+                row = self._draw(pod, equals, rng)
+            else:
+                row = int(equals[0] if len(equals) == 1 else equals[int(rng.random() * len(equals))])
+        self._chosen = _Chosen(pod.uid, row, self._ahead.pop(row, None))
+        return row
+
+    def _draw(self, pod: PodState, equals: Any, rng: random.Random) -> int:
+        """Draw rows for the next pods and judge them as they will be with one more of these; the first of them."""
+        count = min(self._run, _BATCH, len(equals))
+        if len(self._ahead) > _AHEAD:
+            self._ahead.clear()
+        rows = equals[rng.sample(range(len(equals)), count)]
+        for each in self._with_one_more(pod, rows):
+            self._ahead[each.row] = each
+        return int(rows[0])
+
+    def _with_one_more(self, pod: PodState, rows: Any) -> Iterator[_Next]:
+        with self._table.supposed(pod, rows):
+            fits, total = self._judge(pod, rows)
+        total = numpy.broadcast_to(total, fits.shape)
+        for row, fit, its in zip(rows.tolist(), fits.tolist(), total.tolist(), strict=True):
+            yield _Next(row, fit, its)
 
     def _next(self, pod: PodState, rng: random.Random) -> int | None:
         """The best node where nothing but the nodes themselves decides."""
@@ -302,12 +336,9 @@ class Evaluation:
         """Choose nodes for the next pods by lot, as long as each is no longer among the best with its pod."""
         count = min(self._run, _BATCH, len(equals))
         rows = equals[rng.sample(range(len(equals)), count)]
-        with self._table.supposed(pod, rows):
-            fits, total = self._judge(pod, rows)
-        total = numpy.broadcast_to(total, fits.shape)
-        for row, fit, its in zip(rows.tolist(), fits.tolist(), total.tolist(), strict=True):
-            self._batch.append(_Next(row, fit, its))
-            if fit and its >= best:
+        for each in self._with_one_more(pod, rows):
+            self._batch.append(each)
+            if each.fits and each.total >= best:
                 break
         self._batch.reverse()
 

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy
 import orjson
 
+from kubernel_plugins.scheduler.default.counts import PodCounts
 from kubernel_plugins.scheduler.default.pods import amount
 
 if TYPE_CHECKING:
-    from kubernel.plugin.scheduling import Amounts, Ids, Mask, PodMatcher, PodState, Term, TermKind
+    from kubernel.plugin.scheduling import Amounts, Ids, Mask, PodState
     from kubernel.store.records import Obj
 
 __all__ = ["NodeTable"]
@@ -25,11 +26,6 @@ __all__ = ["NodeTable"]
 _FIRST_ROWS = 16
 _LOGGED = 4096
 """Changes remembered at least; who is further behind computes everything anew."""
-_MATCHERS = 512
-"""Counted at a time; the one unused for longest makes room."""
-_KINDS = 8192
-"""Kinds of pods (namespace, labels) of which it is remembered who counts them."""
-_Label = tuple[str, str]
 _ANY = "0.0.0.0"  # noqa: S104 - an address that host ports are compared with
 
 
@@ -70,11 +66,11 @@ class NodeTable:
         self._on: list[dict[str, PodState]] = [{} for _ in range(self._size)]
         self._where: dict[str, str] = {}
         self._aside: dict[str, dict[str, PodState]] = {}
-        self._matchers: dict[PodMatcher, Amounts] = {}
-        self._anchored: dict[_Label | None, list[PodMatcher]] = {}
-        self._matched_by: dict[Any, list[Amounts]] = {}
-        self._terms: dict[tuple[TermKind, Term, int], Amounts] = {}
-        self._term_pods: dict[tuple[TermKind, Term, int], int] = {}
+        self._counts = PodCounts(self)
+        self.matching, self.matching_in = self._counts.matching, self._counts.matching_in
+        self.domains, self.terms = self._counts.domains, self._counts.terms
+        self.labelling = 0
+        """Grows when nodes come or go, or their labels change."""
         self.epoch = 0
         """Grows when arrays are replaced, and when nothing holds any more that was computed from them."""
         self._versions = [0] * self._size
@@ -155,46 +151,12 @@ class NodeTable:
                 found[row] = value
         return found
 
+    def rows(self) -> Iterable[int]:
+        """Those with a node."""
+        return self._rows.values()
+
     def pods_on(self, row: int) -> Iterable[PodState]:
         return self._on[row].values()
-
-    def matching(self, matcher: PodMatcher) -> Amounts:
-        counts = self._matchers.pop(matcher, None)
-        if counts is not None:
-            self._matchers[matcher] = counts
-            return counts
-        counts = numpy.zeros(self._size, dtype=numpy.int64)
-        anchor = _anchor(matcher)
-        for row in self._rows.values():
-            for pod in self._on[row].values():
-                if (anchor is None or pod.labels.get(anchor[0]) == anchor[1]) and matcher.matches(pod):
-                    counts[row] += 1
-        if len(self._matchers) >= _MATCHERS:
-            self._forget(next(iter(self._matchers)))
-        self._matchers[matcher] = counts
-        self._anchored.setdefault(anchor, []).append(matcher)
-        self._forget_kinds(anchor)
-        return counts
-
-    def _forget(self, matcher: PodMatcher) -> None:
-        anchor = _anchor(matcher)
-        del self._matchers[matcher]
-        self._anchored[anchor].remove(matcher)
-        if not self._anchored[anchor]:
-            del self._anchored[anchor]
-        self._forget_kinds(anchor)
-
-    def _forget_kinds(self, anchor: _Label | None) -> None:
-        """Who counts pods with this label is to be found out anew."""
-        if anchor is None:
-            self._matched_by.clear()
-        for kind in [kind for kind in self._matched_by if anchor in kind[1]]:
-            del self._matched_by[kind]
-
-    def terms(self, *kinds: TermKind) -> Iterator[tuple[TermKind, Term, int, Amounts]]:
-        for (kind, term, weight), counts in self._terms.items():
-            if kind in kinds:
-                yield kind, term, weight, counts
 
     def pod(self, uid: str) -> tuple[PodState, str] | None:
         """A pod that counts somewhere, and the name of its node."""
@@ -255,6 +217,8 @@ class NodeTable:
         self.unschedulable[row] = bool(spec.get("unschedulable"))
         self._set_allocatable(row, status.get("allocatable") or {})
         labels = node["metadata"].get("labels") or {}
+        if before is None or labels != (before["metadata"].get("labels") or {}):
+            self.labelling += 1
         for key, (ids, values) in self._labels.items():
             value = labels.get(key)
             ids[row] = -1 if value is None else values.of(value)
@@ -285,6 +249,7 @@ class NodeTable:
             values[row] = 0
         for ids, _ in self._labels.values():
             ids[row] = -1
+        self.labelling += 1
         self._taints[row] = 0
         self._free.append(row)
         self._changed(~row)
@@ -313,12 +278,10 @@ class NodeTable:
         self.pods, self.nonzero = longer(self.pods), longer(self.nonzero)
         self._nothing, self._taints = longer(self._nothing), longer(self._taints)
         self._labels = {key: (longer(ids, -1), values) for key, (ids, values) in self._labels.items()}
-        for table in (self._allocatable, self._requested, self._terms):
+        for table in (self._allocatable, self._requested):
             for each in table:
-                table[each] = longer(table[each])  # type: ignore[index]
-        for matcher in self._matchers:
-            self._matchers[matcher] = longer(self._matchers[matcher])
-        self._matched_by.clear()
+                table[each] = longer(table[each])
+        self._counts.grow(longer)
         self.epoch += 1
 
     def _set_allocatable(self, row: int, allocatable: Mapping[str, Any]) -> None:
@@ -392,7 +355,7 @@ class NodeTable:
             self._count_all(rows, pod, -1)
 
     def _count_all(self, rows: Any, pod: PodState, sign: int) -> None:
-        if pod.ports or pod.terms or self._matchers:
+        if pod.ports or pod.terms or self._counts.wanted:
             for row in rows.tolist():
                 self._count(row, pod, sign)
             return
@@ -435,32 +398,13 @@ class NodeTable:
         self._add(row, pod, sign)
         for ip, protocol, port in pod.ports:
             self._count_port(row, ip, (protocol, port), sign)
-        if self._matchers:
-            for counts in self._matched(pod):
-                counts[row] += sign
-        for entry in pod.terms:
-            self._count_term(row, entry, sign)
+        self._counts.add(row, pod, sign)
 
     def _sums(self, resource: str) -> Amounts:
         sums = self._requested.get(resource)
         if sums is None:
             sums = self._requested[resource] = numpy.zeros(self._size, dtype=numpy.int64)
         return sums
-
-    def _matched(self, pod: PodState) -> list[Amounts]:
-        kind = (pod.namespace, frozenset(pod.labels.items()), pod.leaving)
-        found = self._matched_by.get(kind)
-        if found is None:
-            if len(self._matched_by) > _KINDS:
-                self._matched_by.clear()
-            found = [
-                self._matchers[matcher]
-                for anchor in (None, *pod.labels.items())
-                for matcher in self._anchored.get(anchor, ())
-                if matcher.matches(pod)
-            ]
-            self._matched_by[kind] = found
-        return found
 
     def _count_port(self, row: int, ip: str, port: tuple[str, int], sign: int) -> None:
         rows = self._ports.setdefault(port, {}).setdefault(ip, {})
@@ -472,30 +416,10 @@ class NodeTable:
                 if not self._ports[port]:
                     del self._ports[port]
 
-    def _count_term(self, row: int, entry: tuple[TermKind, Term, int], sign: int) -> None:
-        counts = self._terms.get(entry)
-        if counts is None:
-            counts = self._terms[entry] = numpy.zeros(self._size, dtype=numpy.int64)
-        counts[row] += sign
-        left = self._term_pods.get(entry, 0) + sign
-        if left:
-            self._term_pods[entry] = left
-        else:
-            del self._terms[entry], self._term_pods[entry]
-
 
 def _counts(pod: PodState) -> tuple[Any, ...]:
     """All of a pod that any sum of the table is made of."""
     return pod.requests, pod.nonzero, pod.ports, pod.terms, pod.labels, pod.leaving, pod.priority, pod.claims
-
-
-def _anchor(matcher: PodMatcher) -> _Label | None:
-    """A label that every pod it counts has."""
-    for selector in matcher.selectors:
-        for each in selector.requirements:
-            if each.operator in ("=", "=="):
-                return each.key, each.values[0]
-    return None
 
 
 def _room(node: Obj) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ import numpy
 
 from kubernel.plugin.scheduling import MAX_SCORE, SKIP, Change, PodMatcher, Policy, Refusal
 from kubernel_plugins.scheduler_policy import domains
+from kubernel_plugins.scheduler_policy.arguments import Problems
 
 if TYPE_CHECKING:
     from kubernel.client.informer import Informer
@@ -48,10 +49,9 @@ class InterPodAffinity(Policy):
     def __init__(self, args: Mapping[str, Any], context: Context) -> None:
         super().__init__(args, context)
         self._hard_weight = args.get("hardPodAffinityWeight", 1)
-        if not 0 <= self._hard_weight <= 100:
-            raise ValueError(
-                f"hardPodAffinityWeight: Invalid value: {self._hard_weight}: not in valid range [0-100]"
-            )
+        wrong = Problems()
+        wrong.within("hardPodAffinityWeight", self._hard_weight, 0, 100)
+        wrong.check()
         self._ignore_existing = bool(args.get("ignorePreferredTermsOfExistingPods"))
         self._namespaces: Informer | None = None
 
@@ -85,10 +85,14 @@ class InterPodAffinity(Policy):
             if selector.matches(each["metadata"].get("labels") or {})
         )
 
-    def _counts(self, nodes: Nodes, *terms: Term) -> Amounts:
-        """How many pods of each node are what all ``terms`` ask for."""
+    def _matcher(self, *terms: Term) -> PodMatcher:
+        """Of pods that are what all ``terms`` ask for."""
         names = self._names(terms[0]).intersection(*(self._names(term) for term in terms[1:]))
-        return nodes.matching(PodMatcher(names, tuple(term.selector for term in terms)))
+        return PodMatcher(names, tuple(term.selector for term in terms))
+
+    def _there(self, nodes: Nodes, term: Term) -> Amounts:
+        """How many pods each domain of the term has that are what it asks for."""
+        return nodes.matching_in(self._matcher(term), term.topology_key)
 
     # --- filter
 
@@ -97,19 +101,19 @@ class InterPodAffinity(Policy):
         labels = self._labels_of(pod.namespace)
         affinity = [term for kind, term, _ in pod.terms if kind == "affinity"]
         if affinity:
-            counts = self._counts(nodes, *affinity)
+            matcher = self._matcher(*affinity)
             state.wanted = [
-                (term.topology_key, domains.sums(nodes, term.topology_key, counts) > 0) for term in affinity
+                (term.topology_key, nodes.matching_in(matcher, term.topology_key) > 0) for term in affinity
             ]
             state.first = not any(mask.any() for _, mask in state.wanted) and all(
                 term.matches(pod, labels) for term in affinity
             )
         for kind, term, _ in pod.terms:
             if kind == "anti-affinity":
-                _join(state.unwanted, term, self._counts(nodes, term), nodes)
+                _join(state.unwanted, term, self._there(nodes, term))
         for _, term, _, there in nodes.terms("anti-affinity"):
             if term.matches(pod, labels):
-                _join(state.rejecting, term, there, nodes)
+                _join(state.rejecting, term, there)
         return state if state.wanted or state.unwanted or state.rejecting else SKIP
 
     def filter(self, pod: PodState, state: _State, nodes: Nodes, rows: Rows) -> Mask:
@@ -135,9 +139,9 @@ class InterPodAffinity(Policy):
         weights: dict[str, Amounts] = {}
         for kind, term, weight in pod.terms:
             if kind == "preferred-affinity":
-                _add(weights, term, self._counts(nodes, term) * weight, nodes)
+                _add(weights, term, self._there(nodes, term), weight)
             elif kind == "preferred-anti-affinity":
-                _add(weights, term, self._counts(nodes, term) * -weight, nodes)
+                _add(weights, term, self._there(nodes, term), -weight)
         asks = any(kind.startswith("preferred") for kind, _, _ in pod.terms)
         if asks or not self._ignore_existing:
             self._add_existing(weights, pod, nodes)
@@ -157,7 +161,7 @@ class InterPodAffinity(Policy):
                 else -weight
             )
             if factor and term.matches(pod, labels):
-                _add(weights, term, there * factor, nodes)
+                _add(weights, term, there, factor)
 
     def score(self, pod: PodState, state: Mapping[str, Amounts], nodes: Nodes, rows: Rows) -> Amounts:
         total = numpy.zeros_like(nodes.pods[rows])
@@ -180,16 +184,16 @@ class InterPodAffinity(Policy):
         return change.type != "ADDED" or any(kind == "affinity" for kind, _, _ in pod.terms)
 
 
-def _join(into: dict[str, Mask], term: Term, counts: Amounts, nodes: Nodes) -> None:
-    there = domains.sums(nodes, term.topology_key, counts) > 0
+def _join(into: dict[str, Mask], term: Term, counts: Amounts) -> None:
+    there = counts > 0
     before = into.get(term.topology_key)
     into[term.topology_key] = there if before is None else before | there
 
 
-def _add(into: dict[str, Amounts], term: Term, counts: Amounts, nodes: Nodes) -> None:
+def _add(into: dict[str, Amounts], term: Term, counts: Amounts, factor: int) -> None:
     if not counts.any():
         return
-    there = domains.sums(nodes, term.topology_key, counts)
+    there = counts * factor
     before = into.get(term.topology_key)
     into[term.topology_key] = there if before is None else before + there
 

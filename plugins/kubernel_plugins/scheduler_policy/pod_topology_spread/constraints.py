@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy
+import orjson
 
 from kubernel.objects import selectors
 from kubernel.plugin.scheduling import ALL, PodMatcher
 from kubernel_plugins.scheduler_policy import selecting
+from kubernel_plugins.scheduler_policy.arguments import Problems
 from kubernel_plugins.scheduler_policy.tolerations import untolerated
 
 if TYPE_CHECKING:
@@ -34,6 +36,10 @@ _OWNERS = {
     ("apps/v1", "StatefulSet"): "statefulsets.v1.apps",
     ("v1", "ReplicationController"): "replicationcontrollers",
 }
+
+
+_TEMPLATES = 1024
+"""Of so many the constraints are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,17 @@ class Constraint:
             return numpy.zeros(len(nodes), dtype=numpy.int64)
         return nodes.matching(self.matcher)
 
+    def counts_in(self, nodes: Nodes) -> Amounts:
+        """The same for each domain."""
+        if all(selector.everything for selector in self.matcher.selectors):
+            return numpy.zeros(len(nodes.label_values(self.topology_key)), dtype=numpy.int64)
+        return nodes.matching_in(self.matcher, self.topology_key)
+
+    def counts_all(self, pod: PodState) -> bool:
+        """Whether the pods of every node count."""
+        honored = self.honor_affinity and selecting.required_affinity(pod.pod["spec"]) is not None
+        return not honored and not self.honor_taints
+
     def counts_nodes(self, pod: PodState, nodes: Nodes) -> Mask:
         """The nodes whose pods count (nodeAffinityPolicy, nodeTaintsPolicy)."""
         counted = nodes.live
@@ -82,22 +99,11 @@ class Constraints:
     def __init__(self, args: Mapping[str, Any], context: Context) -> None:
         kind = args.get("defaultingType") or "System"
         given = args.get("defaultConstraints") or ()
-        if kind not in ("System", "List"):
-            raise ValueError(
-                f'defaultingType: Unsupported value: "{kind}": supported values: "List", "System"'
-            )
-        if kind == "System" and given:
-            raise ValueError(
-                "defaultConstraints: Invalid value: when .defaultingType is System: must be empty"
-            )
-        if any("labelSelector" in each for each in given):
-            raise ValueError(
-                "defaultConstraints.labelSelector: Forbidden: constraint must not define a selector, "
-                "as they deduced for each pod"
-            )
+        _check(kind, given)
         self._system = kind == "System"
         self._defaults = _SYSTEM if self._system else tuple(given)
         self._context = context
+        self._known: dict[Any, list[Constraint]] = {}
         self._services: Informer | None = None
         self._owners: dict[str, Informer] = {}
 
@@ -118,16 +124,26 @@ class Constraints:
     def of(self, pod: PodState, action: str) -> list[Constraint]:
         stated = pod.pod["spec"].get("topologySpreadConstraints")
         if stated:
-            return [
-                _constraint(each, pod, _selector(each, pod))
-                for each in stated
-                if each["whenUnsatisfiable"] == action
-            ]
+            return self._stated(pod, stated, action)
         wanted = [each for each in self._defaults if each["whenUnsatisfiable"] == action]
         if not wanted:
             return []
         selected = self._deduced(pod)
         return [_constraint(each, pod, selected) for each in wanted] if selected else []
+
+    def _stated(self, pod: PodState, stated: Sequence[Mapping[str, Any]], action: str) -> list[Constraint]:
+        """The pods of a template have the same ones."""
+        key = pod.namespace, action, orjson.dumps(stated), frozenset(pod.labels.items())
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= _TEMPLATES:
+                self._known.clear()
+            found = self._known[key] = [
+                _constraint(each, pod, _selector(each, pod))
+                for each in stated
+                if each["whenUnsatisfiable"] == action
+            ]
+        return found
 
     def _deduced(self, pod: PodState) -> tuple[Selector, ...]:
         """What the pod's services and owner select by; empty when there are none."""
@@ -151,6 +167,34 @@ class Constraints:
             elif wanted is not None:
                 chosen.append(selectors.from_object(wanted))
         return tuple(selector for selector in chosen if not selector.everything)
+
+
+def _check(kind: str, given: Sequence[Mapping[str, Any]]) -> None:
+    """ValueError for wrong arguments."""
+    wrong = Problems()
+    if wrong.one_of("defaultingType", kind, "System", "List") and kind == "System" and given:
+        wrong.invalid("defaultingType", kind, "when .defaultConstraints are not empty")
+    seen = []
+    for position, each in enumerate(given):
+        path = f"defaultConstraints[{position}]"
+        key, action = each.get("topologyKey", ""), each.get("whenUnsatisfiable", "")
+        if each.get("maxSkew", 0) <= 0:
+            wrong.invalid(f"{path}.maxSkew", each.get("maxSkew", 0), "not in valid range (0, inf)")
+        if key:
+            wrong.label_name(f"{path}.topologyKey", key)
+        else:
+            wrong.required(f"{path}.topologyKey", "can not be empty")
+        if action:
+            wrong.one_of(f"{path}.whenUnsatisfiable", action, HARD, SOFT)
+        else:
+            wrong.required(f"{path}.whenUnsatisfiable", "can not be empty")
+        if each.get("labelSelector") is not None:
+            why = "constraint must not define a selector, as they deduced for each pod"
+            wrong.forbidden(f"{path}.labelSelector", why)
+        if (key, action) in seen:
+            wrong.duplicate(path, f"{{{key}, {action}}}")
+        seen.append((key, action))
+    wrong.check()
 
 
 def _selector(stated: Mapping[str, Any], pod: PodState) -> tuple[Selector, ...]:

@@ -75,16 +75,22 @@ class PodTopologySpread(Policy):
         constraints = self._constraints.of(pod, HARD)
         if not constraints:
             return SKIP
+        if len(constraints) == 1 and constraints[0].counts_all(pod):
+            # What is kept current for the whole domain is what counts.
+            (alone,) = constraints
+            there = nodes.domains(alone.topology_key) > 0
+            return [self._skews(pod, alone, alone.counts_in(nodes), there)]
         complete = _with_all_keys(constraints, nodes)
-        return [
-            self._skews(pod, each, complete & each.counts_nodes(pod, nodes), nodes) for each in constraints
-        ]
+        found = []
+        for each in constraints:
+            key, eligible = each.topology_key, complete & each.counts_nodes(pod, nodes)
+            matching = domains.sums(nodes, key, each.counts(nodes), eligible)
+            there = domains.sums(nodes, key, eligible.astype(numpy.int64)) > 0
+            found.append(self._skews(pod, each, matching, there))
+        return found
 
     @staticmethod
-    def _skews(pod: PodState, constraint: Constraint, eligible: Mask, nodes: Nodes) -> _Hard:
-        key = constraint.topology_key
-        matching = domains.sums(nodes, key, constraint.counts(nodes), eligible)
-        present = domains.sums(nodes, key, eligible.astype(numpy.int64)) > 0
+    def _skews(pod: PodState, constraint: Constraint, matching: Amounts, present: Mask) -> _Hard:
         there = matching[present]
         fewest = int(there.min()) if len(there) >= max(constraint.min_domains, 1) else 0
         ahead = int(constraint.matches(pod)) - fewest
@@ -93,9 +99,8 @@ class PodTopologySpread(Policy):
     def filter(self, pod: PodState, state: Sequence[_Hard], nodes: Nodes, rows: Rows) -> Mask:
         fits = nodes.live[rows]
         for each in state:
-            key = each.constraint.topology_key
-            skews = domains.at(nodes, key, each.skews, rows)
-            fits = fits & (nodes.label(key)[rows] >= 0) & (skews <= each.constraint.max_skew)
+            within = each.skews <= each.constraint.max_skew
+            fits = fits & domains.at(nodes, each.constraint.topology_key, within, rows, False)
         return fits
 
     def reasons(
