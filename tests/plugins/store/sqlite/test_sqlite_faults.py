@@ -290,14 +290,14 @@ def test_a_full_file_system_refuses_and_keeps_nothing_and_goes_on_later(small_di
 def test_after_a_failed_fsync_nothing_is_acknowledged_until_a_restart(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(descriptor: int) -> None:
+    def failing(descriptor: int, parts: list[bytes], at: int) -> int:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     async def work() -> None:
         store = await opened(path)
         await store.create(Key("pods", "ns", "a"), pod())
         with monkeypatch.context() as patch:
-            patch.setattr(os, "fdatasync", failing)
+            patch.setattr(os, "pwritev", failing)
             with pytest.raises(StoreError, match=r"Input/output error; nothing is written"):
                 await store.create(Key("pods", "ns", "b"), pod())
         with pytest.raises(StoreError, match="restarted"):
