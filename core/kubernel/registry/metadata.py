@@ -441,10 +441,11 @@ def _validate_owners(owners: list[dict[str, Any]], found: list[Cause]) -> None:
                 first = current
 
 
-def other_uid(key: Key, uid: str, real: str) -> str:
+def other_uid(type: ResourceType, key: Key, uid: str, real: str) -> str:
     """Why an object with another uid is not written, as upstream's store words it."""
     plural = key.resource.partition(".")[0]
-    path = "".join(f"/{part}" for part in ("registry", plural, key.namespace, key.name) if part)
+    group = type.group if type.custom else ""
+    path = "".join(f"/{part}" for part in ("registry", group, plural, key.namespace, key.name) if part)
     return (
         f"StorageError: invalid object, Code: 4, Key: {path}, ResourceVersion: 0, AdditionalErrorMsg: "
         f"Precondition failed: UID in precondition: {uid}, UID in object meta: {real}"

@@ -15,7 +15,7 @@ from kubernel.errors import BadRequest, Invalid, RequestEntityTooLarge
 from kubernel.objects.go_json import kind_of
 from kubernel.registry.strategic import strategic_patch
 
-__all__ = ["MAX_OPERATIONS", "json_patch", "merge_patch", "strategic_patch"]
+__all__ = ["MAX_OPERATIONS", "Rejected", "json_patch", "merge_patch", "strategic_patch"]
 
 MAX_OPERATIONS = 10_000
 """As the API server's own limit; a copy operation could double a document each time."""
@@ -68,7 +68,9 @@ def _checked(op: Any) -> tuple[str, list[str], list[str], Any]:
     """(op, parts of path, parts of from, value)"""
     if not isinstance(op, dict) or op.get("op") not in _OPERATIONS:
         if isinstance(op, dict):
-            raise Rejected(_REJECTED)
+            rejected = Rejected(_REJECTED)
+            rejected.why = f"Unexpected kind: {op.get('op', 'unknown')}"
+            raise rejected
         told = f"json: cannot unmarshal {kind_of(op)} into Go value of type handlers.jsonPatchOp"
         raise BadRequest(f"error decoding patch: {told}")
     kind = op["op"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from kubernel.registry.causes import show
 from kubernel.registry.decode_errors import (
     Path,
     TooDeepError,
@@ -380,6 +381,12 @@ def _structural_object(node: Node) -> Step:
             return _kept(value, path, unknown)
         changes: list[tuple[str, Any]] = []
         for key, item in value.items():
+            if key in embedded:
+                if key != "metadata" and not isinstance(item, str):
+                    raise ValueError(f"{render((path, key))}: Invalid value: {show(item)}: must be a string")
+                if key == "metadata" and item is None:
+                    changes.append((key, {}))
+                    continue
             field = properties.get(key, additional)
             if field is not None:
                 # A null that may not be is as good as absent; a default may take its place.

@@ -60,6 +60,8 @@ CLUSTERS: dict[str, dict[str, Any]] = {
     "patches_generated": {**_NO_ACCOUNTS, "node": None, "scheduler": None},
     "types_writes": {**_NO_ACCOUNTS, "node": None, "scheduler": None},
     "admission": {"controller": ["bootstrap"], "node": None, "scheduler": None},
+    "warnings": {**_NO_ACCOUNTS, "controller": ["bootstrap"], "node": None, "scheduler": None},
+    "policies": {**_NO_ACCOUNTS, "controller": ["bootstrap"], "node": None, "scheduler": None},
 }
 """Plugins beside those by default and the controller of definitions, by the name of the sequence."""
 HOOKED = frozenset(("conversion",))
@@ -68,6 +70,9 @@ LEFT_OUT: dict[str, frozenset[str]] = {
     "admission": frozenset(("managedFields", "username", "groups", "extra", "uid")),
     "types_writes": frozenset(("managedFields",)),
     "conversion": frozenset(("managedFields",)),
+    "definitions": frozenset(("managedFields",)),
+    "policies": frozenset(("managedFields",)),
+    "warnings": frozenset(("managedFields", "clusterIP", "clusterIPs", "nodePort")),
 }
 """Fields that a sequence is not about: who the administrator is, who manages what."""
 

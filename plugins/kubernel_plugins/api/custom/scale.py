@@ -88,9 +88,10 @@ class Scale:
             raise Invalid.for_object("Scale", "autoscaling", obj["metadata"]["name"], [cause])
         return _with(obj, _parts(self.spec_path), replicas)
 
-    def check(self, obj: Obj) -> list[Cause]:
-        """What the replicas and the selector of an object must be."""
-        found = _count(obj, self.spec_path) + _count(obj, self.status_path)
+    def check(self, obj: Obj, *, status: bool) -> list[Cause]:
+        """What the replicas and the selector of an object must be; of its ``status`` alone, or all."""
+        found = [] if status else _count(obj, self.spec_path)
+        found += _count(obj, self.status_path)
         if self.selector_path:
             selector = _at(obj, self.selector_path)
             if selector is not None and not isinstance(selector, str):
