@@ -450,11 +450,15 @@ class Policy:
     arguments: ClassVar[frozenset[str]] = frozenset()
     """Names of what it takes in ``pluginConfig``."""
 
+    judges_late: ClassVar[bool] = False
+    """Whether what is wrong with its arguments is told of as an error of making it, not of the configuration."""
+
     refusal: ClassVar[Refusal] = Refusal("node(s) were refused")
     """For policies that have just one reason."""
 
     def __init__(self, args: Mapping[str, Any], context: Context) -> None:
-        """``args`` as in ``PolicyFactory.build``; ValueError for one that is not among ``arguments``."""
+        """``args`` as in ``PolicyFactory.build``; ValueError for one that is not among ``arguments``. Each argument of
+        a ValueError is a text that begins with the path of a field: ``scoringStrategy.type: Unsupported value: …``."""
         self.context = context
         if unknown := sorted(args.keys() - self.arguments):
             raise ValueError(f"{self.name} does not take {', '.join(unknown)}")

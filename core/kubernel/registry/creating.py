@@ -30,7 +30,6 @@ from kubernel.registry.fields import NOTHING
 from kubernel.registry.operations import Result
 from kubernel.registry.request import Request, UserInfo, WriteOptions
 from kubernel.registry.specs import Specs
-from kubernel.registry.validation import validate
 from kubernel.store import AlreadyExistsInStore
 from kubernel.store.records import Key, Record
 
@@ -184,9 +183,9 @@ class Creator:
         committed = False
         try:
             if request.large:
-                await self._beside(self._judge_new, request, node, obj)
+                await self._beside(self._judge_new, request, obj)
             else:
-                self._judge_new(request, node, obj)
+                self._judge_new(request, obj)
             if table is not None and judged and type.strategy.spec_valid_alone(obj):
                 table.validated(judged)
             await self.admission.validate(request)
@@ -226,14 +225,13 @@ class Creator:
             meta.pop("managedFields", None)
 
     @staticmethod
-    def _judge_new(request: Request, node: Node, obj: Obj) -> None:
+    def _judge_new(request: Request, obj: Obj) -> None:
         """Raises Invalid with all that is wrong."""
         type = request.type
         causes: list[Cause] = []
         metadata.validate_new(type, obj["metadata"], causes)
         causes += type.strategy.validate_create(request, obj)
-        if not type.strategy.thorough:
-            causes += validate(node, obj, said=causes)
+        causes += type.strategy.validate_schema(request, obj, None, causes)
         causes += type.strategy.validate_last(request, obj, None, causes)
         if causes:
             raise Invalid.for_object(type.kind, type.group, request.name, causes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -28,16 +27,10 @@ def by_largest(scores: Amounts, fits: Mask, *, reverse: bool = False) -> Amounts
     return MAX_SCORE - scaled if reverse else scaled
 
 
-def shaped(shape: Sequence[Mapping[str, Any]], path: str) -> Amounts:
+def shaped(shape: Sequence[Mapping[str, Any]]) -> Amounts:
     """The score (0 to 100) for each per cent of utilisation, linear between the points of a shape (utilization in
-    per cent, score 0 to 10). ValueError, which names ``path``, for a shape that is none."""
+    per cent, score 0 to 10)."""
     points = [(entry.get("utilization", 0), entry.get("score", 0)) for entry in shape]
-    if not points:
-        raise ValueError(f"{path}: Required value: at least one point must be specified")
-    if any(not 0 <= use <= 100 or not 0 <= score <= _TEN for use, score in points):
-        raise ValueError(f"{path}: utilization must be 0 to 100, score 0 to 10")
-    if any(before[0] >= after[0] for before, after in pairwise(points)):
-        raise ValueError(f"{path}: utilization values must be sorted in increasing order")
     return numpy.array([_at(points, percent) for percent in range(101)], dtype=numpy.int64)
 
 

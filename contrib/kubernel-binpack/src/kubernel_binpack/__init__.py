@@ -13,8 +13,6 @@ from kubernel.plugin.scheduling import MAX_SCORE, Policy, PolicyFactory
 if TYPE_CHECKING:
     from kubernel.plugin.scheduling import Amounts, Nodes, PodState, Rows
 
-__all__ = ["Binpack", "Plugin"]
-
 
 class Binpack(Policy):
     """Scores a node by the larger of the shares of its CPU and memory that would be requested."""

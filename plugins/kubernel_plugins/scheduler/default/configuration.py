@@ -78,11 +78,13 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class ProfileSettings:
-    """``points``: which policies each extension point (``filter``, …) has, in order. ``arguments`` by policy."""
+    """``points``: which policies each extension point (``filter``, …) has, in order. ``arguments`` by policy, ``paths``
+    where they stand."""
 
     scheduler_name: str
     points: Mapping[str, Sequence[Chosen]]
     arguments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    paths: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,16 +265,18 @@ def _profile(
             f'{making}at least one bind plugin is needed for profile with scheduler name "{name}"'
         )
     arguments: dict[str, Mapping[str, Any]] = {}
+    paths: dict[str, str] = {}
     for position, entry in enumerate(given.get("pluginConfig") or ()):
         where = f"{path}.pluginConfig[{position}]"
         _check_keys(where, entry, {"name", "args"})
         policy = entry.get("name", "")
         if policy in arguments:
             raise ValueError(f'{path}.pluginConfig: Duplicate value: "{policy}"')
+        paths[policy] = where
         ignored = ("apiVersion", "kind")
         # Of a policy that is not there they are not looked at, as upstream does not.
         arguments[policy] = {k: v for k, v in (entry.get("args") or {}).items() if k not in ignored}
-    return ProfileSettings(name, points, arguments)
+    return ProfileSettings(name, points, arguments, paths)
 
 
 def _kind(point: str) -> str:

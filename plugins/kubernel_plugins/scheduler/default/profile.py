@@ -23,6 +23,10 @@ _EVALUATIONS = 256
 """Remembered at a time, by signature."""
 
 
+def _together(texts: Sequence[str]) -> str:
+    return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+
+
 class Profile:
     """Its policies by extension point, and what they last said of each kind of pod."""
 
@@ -37,14 +41,12 @@ class Profile:
         self.scheduler_name = settings.scheduler_name
         chosen = {each.name for point in settings.points.values() for each in point}
         self.policies: dict[str, Policy] = {}
+        wrong: list[str] = []
         for factory in factories:
             if factory.name in chosen:
-                try:
-                    self.policies[factory.name] = factory.build(
-                        settings.arguments.get(factory.name, {}), context
-                    )
-                except (ValueError, TypeError, KeyError) as error:
-                    raise ValueError(f"arguments of {factory.name}: {error}") from error
+                wrong += self._build(factory, settings, context)
+        if wrong:
+            raise ValueError(_together(wrong))
         self._points: Mapping[str, list[Policy]] = {
             point: [self.policies[each.name] for each in there] for point, there in settings.points.items()
         }
@@ -53,6 +55,28 @@ class Profile:
         self._evaluations: OrderedDict[object, Evaluation] = OrderedDict()
         self._gangs = next((each for each in self.policies.values() if overrides(each, "gang")), None)
         self._table = table
+
+    def _build(self, factory: PolicyFactory, settings: ProfileSettings, context: Context) -> Sequence[str]:
+        """What is wrong with the policy's arguments, told of with the configuration; ValueError for what is not."""
+        name = factory.name
+        args, path = settings.arguments.get(name, {}), settings.paths.get(name, "")
+        decoding = (
+            f"strict decoding error: decoding .{path}: strict decoding error: decoding args for plugin {name}"
+        )
+        if unknown := sorted(args.keys() - factory.build.arguments):
+            told = ", ".join(f'unknown field "{each}"' for each in unknown)
+            raise ValueError(f"{decoding}: strict decoding error: {told}")
+        try:
+            self.policies[name] = factory.build(args, context)
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"{decoding}: {error}") from error
+        except ValueError as error:
+            texts = [str(each) for each in error.args]
+            if not factory.build.judges_late:
+                return [f"{path}.args.{each}" for each in texts]
+            making = f"initializing profiles: creating profile for scheduler name {settings.scheduler_name}"
+            raise ValueError(f'{making}: initializing plugin "{name}": {_together(texts)}') from error
+        return ()
 
     def at(self, point: str) -> Sequence[Policy]:
         """The policies of an extension point, in order."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from kubernel.client import Client
     from kubernel.client.informer import Informer
     from kubernel.client.series import SeriesRecorder
-    from kubernel.plugin.scheduling import PodState, PolicyFactory
+    from kubernel.plugin.scheduling import PodState, Policy, PolicyFactory
     from kubernel.store.records import EventType, Obj
     from kubernel_plugins.scheduler.default.configuration import SchedulerSettings
     from kubernel_plugins.scheduler.default.cycle import Evaluation
@@ -92,6 +92,7 @@ class Scheduler:
         self._unlisten: list[Callable[[], None]] = []
         self._starting = asyncio.Lock()
         self._following = False
+        self._started: list[Policy] = []
         self._followed: dict[str, Informer] = {}
         self.pods = client.informer("pods")
 
@@ -120,6 +121,7 @@ class Scheduler:
         for profile in self.profiles.values():
             for policy in profile.policies.values():
                 await policy.start()
+                self._started.append(policy)
         nodes = self._client.informer("nodes")
         await nodes.synced()
         await self.pods.synced()
@@ -147,9 +149,9 @@ class Scheduler:
         self.queue.close()
         self.held.close()
         await self.extenders.close()
-        for profile in self.profiles.values():
-            for policy in profile.policies.values():
-                await policy.stop()
+        started, self._started = self._started, []
+        for policy in started:
+            await policy.stop()
 
     async def work(self) -> None:
         binds = asyncio.Semaphore(self._parallel_binds)
@@ -289,8 +291,6 @@ class Scheduler:
         binds: asyncio.Semaphore,
     ) -> None:
         self._attempts[pod.uid] = self.queue.attempt(pod.uid)
-        if pod.uid not in self.held:
-            self.queue.placed(pod.uid)
         await binds.acquire()
         group.create_task(self._bind(pod, node, profile, binds), name=f"bind {pod.namespace}/{pod.name}")
 

@@ -14,6 +14,7 @@ import numpy
 from kubernel.objects import meta
 from kubernel.plugin.gangs import GangNomination
 from kubernel.plugin.scheduling import Change, Nomination, Policy, Proposal
+from kubernel_plugins.scheduler_policy.arguments import Problems
 from kubernel_plugins.scheduler_policy.default_preemption.executing import Executor
 from kubernel_plugins.scheduler_policy.default_preemption.victims import (
     Candidate,
@@ -47,16 +48,15 @@ class DefaultPreemption(Policy):
         super().__init__(args, context)
         self._percentage = args.get("minCandidateNodesPercentage", 10)
         self._absolute = args.get("minCandidateNodesAbsolute", 100)
-        if not 0 <= self._percentage <= 100:
-            raise ValueError(
-                f"minCandidateNodesPercentage: Invalid value: {self._percentage}: not in valid range [0, 100]"
-            )
+        wrong = Problems()
+        wrong.within("minCandidateNodesPercentage", self._percentage, 0, 100)
         if self._absolute < 0:
-            raise ValueError(
-                f"minCandidateNodesAbsolute: Invalid value: {self._absolute}: not in valid range [0, inf)"
-            )
+            wrong.invalid("minCandidateNodesAbsolute", self._absolute, "not in valid range [0, inf)")
         if not self._percentage and not self._absolute:
-            raise ValueError("minCandidateNodesPercentage and minCandidateNodesAbsolute cannot both be zero")
+            both = ("minCandidateNodesPercentage", "minCandidateNodesAbsolute")
+            for one, other in (both, both[::-1]):
+                wrong.invalid(one, 0, f"cannot be zero at the same time as {other}")
+        wrong.check()
         self._executor = Executor(context, self.name)
         self._budgets: Informer | None = None
         self._budget_changes = 0

@@ -18,6 +18,7 @@ from kubernel.errors import Conflict, KubernelError, NotFound
 from kubernel.objects import meta, times
 from kubernel.plugin.scheduling import ALL, SKIP, Change, Nomination, Policy, PolicyError, Refusal
 from kubernel_plugins.scheduler_policy import scores, selecting
+from kubernel_plugins.scheduler_policy.arguments import Problems
 from kubernel_plugins.scheduler_policy.device_classes import CLASSES, DeviceClasses
 from kubernel_plugins.scheduler_policy.dynamic_resources import claims, extended
 from kubernel_plugins.scheduler_policy.dynamic_resources.allocator import (
@@ -109,10 +110,12 @@ class DynamicResources(Policy):
     def __init__(self, args: Mapping[str, Any], context: Context) -> None:
         super().__init__(args, context)
         self._timeout = times.duration(args["bindingTimeout"]) if "bindingTimeout" in args else _TIMEOUT
+        wrong = Problems()
         if self._timeout < 1:
-            raise ValueError(
-                f'bindingTimeout: Invalid value: "{args["bindingTimeout"]}": must be at least 1 second'
-            )
+            wrong.invalid("bindingTimeout", args["bindingTimeout"], "must be at least 1 second")
+        if times.duration(args.get("filterTimeout") or "0s") < 0:
+            wrong.invalid("filterTimeout", args["filterTimeout"], "must be zero or positive")
+        wrong.check()
         self._selectors = Selectors()
         self._taken = Taken()
         self._pending: dict[str, tuple[str, Obj]] = {}

@@ -13,6 +13,7 @@ import numpy
 
 from kubernel.plugin.scheduling import MAX_SCORE, SKIP, Change, PodMatcher, Policy, Refusal
 from kubernel_plugins.scheduler_policy import domains
+from kubernel_plugins.scheduler_policy.arguments import Problems
 
 if TYPE_CHECKING:
     from kubernel.client.informer import Informer
@@ -48,10 +49,9 @@ class InterPodAffinity(Policy):
     def __init__(self, args: Mapping[str, Any], context: Context) -> None:
         super().__init__(args, context)
         self._hard_weight = args.get("hardPodAffinityWeight", 1)
-        if not 0 <= self._hard_weight <= 100:
-            raise ValueError(
-                f"hardPodAffinityWeight: Invalid value: {self._hard_weight}: not in valid range [0-100]"
-            )
+        wrong = Problems()
+        wrong.within("hardPodAffinityWeight", self._hard_weight, 0, 100)
+        wrong.check()
         self._ignore_existing = bool(args.get("ignorePreferredTermsOfExistingPods"))
         self._namespaces: Informer | None = None
 

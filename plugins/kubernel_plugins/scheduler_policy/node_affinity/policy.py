@@ -12,6 +12,7 @@ import numpy
 
 from kubernel.plugin.scheduling import SKIP, Change, Narrowed, Policy, Refusal
 from kubernel_plugins.scheduler_policy import selecting
+from kubernel_plugins.scheduler_policy.arguments import Problems
 from kubernel_plugins.scheduler_policy.scores import by_largest
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class NodeAffinity(Policy):
     def __init__(self, args: Mapping[str, Any], context: Context) -> None:
         added = args.get("addedAffinity") or {}
         super().__init__(args, context)
+        _check(added)
         required = added.get(_REQUIRED)
         self._added = None if required is None else {"nodeSelector": None, "required": required}
         self._added_preferred = _weighted(added.get(_PREFERRED))
@@ -99,6 +101,17 @@ class NodeAffinity(Policy):
             (affinity is None or selecting.selected(affinity, nodes, rows)[0])
             and (self._added is None or selecting.selected(self._added, nodes, rows)[0])
         )
+
+
+def _check(added: Mapping[str, Any]) -> None:
+    """ValueError for terms that are none."""
+    wrong = Problems()
+    path = f"addedAffinity.{_REQUIRED}.nodeSelectorTerms"
+    for position, each in enumerate((added.get(_REQUIRED) or {}).get("nodeSelectorTerms") or ()):
+        wrong.node_selector_term(f"{path}[{position}]", each)
+    for position, each in enumerate(added.get(_PREFERRED) or ()):
+        wrong.node_selector_term(f"addedAffinity.{_PREFERRED}[{position}]", each.get("preference") or {})
+    wrong.check()
 
 
 def _weighted(preferred: Sequence[Mapping[str, Any]] | None) -> list[tuple[int, Mapping[str, Any]]]:

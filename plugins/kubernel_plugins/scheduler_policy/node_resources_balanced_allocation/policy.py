@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from kubernel.plugin.scheduling import MAX_SCORE, SKIP, Policy
+from kubernel_plugins.scheduler_policy.arguments import Problems
 
 if TYPE_CHECKING:
     from kubernel.plugin.scheduling import Amounts, Context, Nodes, PodState, Rows
@@ -30,7 +31,15 @@ class BalancedAllocation(Policy):
     def __init__(self, args: Mapping[str, Any], context: Context) -> None:
         super().__init__(args, context)
         given = args.get("resources") or ({"name": "cpu"}, {"name": "memory"})
-        self._resources = tuple(entry["name"] for entry in given)
+        wrong = Problems()
+        self._resources: tuple[str, ...] = ()
+        for position, entry in enumerate(given):
+            if entry["name"] in self._resources:
+                wrong.duplicate(f"resources[{position}].name", entry["name"])
+            if (entry.get("weight") or 1) != 1:
+                wrong.invalid(f"resources[{position}].weight", entry["weight"], "must be 1")
+            self._resources += (entry["name"],)
+        wrong.check()
 
     def sign(self, pod: PodState) -> Any:
         return [pod.requests.get(resource, 0) for resource in self._resources]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from kubernel.plugin.scheduling import Change, Policy, Refusal
+from kubernel_plugins.scheduler_policy.arguments import Problems
 from kubernel_plugins.scheduler_policy.device_classes import CLASSES, DeviceClasses
 from kubernel_plugins.scheduler_policy.node_resources_fit.strategies import strategy
 
@@ -30,10 +31,20 @@ class NodeResourcesFit(Policy):
     name = "NodeResourcesFit"
     scope = "node"
     arguments = frozenset(("scoringStrategy", "ignoredResources", "ignoredResourceGroups"))
+    judges_late = True
 
     def __init__(self, args: Mapping[str, Any], context: Context) -> None:
         super().__init__(args, context)
-        self._strategy = strategy(args.get("scoringStrategy") or {})
+        wrong = Problems()
+        for position, name in enumerate(args.get("ignoredResources") or ()):
+            wrong.label_name(f"ignoredResources[{position}]", name)
+        for position, group in enumerate(args.get("ignoredResourceGroups") or ()):
+            path = f"ignoredResourceGroups[{position}]"
+            if "/" in group:
+                wrong.invalid(path, group, "resource group name can't contain '/'")
+            wrong.label_name(path, group)
+        self._strategy = strategy(args.get("scoringStrategy") or {}, wrong)
+        wrong.check()
         self._ignored = frozenset(args.get("ignoredResources") or ())
         self._ignored_groups = frozenset(args.get("ignoredResourceGroups") or ())
         self._classes: DeviceClasses | None = None

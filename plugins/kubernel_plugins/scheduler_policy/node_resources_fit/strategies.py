@@ -16,42 +16,47 @@ from kubernel_plugins.scheduler_policy.scores import shaped
 
 if TYPE_CHECKING:
     from kubernel.plugin.scheduling import Amounts, Mask, Nodes, PodState, Rows
+    from kubernel_plugins.scheduler_policy.arguments import Problems
 
     Strategy = Callable[[PodState, Nodes, Rows], Amounts]
 
 __all__ = ["strategy"]
 
 _COMPARED = ("cpu", "memory")
+_NO_SHAPE = ({"utilization": 0, "score": 0},)
 _BUILT_IN = ("cpu", "memory", "ephemeral-storage", "pods")
 
 
-def strategy(args: Mapping[str, Any]) -> Strategy:
-    """The strategy that ``scoringStrategy`` describes; ValueError for one that does not exist."""
-    kind = args.get("type") or "LeastAllocated"
-    weights = _weights(args.get("resources"))
-    if kind == "LeastAllocated":
-        return _weighted_mean(weights, _least)
-    if kind == "MostAllocated":
-        return _weighted_mean(weights, _most)
-    if kind == "RequestedToCapacityRatio":
-        shape = (args.get("requestedToCapacityRatio") or {}).get("shape") or ()
-        return _weighted_mean(weights, _by_shape(shape), ratio=True)
-    raise ValueError(
-        f'scoringStrategy.type: Unsupported value: "{kind}": supported values: "LeastAllocated", '
-        '"MostAllocated", "RequestedToCapacityRatio"'
-    )
+def strategy(args: Mapping[str, Any], wrong: Problems) -> Strategy:
+    """The strategy that ``scoringStrategy`` describes; what is wrong with it is added to ``wrong``."""
+    path, kind = "scoringStrategy", args.get("type") or "LeastAllocated"
+    wrong.one_of(f"{path}.type", kind, "LeastAllocated", "MostAllocated", "RequestedToCapacityRatio")
+    weights = _weights(args.get("resources"), f"{path}.resources", wrong)
+    ratio = args.get("requestedToCapacityRatio")
+    path = f"{path}.requestedToCapacityRatio"
+    if kind != "RequestedToCapacityRatio":
+        if ratio is not None:
+            wrong.forbidden(path, "must be nil when type is not RequestedToCapacityRatio")
+        return _weighted_mean(weights, _most if kind == "MostAllocated" else _least)
+    if ratio is None:
+        wrong.required(path, "must be specified when type is RequestedToCapacityRatio")
+    shape = (ratio or {}).get("shape") or ()
+    if ratio is not None:
+        wrong.shape(f"{path}.shape", shape)
+    return _weighted_mean(weights, _by_shape(shape or _NO_SHAPE), ratio=True)
 
 
-def _weights(resources: Sequence[Mapping[str, Any]] | None) -> tuple[tuple[str, int], ...]:
+def _weights(
+    resources: Sequence[Mapping[str, Any]] | None, path: str, wrong: Problems
+) -> tuple[tuple[str, int], ...]:
     if not resources:
         return tuple((resource, 1) for resource in _COMPARED)
     found = []
-    for entry in resources:
+    for position, entry in enumerate(resources):
         weight = entry.get("weight") or 1
         if not 1 <= weight <= 100:
-            raise ValueError(
-                f"scoringStrategy.resources: weight of {entry.get('name')}: {weight} not in [1, 100]"
-            )
+            why = f"resource weight of {entry['name']} not in valid range (0, 100]"
+            wrong.invalid(f"{path}[{position}].weight", weight, why)
         found.append((entry["name"], weight))
     return tuple(found)
 
@@ -105,7 +110,7 @@ def _most(used: Amounts, capacity: Amounts, there: Mask) -> Amounts:
 
 
 def _by_shape(shape: Sequence[Mapping[str, Any]]) -> Callable[[Amounts, Amounts, Mask], Amounts]:
-    by_percent = shaped(shape, "requestedToCapacityRatio.shape")
+    by_percent = shaped(shape)
 
     def score(used: Amounts, capacity: Amounts, there: Mask) -> Amounts:
         percent = numpy.minimum(used * 100 // capacity, 100)

@@ -15,6 +15,7 @@ import orjson
 from kubernel.objects import selectors
 from kubernel.plugin.scheduling import ALL, PodMatcher
 from kubernel_plugins.scheduler_policy import selecting
+from kubernel_plugins.scheduler_policy.arguments import Problems
 from kubernel_plugins.scheduler_policy.tolerations import untolerated
 
 if TYPE_CHECKING:
@@ -98,19 +99,7 @@ class Constraints:
     def __init__(self, args: Mapping[str, Any], context: Context) -> None:
         kind = args.get("defaultingType") or "System"
         given = args.get("defaultConstraints") or ()
-        if kind not in ("System", "List"):
-            raise ValueError(
-                f'defaultingType: Unsupported value: "{kind}": supported values: "List", "System"'
-            )
-        if kind == "System" and given:
-            raise ValueError(
-                "defaultConstraints: Invalid value: when .defaultingType is System: must be empty"
-            )
-        if any("labelSelector" in each for each in given):
-            raise ValueError(
-                "defaultConstraints.labelSelector: Forbidden: constraint must not define a selector, "
-                "as they deduced for each pod"
-            )
+        _check(kind, given)
         self._system = kind == "System"
         self._defaults = _SYSTEM if self._system else tuple(given)
         self._context = context
@@ -178,6 +167,34 @@ class Constraints:
             elif wanted is not None:
                 chosen.append(selectors.from_object(wanted))
         return tuple(selector for selector in chosen if not selector.everything)
+
+
+def _check(kind: str, given: Sequence[Mapping[str, Any]]) -> None:
+    """ValueError for wrong arguments."""
+    wrong = Problems()
+    if wrong.one_of("defaultingType", kind, "System", "List") and kind == "System" and given:
+        wrong.invalid("defaultingType", kind, "when .defaultConstraints are not empty")
+    seen = []
+    for position, each in enumerate(given):
+        path = f"defaultConstraints[{position}]"
+        key, action = each.get("topologyKey", ""), each.get("whenUnsatisfiable", "")
+        if each.get("maxSkew", 0) <= 0:
+            wrong.invalid(f"{path}.maxSkew", each.get("maxSkew", 0), "not in valid range (0, inf)")
+        if key:
+            wrong.label_name(f"{path}.topologyKey", key)
+        else:
+            wrong.required(f"{path}.topologyKey", "can not be empty")
+        if action:
+            wrong.one_of(f"{path}.whenUnsatisfiable", action, HARD, SOFT)
+        else:
+            wrong.required(f"{path}.whenUnsatisfiable", "can not be empty")
+        if each.get("labelSelector") is not None:
+            why = "constraint must not define a selector, as they deduced for each pod"
+            wrong.forbidden(f"{path}.labelSelector", why)
+        if (key, action) in seen:
+            wrong.duplicate(path, f"{{{key}, {action}}}")
+        seen.append((key, action))
+    wrong.check()
 
 
 def _selector(stated: Mapping[str, Any], pod: PodState) -> tuple[Selector, ...]:

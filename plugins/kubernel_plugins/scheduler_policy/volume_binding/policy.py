@@ -15,6 +15,7 @@ from kubernel.errors import KubernelError
 from kubernel.objects import meta, quantity, selectors
 from kubernel.plugin.scheduling import SKIP, Change, Policy, PolicyError, Refusal
 from kubernel_plugins.scheduler_policy import migration, volumes
+from kubernel_plugins.scheduler_policy.arguments import Problems
 from kubernel_plugins.scheduler_policy.scores import shaped
 from kubernel_plugins.scheduler_policy.volume_binding.assumed import Assumed
 from kubernel_plugins.scheduler_policy.volume_binding.binding import Binding, Work, bound, selected
@@ -82,12 +83,14 @@ class VolumeBinding(Policy):
     def __init__(self, args: Mapping[str, Any], context: Context) -> None:
         super().__init__(args, context)
         self._timeout = args.get("bindTimeoutSeconds", 600)
+        wrong = Problems()
         if self._timeout < 0:
-            raise ValueError(
-                f"bindTimeoutSeconds: Invalid value: {self._timeout}: "
-                "invalid BindTimeoutSeconds, should not be a negative value"
-            )
-        self._by_percent = shaped(args.get("shape") or _SHAPE, "shape")
+            why = "invalid BindTimeoutSeconds, should not be a negative value"
+            wrong.invalid("bindTimeoutSeconds", self._timeout, why)
+        shape = args.get("shape") or _SHAPE
+        wrong.shape("shape", shape)
+        wrong.check()
+        self._by_percent = shaped(shape)
         self._work: dict[str, Work] = {}
 
     async def start(self) -> None:
