@@ -11,16 +11,23 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kubernel.objects import meta, quantity, times
+from kubernel_plugins.volumes import attributes_classes
 
 if TYPE_CHECKING:
     from kubernel.store.records import Obj
 
 __all__ = [
     "COMPUTE",
+    "DEVICE_CLAIMS",
+    "DEVICE_CLASSES",
     "Amounts",
     "applies",
-    "attributes_classes",
+    "as_extended",
     "compute_usage",
+    "extended_names",
+    "is_claim_of",
+    "kinds_of",
+    "pod_of_extended",
     "pod_totals",
     "total",
     "tracked",
@@ -45,7 +52,10 @@ _CORE = frozenset(
 )
 _STORAGE_CLASS = ".storageclass.storage.k8s.io/"
 _DEVICE_CLASS = ".deviceclass.resource.k8s.io/devices"
-_DEVICE_CLAIMS = ("resourceclaims", "resource.k8s.io")
+DEVICE_CLAIMS = ("resourceclaims", "resource.k8s.io")
+DEVICE_CLASSES = "deviceclasses.v1.resource.k8s.io"
+_IMPLICIT = "requests.deviceclass.resource.kubernetes.io/"
+_EXTENDED_CLAIM = "resource.kubernetes.io/extended-resource-claim"
 _MOST_DEVICES = 32
 """Most devices of one claim: what a request for all that fit counts for."""
 _PLAIN = frozenset(("cpu", "memory", "ephemeral-storage"))
@@ -63,7 +73,7 @@ def tracked(name: str) -> tuple[str, str] | None:
     if name == "requests.storage" or _STORAGE_CLASS in name:
         return "persistentvolumeclaims", ""
     if name.endswith(_DEVICE_CLASS):
-        return _DEVICE_CLAIMS
+        return DEVICE_CLAIMS
     if name in COMPUTE or name.startswith(("requests.", "limits.", "hugepages-")) or name in _PLAIN:
         return "pods", ""
     return None
@@ -127,7 +137,7 @@ def compute_usage(requests: Amounts, limits: Amounts) -> dict[str, str]:
 def usage(plural: str, group: str, obj: Obj, now: float) -> dict[str, str]:
     """Everything this object counts for."""
     found = {f"count/{plural}.{group}" if group else f"count/{plural}": "1"}
-    if (plural, group) == _DEVICE_CLAIMS:
+    if (plural, group) == DEVICE_CLAIMS:
         return found | _devices(obj)
     if group:
         return found
@@ -197,6 +207,57 @@ def _devices(claim: Obj) -> dict[str, str]:
         elif request.get("exactly"):
             counts[request["exactly"]["deviceClassName"]] += _device_count(request["exactly"])
     return {f"{name}{_DEVICE_CLASS}": str(count) for name, count in counts.items()}
+
+
+def extended_names(classes: Iterable[Obj]) -> dict[str, str]:
+    """DeviceClasses by name -> the extended resource that each stands for."""
+    return {
+        meta.name(one): name for one in classes if (name := meta.get(one, "spec", "extendedResourceName"))
+    }
+
+
+def kinds_of(name: str, extended: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(plural, group) of all objects that a quota's resource name counts: claims of devices count for extended
+    resources too, where a class stands for one."""
+    kind = tracked(name)
+    found = [kind] if kind is not None else []
+    if name.startswith(_IMPLICIT):
+        by_devices = name.removeprefix(_IMPLICIT) in extended
+    else:
+        by_devices = name.startswith("requests.") and name.removeprefix("requests.") in extended.values()
+    return [*found, DEVICE_CLAIMS] if by_devices else found
+
+
+def as_extended(claimed: Amounts, extended: Mapping[str, str], counted: Amounts) -> dict[str, str]:
+    """What a claim's devices count for as extended resources, but for what its pod is ``counted`` for."""
+    found: dict[str, str] = {}
+    for key, value in claimed.items():
+        name = key.removesuffix(_DEVICE_CLASS)
+        if name == key:
+            continue
+        names = [f"{_IMPLICIT}{name}"]
+        if name in extended:
+            names.append(f"requests.{extended[name]}")
+        for each in names:
+            left = quantity.subtract(value, counted.get(each, "0"))
+            if quantity.parse(left) > 0:
+                found[each] = left
+    return found
+
+
+def pod_of_extended(claim: Obj) -> tuple[str, str] | None:
+    """(name, uid) of the pod for whose extended resources the scheduler made a claim."""
+    owner = meta.controller_of(claim)
+    if meta.annotations(claim).get(_EXTENDED_CLAIM) != "true" or owner is None:
+        return None
+    return (owner["name"], owner["uid"]) if owner["kind"] == "Pod" else None
+
+
+def is_claim_of(pod: Obj, claim: Obj) -> bool:
+    """Whether the pod says that this is the claim of its extended resources, or names none yet."""
+    owner = pod_of_extended(claim)
+    named = meta.get(pod, "status", "extendedResourceClaimStatus", "resourceClaimName")
+    return owner == (meta.name(pod), meta.uid(pod)) and named in (None, meta.name(claim))
 
 
 def _device_count(request: Mapping[str, Any]) -> int:
@@ -273,16 +334,6 @@ def _is_in_scope(wanted: Mapping[str, Any], pod: Obj) -> bool:
 
 def _is_claim_in_scope(wanted: Mapping[str, Any], claim: Obj) -> bool:
     return wanted["scopeName"] == "VolumeAttributesClass" and _is_selected(wanted, attributes_classes(claim))
-
-
-def attributes_classes(claim: Obj) -> set[str]:
-    """The VolumeAttributesClasses that a claim asks for, has, or is on its way to."""
-    named = (
-        meta.get(claim, "spec", "volumeAttributesClassName"),
-        meta.get(claim, "status", "currentVolumeAttributesClassName"),
-        meta.get(claim, "status", "modifyVolumeStatus", "targetVolumeAttributesClassName"),
-    )
-    return {name for name in named if name}
 
 
 def _is_selected(wanted: Mapping[str, Any], names: set[str]) -> bool:

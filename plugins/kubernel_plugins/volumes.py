@@ -25,6 +25,7 @@ __all__ = [
     "PROVISIONER",
     "SELECTED_NODE",
     "VOLUMES",
+    "attributes_classes",
     "claim_names",
     "class_of",
     "default_class",
@@ -54,6 +55,16 @@ def class_of(obj: Obj) -> str:
     """Of a claim or a volume; empty for none."""
     annotation = meta.annotations(obj).get(CLASS_ANNOTATION)
     return annotation if annotation is not None else (obj["spec"].get("storageClassName") or "")
+
+
+def attributes_classes(obj: Obj) -> set[str]:
+    """The VolumeAttributesClasses that a claim or a volume asks for, has, or is on its way to."""
+    named = (
+        meta.get(obj, "spec", "volumeAttributesClassName"),
+        meta.get(obj, "status", "currentVolumeAttributesClassName"),
+        meta.get(obj, "status", "modifyVolumeStatus", "targetVolumeAttributesClassName"),
+    )
+    return {name for name in named if name}
 
 
 def default_class(classes: Iterable[Obj]) -> Obj | None:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
-__all__ = ["kind_of", "object_problem", "printed", "syntax_problem"]
+import orjson
 
+__all__ = ["JSON_ESCAPES", "go_float", "go_json", "kind_of", "object_problem", "printed", "syntax_problem"]
+
+JSON_ESCAPES = str.maketrans(
+    {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+)
+"""What Go's encoding/json escapes beyond JSON's own rules."""
 _END = "unexpected end of JSON input"
 _KINDS = {dict: "object", list: "array", str: "string", bool: "bool", int: "number", float: "number"}
 _WHERE = (
@@ -49,7 +56,40 @@ def printed(value: Any) -> str:
         return f"[{' '.join(map(printed, value))}]"
     if value is None:
         return "<nil>"
+    if isinstance(value, float):
+        return go_float(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def go_float(value: float) -> str:
+    """As Go's ``%g`` writes it: the fewest digits that read back, an exponent outside 1e-4 … 1e6."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    text = repr(value)
+    sign = "-" if text[0] == "-" else ""
+    mantissa, _, exponent = text.lstrip("-").partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    digits = (whole + fraction).lstrip("0")
+    if not digits:
+        return f"{sign}0"
+    leading = len(whole + fraction) - len(digits)
+    power = len(whole) - leading - 1 + int(exponent or "0")
+    digits = digits.rstrip("0")
+    if power < -4 or power >= 6:
+        tail = f".{digits[1:]}" if len(digits) > 1 else ""
+        return f"{sign}{digits[0]}{tail}e{'-' if power < 0 else '+'}{abs(power):02d}"
+    if power < 0:
+        return f"{sign}0.{'0' * (-power - 1)}{digits}"
+    if len(digits) <= power + 1:
+        return sign + digits.ljust(power + 1, "0")
+    return f"{sign}{digits[: power + 1]}.{digits[power + 1 :]}"
+
+
+def go_json(value: Any) -> str:
+    """A JSON value as Go's encoding/json writes a map: keys sorted, what HTML would read escaped."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode().translate(JSON_ESCAPES)
 
 
 def syntax_problem(text: str) -> str:

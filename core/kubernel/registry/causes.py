@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from kubernel.errors import Cause
+from kubernel.objects.go_json import JSON_ESCAPES
 
 __all__ = [
     "Pointed",
@@ -26,10 +27,6 @@ __all__ = [
 ]
 
 
-_JSON_ESCAPES = str.maketrans(
-    {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
-)
-"""What Go's encoding/json escapes beyond JSON's own rules."""
 _GO_ESCAPES = {
     7: "\\a",
     8: "\\b",
@@ -54,7 +51,7 @@ def show(value: Any) -> str:
     if type(value) is str:
         return _quote(value)
     try:
-        return orjson.dumps(value).decode().translate(_JSON_ESCAPES)
+        return orjson.dumps(value).decode().translate(JSON_ESCAPES)
     except orjson.JSONEncodeError:
         return _quote(str(value))
 

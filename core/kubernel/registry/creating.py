@@ -29,7 +29,6 @@ from kubernel.registry.fields import NOTHING
 from kubernel.registry.operations import Result
 from kubernel.registry.request import Request, UserInfo, WriteOptions
 from kubernel.registry.specs import Specs
-from kubernel.registry.validation import validate
 from kubernel.store import AlreadyExistsInStore
 from kubernel.store.records import Key, Record
 
@@ -171,8 +170,7 @@ class Creator:
             causes: list[Cause] = []
             metadata.validate_new(type, obj["metadata"], causes)
             causes += type.strategy.validate_create(request, obj)
-            if not type.strategy.thorough:
-                causes += validate(node, obj, said=causes)
+            causes += type.strategy.validate_schema(request, obj, None, causes)
             causes += type.strategy.validate_last(request, obj, None, causes)
             if causes:
                 raise Invalid.for_object(type.kind, type.group, request.name, causes)

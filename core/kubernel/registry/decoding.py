@@ -51,8 +51,9 @@ def decode(
     if mode == "Ignore":
         return not unknown
     if request.type.custom:
-        # Two decoders, one after the other: the second, which prunes, tells what it drops by the alphabet.
-        unknown.sort(key=lambda told: (not told.startswith(_IN_METADATA), told))
+        # Two decoders, one after the other: the second, which prunes, tells what it drops by the alphabet, and
+        # what it drops of the metadata of objects within objects after that.
+        unknown.sort(key=lambda told: (not told.startswith(_IN_METADATA), ".metadata." in told, told))
         problems = [*duplicate_fields(repeated), *unknown] if repeated is not None else unknown
     else:
         problems = [*unknown, *duplicate_fields(repeated)] if repeated is not None else unknown

@@ -15,6 +15,7 @@ __all__ = ["any_default_below", "apply_defaults", "complete_object", "settle"]
 
 _Step = Callable[[Any], None]
 _BUT_SPEC = "default, but spec"
+_EMPTY: tuple[Any, ...] = ([], {})
 
 
 def apply_defaults(node: Node, obj: Any, *, but: str = "") -> None:
@@ -84,26 +85,30 @@ def _object(node: Node, but: str) -> _Step:
         default = field.default if field.default is not Node.UNSET else zeros.get(name, Node.UNSET)
         if default is not Node.UNSET:
             (fresh if isinstance(default, dict | list) else plain).append((name, default))
+    always = frozenset(name for name, _ in (*plain, *fresh))
     below: dict[str, _Step] | None = None
+    rest: _Step | None = None
 
     def step(value: Any) -> None:
-        nonlocal below
+        nonlocal below, rest
         if type(value) is not dict:
             return
-        for name, default in plain:
-            if name not in value:
-                value[name] = default
-        for name, default in fresh:
-            if name not in value:
-                value[name] = _copy(default)
+        if not always <= value.keys():
+            for name, default in plain:
+                if name not in value:
+                    value[name] = default
+            for name, default in fresh:
+                if name not in value:
+                    value[name] = _copy(default)
         if below is None:  # not before the first use: trees may be recursive
             found = ((name, _step(field)) for name, field in properties.items())
             below = {name: child for name, child in found if child is not None}
-        for name in below.keys() & value.keys() if below else ():
-            item = value[name]
-            if item is not None:
-                below[name](item)
-        rest = _step(additional) if additional is not None else None
+            rest = _step(additional) if additional is not None else None
+        if below:
+            for name in below.keys() & value.keys():
+                item = value[name]
+                if item is not None:
+                    below[name](item)
         if rest is not None or replaced:
             for name, item in value.items():
                 if name in properties or name == but:
@@ -204,22 +209,24 @@ def _settle_object(node: Node) -> _Step:
     emptied = _emptied(node)
     additional = node.additional
     below: dict[str, _Step] | None = None
+    rest: _Step | None = None
 
     def step(value: Any) -> None:
-        nonlocal below
+        nonlocal below, rest
         if type(value) is not dict:
             return
         for name in emptied:
-            if value.get(name) in ([], {}):
+            if not value.get(name, True) and value[name] in _EMPTY:
                 value[name] = None
         if below is None:  # not before the first use: trees may be recursive
             found = ((name, _settling(field)) for name, field in (node.properties or {}).items())
             below = {name: child for name, child in found if child is not None}
-        for name in below.keys() & value.keys() if below else ():
-            item = value[name]
-            if item:
-                below[name](item)
-        rest = _settling(additional) if additional is not None else None
+            rest = _settling(additional) if additional is not None else None
+        if below:
+            for name in below.keys() & value.keys():
+                item = value[name]
+                if item:
+                    below[name](item)
         if rest is not None:
             for item in value.values():
                 rest(item)

@@ -139,14 +139,19 @@ def _check_custom(type: ResourceType, obj: Obj) -> None:
             f"({type.api_version})"
         )
     if obj["kind"] != type.kind:
-        raise other_custom(type, obj, "kind", type.kind)
+        raise other_custom(type, obj)
 
 
-def other_custom(type: ResourceType, obj: Obj, field: str, expected: str) -> Invalid:
-    """The refusal of an object that says to be of another kind or version."""
+def other_custom(type: ResourceType, obj: Obj) -> Invalid:
+    """The refusal of an object that says to be of another kind or version, in the name of what it says to be."""
     name = (obj.get("metadata") or {}).get("name") or ""
-    cause = causes.invalid(field, obj[field], f"must be {expected}")
-    return Invalid.for_object(obj["kind"], type.group, name, [cause])
+    group, slash, _ = obj["apiVersion"].rpartition("/")
+    found = [
+        causes.invalid(field, obj[field], f"must be {expected}")
+        for field, expected in (("kind", type.kind), ("apiVersion", type.api_version))
+        if obj[field] != expected
+    ]
+    return Invalid.for_object(obj["kind"], group if slash else "", name, found)
 
 
 def _version_of(api_version: Any) -> str:
@@ -436,10 +441,11 @@ def _validate_owners(owners: list[dict[str, Any]], found: list[Cause]) -> None:
                 first = current
 
 
-def other_uid(key: Key, uid: str, real: str) -> str:
+def other_uid(type: ResourceType, key: Key, uid: str, real: str) -> str:
     """Why an object with another uid is not written, as upstream's store words it."""
     plural = key.resource.partition(".")[0]
-    path = "".join(f"/{part}" for part in ("registry", plural, key.namespace, key.name) if part)
+    group = type.group if type.custom else ""
+    path = "".join(f"/{part}" for part in ("registry", group, plural, key.namespace, key.name) if part)
     return (
         f"StorageError: invalid object, Code: 4, Key: {path}, ResourceVersion: 0, AdditionalErrorMsg: "
         f"Precondition failed: UID in precondition: {uid}, UID in object meta: {real}"

@@ -8,8 +8,10 @@ Native nodes (built-in types) behave as encoding/json does with Go structs, in i
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
 from typing import Any, Final
 
+from kubernel.registry.causes import show
 from kubernel.registry.decode_errors import (
     Path,
     TooDeepError,
@@ -283,7 +285,7 @@ def _integer_told(value: Any) -> str:
     """A number is told as it was written; what is beyond 64 bits comes as a float from our decoder."""
     if json_type(value) != "number":
         return json_type(value)
-    whole = isinstance(value, float) and abs(value) >= 1 << 63
+    whole = isinstance(value, float) and isfinite(value) and abs(value) >= 1 << 63
     return f"number {int(value) if whole else value}"
 
 
@@ -380,6 +382,12 @@ def _structural_object(node: Node) -> Step:
             return _kept(value, path, unknown)
         changes: list[tuple[str, Any]] = []
         for key, item in value.items():
+            if key in embedded:
+                if key != "metadata" and not isinstance(item, str):
+                    raise ValueError(f"{render((path, key))}: Invalid value: {show(item)}: must be a string")
+                if key == "metadata" and item is None:
+                    changes.append((key, {}))
+                    continue
             field = properties.get(key, additional)
             if field is not None:
                 # A null that may not be is as good as absent; a default may take its place.

@@ -82,10 +82,10 @@ def structural_step(node: Node, compile: Compile) -> Step:
             check(value, path, causes)
         if enum and mark(value) not in enum_marks and not _converts(value, enum):
             causes.append(told.not_supported(told.render(path), sorted_keys(value), shown_enum))
-        for rule in rules:
-            rule(value, path, causes)
+        if not isinstance(value, list):
+            for rule in rules:
+                rule(value, path, causes)
         if isinstance(value, dict):
-            causes += [told.required(told.render((path, name))) for name in must if name not in value]
             before = old if isinstance(old, dict) and not atomic else _NOTHING
             for name, item in value.items():
                 known = properties.get(name)
@@ -93,14 +93,17 @@ def structural_step(node: Node, compile: Compile) -> Step:
                 inner = below(child) if child is not None else None
                 if inner is not None:
                     inner(item, (path, name), causes, before.get(name, UNKNOWN))
-        elif isinstance(value, list) and items is not None:
-            inner = below(items)
+            causes += [told.required(told.render((path, name))) for name in must if name not in value]
+        elif isinstance(value, list):
+            inner = below(items) if items is not None else None
             if inner is not None:
                 olds = _by_keys(old, keys) if keys and isinstance(old, list) else _NOTHING
                 for index, item in enumerate(value):
                     inner(
                         item, (path, index), causes, olds.get(_key(item, keys), UNKNOWN) if olds else UNKNOWN
                     )
+            for rule in rules:
+                rule(value, path, causes)
 
     return step
 
@@ -123,7 +126,8 @@ def _key(item: Any, keys: tuple[str, ...]) -> bytes:
 
 
 def _by_keys(items: list[Any], keys: tuple[str, ...]) -> dict[bytes, Any]:
-    return {_key(item, keys): item for item in items}
+    """The first of those with the same keys stands for them."""
+    return {_key(item, keys): item for item in reversed(items)}
 
 
 def _logic(node: Node, compile: Compile) -> list[Step]:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from kubernel.errors import MethodNotSupported, NotFound
 from kubernel.objects.names import check_dns1123_subdomain
+from kubernel.registry.structural import UNKNOWN
+from kubernel.registry.validation import validate
 
 if TYPE_CHECKING:
     from kubernel.errors import Cause
@@ -197,6 +199,14 @@ class Strategy:
     def validate_update(self, request: Request, obj: Obj, old: Obj) -> list[Cause]:
         """Rules beyond the schema, immutable fields among them."""
         return []
+
+    def validate_schema(
+        self, request: Request, obj: Obj, old: Obj | None, said: Sequence[Cause]
+    ) -> list[Cause]:
+        """What the schema has against an object, that is not ``said`` already."""
+        if self.thorough:
+            return []
+        return validate(request.type.schema(), obj, UNKNOWN if old is None else old, said)
 
     def validate_last(
         self, request: Request, obj: Obj, old: Obj | None, found: Sequence[Cause]

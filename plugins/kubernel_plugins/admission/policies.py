@@ -110,7 +110,10 @@ class Policies(Generic[Compiled]):
         found: list[Hook] = []
         for policy, matcher, bindings in bound:
             type = matcher.match(request, self._equivalents, self.namespace)
-            if type is not None:
+            if type is not None and isinstance(self._param_type(policy), str):
+                # What it is to be judged by is not there, whatever its bindings are about.
+                found.append(Hook(policy, bindings[0][0], type))
+            elif type is not None:
                 found += [
                     Hook(policy, binding, type)
                     for binding, narrower in bindings
@@ -134,11 +137,12 @@ class Policies(Generic[Compiled]):
     async def params(self, hook: Hook, request: Request) -> list[Obj | None]:
         """The objects that the binding refers to, ``[None]`` when the policy has no parameters. Raises
         ConfigurationError."""
-        kind: Mapping[str, str] | None = hook.policy["spec"].get("paramKind")
+        type = self._param_type(hook.policy)
+        if isinstance(type, str):
+            raise ConfigurationError(f"failed to find resource referenced by paramKind: '{type}'", "policy")
         reference: Mapping[str, Any] | None = hook.binding["spec"].get("paramRef")
-        if kind is None or reference is None:
+        if type is None or reference is None:
             return [None]
-        type = self._param_type(kind)
         namespace = reference.get("namespace") or ""
         if type.namespaced:
             namespace = namespace or request.namespace
@@ -155,15 +159,14 @@ class Policies(Generic[Compiled]):
             raise ConfigurationError("no params found for policy binding with `Deny` parameterNotFoundAction")
         return list(found)
 
-    def _param_type(self, kind: Mapping[str, str]) -> ResourceType:
+    def _param_type(self, policy: Obj) -> ResourceType | str | None:
+        """The type of a policy's parameters; its name where there is no such type, None where there are none."""
+        kind: Mapping[str, str] | None = policy["spec"].get("paramKind")
+        if kind is None:
+            return None
         group, _, version = kind.get("apiVersion", "").rpartition("/")
         type = self._handle.registry.by_kind(group, version, kind.get("kind", ""))
-        if type is None:
-            raise ConfigurationError(
-                f"failed to find resource referenced by paramKind: '{group}/{version}, Kind={kind.get('kind', '')}'",
-                "policy",
-            )
-        return type
+        return f"{group}/{version}, Kind={kind.get('kind', '')}" if type is None else type
 
     async def _find(self, type: ResourceType, namespace: str, reference: Mapping[str, Any]) -> list[Obj]:
         registry = self._handle.registry

@@ -136,7 +136,8 @@ def test_a_policy_sees_what_later_ones_changed_only_if_it_wants_to(
         ),
         pytest.param(
             patched("[JSONPatch{op: 'remove', path: '/metadata/nothing'}]"),
-            "JSONPath: ",
+            "JSON Patch: error in remove for path: '/metadata/nothing': Unable to remove nonexistent key: nothing: "
+            "missing value",
             id="patch-that-does-not-fit",
         ),
     ],

@@ -38,11 +38,12 @@ from kubernel.cel.values import (
     size_of,
     too_large,
 )
+from kubernel.objects.go_json import go_float
 
 from .declare import Table, function, member, traversal
 from .regex import regex_cost, search
 
-__all__ = ["checked_duration", "checked_int", "checked_uint", "format_double", "table"]
+__all__ = ["checked_duration", "checked_int", "checked_uint", "table"]
 
 
 def checked_int(value: int) -> int:
@@ -95,6 +96,11 @@ def _double_multiply(left: float, right: float) -> float:
     return left * right
 
 
+def _no_conversion(type: str) -> EvaluationError:
+    """A text cannot be read as a value of that type."""
+    return EvaluationError(f"type conversion error from 'string' to '{type}'")
+
+
 def _to_int(value: Any) -> int:
     if isinstance(value, float):
         if not -9223372036854775808.0 < value < 9223372036854775808.0:
@@ -102,10 +108,10 @@ def _to_int(value: Any) -> int:
         return int(value)
     if isinstance(value, str):
         if not re.fullmatch(r"[+-]?[0-9]{1,30}", value):
-            raise EvaluationError(f'strconv.ParseInt: parsing "{value}": invalid syntax')
+            raise _no_conversion("int")
         number = int(value)
         if not INT_MIN <= number <= INT_MAX:
-            raise EvaluationError(f'strconv.ParseInt: parsing "{value}": value out of range')
+            raise _no_conversion("int")
         return number
     if isinstance(value, Timestamp):
         return value.nanos // SECOND
@@ -121,9 +127,9 @@ def _to_uint(value: Any) -> UInt:
         return UInt(value)
     if isinstance(value, str):
         if not re.fullmatch(r"[0-9]{1,30}", value):
-            raise EvaluationError(f'strconv.ParseUint: parsing "{value}": invalid syntax')
+            raise _no_conversion("uint")
         if int(value) > UINT_MAX:
-            raise EvaluationError(f'strconv.ParseUint: parsing "{value}": value out of range')
+            raise _no_conversion("uint")
     return checked_uint(int(value))
 
 
@@ -134,7 +140,7 @@ _DOUBLE = re.compile(
 
 def _to_double(value: Any) -> float:
     if isinstance(value, str) and not _DOUBLE.fullmatch(value):
-        raise EvaluationError(f'strconv.ParseFloat: parsing "{value}": invalid syntax')
+        raise _no_conversion("double")
     return float(value)
 
 
@@ -143,40 +149,14 @@ def _to_bool(value: Any) -> bool:
         return True
     if value in ("0", "f", "F", "FALSE", "false", "False"):
         return False
-    raise EvaluationError(f'strconv.ParseBool: parsing "{value}": invalid syntax')
-
-
-def format_double(value: float) -> str:
-    """As Go's ``%g`` writes it: the fewest digits that read back, an exponent outside 1e-4 … 1e6."""
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
-    text = repr(value)
-    sign = "-" if text[0] == "-" else ""
-    mantissa, _, exponent = text.lstrip("-").partition("e")
-    whole, _, fraction = mantissa.partition(".")
-    digits = (whole + fraction).lstrip("0")
-    if not digits:
-        return f"{sign}0"
-    leading = len(whole + fraction) - len(digits)
-    power = len(whole) - leading - 1 + int(exponent or "0")
-    digits = digits.rstrip("0")
-    if power < -4 or power >= 6:
-        tail = f".{digits[1:]}" if len(digits) > 1 else ""
-        return f"{sign}{digits[0]}{tail}e{'-' if power < 0 else '+'}{abs(power):02d}"
-    if power < 0:
-        return f"{sign}0.{'0' * (-power - 1)}{digits}"
-    if len(digits) <= power + 1:
-        return sign + digits.ljust(power + 1, "0")
-    return f"{sign}{digits[: power + 1]}.{digits[power + 1 :]}"
+    raise _no_conversion("bool")
 
 
 def _to_string(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return format_double(value)
+        return go_float(value)
     if isinstance(value, bytes):
         try:
             return value.decode()
@@ -195,9 +175,10 @@ def _read_timestamp(value: Any) -> Timestamp:
     if isinstance(value, int):
         return _timestamp(value * SECOND)
     try:
-        return _timestamp(parse_timestamp(value))
-    except ValueError as error:
-        raise EvaluationError(str(error)) from None
+        nanos = parse_timestamp(value)
+    except ValueError:
+        raise _no_conversion("google.protobuf.Timestamp") from None
+    return _timestamp(nanos)
 
 
 def _read_duration(value: Any) -> Duration:
@@ -207,8 +188,8 @@ def _read_duration(value: Any) -> Duration:
         return checked_duration(value)
     try:
         return Duration(parse_duration(value))
-    except ValueError as error:
-        raise EvaluationError(str(error)) from None
+    except ValueError:
+        raise _no_conversion("google.protobuf.Duration") from None
 
 
 def _concatenate(left: list[Any], right: list[Any]) -> list[Any]:

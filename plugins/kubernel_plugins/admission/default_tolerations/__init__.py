@@ -12,6 +12,7 @@ from kubernel.plugin import Plugin as Base
 from kubernel.plugin import hookimpl
 
 if TYPE_CHECKING:
+    from kubernel.plugin import Handle
     from kubernel.registry.request import Request
 
 __all__ = ["Plugin", "Settings"]
@@ -33,29 +34,31 @@ class Plugin(Base):
 
     Settings = Settings
 
+    def __init__(self, settings: Any, handle: Handle) -> None:
+        super().__init__(settings, handle)
+        self._added = [
+            {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}
+            for key, seconds in (
+                (_NOT_READY, settings.not_ready_seconds),
+                (_UNREACHABLE, settings.unreachable_seconds),
+            )
+        ]
+
     @hookimpl
     def kubernel_admit(self, request: Request) -> None:
         type = request.type
         if type.plural != "pods" or type.group or request.subresource or request.obj is None:
             return
-        if request.operation not in ("CREATE", "UPDATE"):
+        if request.verb == "connect":
             return
         spec = request.obj["spec"]
         given: list[dict[str, Any]] = spec.get("tolerations") or []
-        tolerations = given.copy()
-        for key, seconds in (
-            (_NOT_READY, self.settings.not_ready_seconds),
-            (_UNREACHABLE, self.settings.unreachable_seconds),
-        ):
-            for toleration in given:
-                if _covers(toleration, key):
-                    break
-            else:
-                tolerations.append(
-                    {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}
-                )
-        if len(tolerations) > len(given):
-            spec["tolerations"] = tolerations
+        if given:
+            added = [one for one in self._added if not any(_covers(other, one["key"]) for other in given)]
+        else:
+            added = self._added
+        if added:
+            spec["tolerations"] = [*given, *map(dict, added)]
 
 
 def _covers(toleration: dict[str, Any], key: str) -> bool:

@@ -48,7 +48,7 @@ async def mutate(handle: Handle, policies: Policies[Any], request: Request, hook
         try:
             params = await policies.params(hook, request)
         except ConfigurationError as error:
-            run.failed(hook, f"failed to configure {error.of}: {error}")
+            run.failed(hook, f"failed to configure {error.of}: {error}", of_policy=error.of == "policy")
             continue
         reinvoked = policies.compiled(hook.policy).reinvoked
         again += [
@@ -73,11 +73,11 @@ class _Run:
         self.namespace = namespace
         self.errors: list[tuple[str, str]] = []
 
-    def failed(self, hook: Hook, message: str, reason: str = "") -> None:
+    def failed(self, hook: Hook, message: str, reason: str = "", *, of_policy: bool = False) -> None:
         if self.policies.compiled(hook.policy).fails:
             policy, binding = meta.name(hook.policy), meta.name(hook.binding)
-            text = f"policy '{policy}' with binding '{binding}' denied request: {message}"
-            self.errors.append((text, reason))
+            who = f'policy "{policy}"' if of_policy else f"policy '{policy}' with binding '{binding}'"
+            self.errors.append((f"{who} denied request: {message}", reason))
 
     async def invoke(self, hook: Hook, param: Obj | None) -> bool:
         """Apply a policy's mutations; False when its conditions do not hold or it failed."""

@@ -10,7 +10,7 @@ from kubernel import cel
 from kubernel.errors import ApiError
 from kubernel.registry.fields import is_granular, is_keyed
 from kubernel.registry.merging import check_applied, merge
-from kubernel.registry.patch import PatchTestFailed, json_patch
+from kubernel.registry.patch import PatchTestFailed, Rejected, json_patch
 from kubernel_plugins.expressions import (
     OBJECT,
     PATCH,
@@ -77,8 +77,9 @@ def _applying(expression: Expression) -> Mutation:
         try:
             check_applied(node, config, target.api_version)
         except ApiError as error:
+            why = error.message.removeprefix(f"failed to create typed patch object (/; {_named(target)}): ")
             raise ExpressionError(
-                f"error applying patch: failed to convert patch object to typed object: {error.message}"
+                f"error applying patch: failed to convert patch object to typed object: {why}"
             ) from error
         atomics = list(_atomics(node, config, ""))
         if atomics:
@@ -109,10 +110,16 @@ def _patching(expression: Expression) -> Mutation:
         except PatchTestFailed:
             return obj
         except ApiError as error:
-            raise ExpressionError(f"JSONPath: {error.message}") from error
+            why = error.why if isinstance(error, Rejected) else error.message
+            raise ExpressionError(f"JSON Patch: {why}") from error
         return patched
 
     return patch
+
+
+def _named(target: Target) -> str:
+    version = target.api_version
+    return f"{version if '/' in version else f'/{version}'}, Kind={target.kind}"
 
 
 def _check_names(value: Any, expected: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -17,13 +18,19 @@ from kubernel.plugin import Plugin as Base
 from kubernel.plugin import hookimpl
 from kubernel_plugins.usage import (
     COMPUTE,
+    DEVICE_CLAIMS,
+    DEVICE_CLASSES,
     applies,
-    attributes_classes,
+    as_extended,
     compute_usage,
+    extended_names,
+    is_claim_of,
+    kinds_of,
+    pod_of_extended,
     total,
-    tracked,
     usage,
 )
+from kubernel_plugins.volumes import attributes_classes
 
 if TYPE_CHECKING:
     from kubernel.registry.request import Request
@@ -49,6 +56,7 @@ class Plugin(Base):
     async def start(self) -> None:
         self._client = self.handle.client("system:apiserver", ("system:masters",))
         self._quotas = self._client.informer("resourcequotas")
+        self._classes = self._client.informer(DEVICE_CLASSES)
         self._gates: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @hookimpl
@@ -60,22 +68,38 @@ class Plugin(Base):
         return self._check(request, request.obj)
 
     async def _check(self, request: Request, obj: Obj) -> None:
-        now = self.handle.clock.time()
-        plural, group = request.type.plural, request.type.group
-        whole = usage(plural, group, obj, now)
+        extended = extended_names(self._classes.list())
+        whole = await self._usage(request, obj, extended)
         more = whole
         if request.old is not None:
-            before = usage(plural, group, request.old, now)
+            before = await self._usage(request, request.old, extended)
             more = {name: quantity.subtract(value, before.get(name, "0")) for name, value in whole.items()}
         # One after the other, so that two do not both take the last of it.
         gate = self._gates.get(request.namespace)
         if gate is None:
             gate = self._gates[request.namespace] = asyncio.Lock()
         async with gate:
-            await self._take(request, obj, _positive(whole), _positive(more))
+            await self._take(request, obj, _positive(whole), _positive(more), extended)
+
+    async def _usage(self, request: Request, obj: Obj, extended: Mapping[str, str]) -> dict[str, str]:
+        kind, now = (request.type.plural, request.type.group), self.handle.clock.time()
+        found = usage(*kind, obj, now)
+        if kind != DEVICE_CLAIMS:
+            return found
+        counted: Mapping[str, str] = {}
+        if (owner := pod_of_extended(obj)) is not None:
+            with suppress(NotFound):
+                pod = await self._client.get("pods", owner[0], request.namespace)
+                counted = usage("pods", "", pod, now) if is_claim_of(pod, obj) else {}
+        return found | as_extended(found, extended, counted)
 
     async def _take(
-        self, request: Request, obj: Obj, whole: Mapping[str, str], more: Mapping[str, str]
+        self,
+        request: Request,
+        obj: Obj,
+        whole: Mapping[str, str],
+        more: Mapping[str, str],
+        extended: Mapping[str, str],
     ) -> None:
         names = sorted(meta.name(quota) for quota in self._quotas.list(request.namespace))
         for attempt in range(_TRIES):
@@ -85,7 +109,7 @@ class Plugin(Base):
                     quota = await self._client.get("resourcequotas", name, request.namespace)
                 except NotFound:
                     continue
-                if (after := _charged(request, quota, obj, whole, more)) is not None:
+                if (after := _charged(request, quota, obj, whole, more, extended)) is not None:
                     charged.append(after)
             if request.dry_run:
                 return
@@ -124,7 +148,12 @@ def _positive(amounts: Mapping[str, str]) -> dict[str, str]:
 
 
 def _charged(
-    request: Request, quota: Obj, obj: Obj, whole: Mapping[str, str], more: Mapping[str, str]
+    request: Request,
+    quota: Obj,
+    obj: Obj,
+    whole: Mapping[str, str],
+    more: Mapping[str, str],
+    extended: Mapping[str, str],
 ) -> Obj | None:
     """The quota with the use added: ``more`` of what it counted already, else the ``whole``. None when it has
     nothing to do with it. Raises Forbidden."""
@@ -132,7 +161,7 @@ def _charged(
     status: dict[str, Any] = quota.get("status") or {}
     hard: Mapping[str, str] = status.get("hard") or {}
     used: Mapping[str, str] = status.get("used") or {}
-    counted = sorted(name for name in hard if tracked(name) == (plural, group))
+    counted = sorted(name for name in hard if (plural, group) in kinds_of(name, extended))
     if not counted or not applies(quota, plural, group, obj):
         return None
     name = meta.name(quota)

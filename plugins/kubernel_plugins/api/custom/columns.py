@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import orjson
-
 from kubernel.objects import times
+from kubernel.objects.go_json import go_json, printed
 from kubernel.registry.types import Column
-from kubernel_plugins.api.custom.jsonpath import compile_path
+from kubernel_plugins.api.custom.jsonpath import PathFailed, compile_path
 
 __all__ = ["printer_columns"]
 
 Obj = dict[str, Any]
 
+_LEAST = -(2**63)
 _NAME_TEXT = "The object's name, unique among its kind in its namespace."
 _CREATED_TEXT = "When the server created the object."
 _NAME = Column(
@@ -29,22 +29,29 @@ _AGE = {
 
 
 def printer_columns(spec: Iterable[Mapping[str, Any]]) -> tuple[Column, ...]:
-    """Of ``additionalPrinterColumns``; the age, where there are none."""
-    return (_NAME, *(_column(one) for one in (list(spec) or [_AGE])))
+    """Of ``additionalPrinterColumns``; the age, where there are none. A path that cannot be understood ends them, as
+    it does upstream's."""
+    columns = [_NAME]
+    for one in list(spec) or [_AGE]:
+        try:
+            columns.append(_column(one))
+        except ValueError:
+            break
+    return tuple(columns)
 
 
 def _column(spec: Mapping[str, Any]) -> Column:
     path = spec.get("jsonPath", "")
     type_ = spec.get("type", "string")
-    try:
-        find = compile_path(path)
-    except ValueError:
-        find = _nothing
-    cell: Callable[[Any, float], Any] = _CELLS.get(type_, _text)
+    find = compile_path(path)
+    cell: Callable[[Any, float], Any] = _CELLS[type_]
 
     def value(obj: Obj, now: float) -> Any:
-        found = find(obj)
-        return cell(found[0], now) if found and found[0] is not None else None
+        try:
+            found = find(obj)
+        except PathFailed:
+            return None
+        return cell(found[0], now) if found else None
 
     return Column(
         spec.get("name", ""),
@@ -56,26 +63,26 @@ def _column(spec: Mapping[str, Any]) -> Column:
     )
 
 
-def _nothing(obj: Any) -> list[Any]:
-    return []
-
-
 def _text(value: Any, now: float) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
-        return str(int(value))
-    return orjson.dumps(value).decode()
+    if value is None:
+        return "<no value>"
+    if isinstance(value, dict | list):
+        return go_json(value)
+    # What the store has written without a fraction is read as an integer.
+    return printed(
+        int(value) if isinstance(value, float) and value.is_integer() and abs(value) < -_LEAST else value
+    )
 
 
 def _integer(value: Any, now: float) -> int | None:
-    return None if isinstance(value, bool) or not isinstance(value, int | float) else int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    # What Go makes of a number that is no int64.
+    return int(value) if _LEAST <= value < -_LEAST else _LEAST
 
 
 def _number(value: Any, now: float) -> float | None:
-    return None if isinstance(value, bool) or not isinstance(value, int | float) else value
+    return None if isinstance(value, bool) or not isinstance(value, int | float) else value or 0
 
 
 def _boolean(value: Any, now: float) -> bool | None:
@@ -85,6 +92,8 @@ def _boolean(value: Any, now: float) -> bool | None:
 def _date(value: Any, now: float) -> str | None:
     if not isinstance(value, str):
         return None
+    if value in ("", "null"):
+        return "<unknown>"
     try:
         return times.human_duration(now - times.parse(value))
     except ValueError:
@@ -92,6 +101,7 @@ def _date(value: Any, now: float) -> str | None:
 
 
 _CELLS: dict[str, Callable[[Any, float], Any]] = {
+    "string": _text,
     "integer": _integer,
     "number": _number,
     "boolean": _boolean,

@@ -25,6 +25,10 @@ Obj = dict[str, Any]
 
 FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 _PENDING = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"
+_UNSUPPORTED_SET = (
+    'x-kubernetes-list-type: set for items of type "{}" is not supported by server-side apply or CEL '
+    "validation rules"
+)
 _WEBHOOK_PORT = 443
 
 
@@ -32,6 +36,7 @@ class DefinitionStrategy(Strategy):
     """``metadata`` is the node of ObjectMeta, which every custom resource has."""
 
     any_finalizer = True
+    thorough = True
     resets = MappingProxyType({"status": ("metadata", "spec")})
     unconditional_update = False
 
@@ -49,6 +54,8 @@ class DefinitionStrategy(Strategy):
             names["singular"] = kind.lower()
         if not names.get("listKind") and kind:
             names["listKind"] = f"{kind}List"
+        if not (obj.get("status") or {}).get("storedVersions"):
+            _remember_storage(obj)
         conversion = spec.get("conversion")
         if conversion is None:
             spec["conversion"] = {"strategy": "None"}
@@ -58,7 +65,7 @@ class DefinitionStrategy(Strategy):
             service.setdefault("port", _WEBHOOK_PORT)
 
     def prepare_for_create(self, request: Request, obj: Obj) -> None:
-        obj["status"] = {}
+        obj["status"] = {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}}
         obj["metadata"]["generation"] = 1
         _remember_storage(obj)
 
@@ -82,10 +89,15 @@ class DefinitionStrategy(Strategy):
     def warnings(self, request: Request, obj: Obj) -> list[str]:
         if request.subresource:
             return []
-        from kubernel_plugins.api.custom.rules import unknown_formats
+        from kubernel_plugins.api.custom.rules import unknown_formats, unsupported_sets
 
-        known = unknown_formats(request.old) if request.old is not None else []
-        return [f'unrecognized format "{name}"' for name in unknown_formats(obj) if name not in known]
+        formats = [f'unrecognized format "{name}"' for name in unknown_formats(obj)]
+        sets = [_UNSUPPORTED_SET.format(type) for type in unsupported_sets(obj)]
+        if request.old is None:
+            return formats + sets
+        known = {f'unrecognized format "{name}"' for name in unknown_formats(request.old)}
+        known |= {_UNSUPPORTED_SET.format(type) for type in unsupported_sets(request.old)}
+        return [text for text in formats + sets if text not in known]
 
     def pending_finalizers(self, obj: Obj) -> bool:
         """Its objects go first, so it never goes at once."""
@@ -96,6 +108,7 @@ class DefinitionStrategy(Strategy):
         if request.old is not None:
             # Its deletion is no change of what is desired.
             metadata["generation"] = request.old["metadata"].get("generation", 1)
+        metadata.pop("deletionGracePeriodSeconds", None)
         finalizers = metadata.get("finalizers") or []
         if FINALIZER in finalizers:
             return

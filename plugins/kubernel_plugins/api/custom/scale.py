@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import Cause, InternalError, Invalid
+from kubernel.objects.go_json import printed
 from kubernel.registry import causes
 from kubernel.registry.types import Column, GroupVersionKind, Subresource
 
@@ -87,9 +88,10 @@ class Scale:
             raise Invalid.for_object("Scale", "autoscaling", obj["metadata"]["name"], [cause])
         return _with(obj, _parts(self.spec_path), replicas)
 
-    def check(self, obj: Obj) -> list[Cause]:
-        """What the replicas and the selector of an object must be."""
-        found = _count(obj, self.spec_path) + _count(obj, self.status_path)
+    def check(self, obj: Obj, *, status: bool) -> list[Cause]:
+        """What the replicas and the selector of an object must be; of its ``status`` alone, or all."""
+        found = [] if status else _count(obj, self.spec_path)
+        found += _count(obj, self.status_path)
         if self.selector_path:
             selector = _at(obj, self.selector_path)
             if selector is not None and not isinstance(selector, str):
@@ -117,8 +119,7 @@ def _at(obj: Any, path: str) -> Any:
 def _accessor(path: str, value: Any, wanted: str) -> str:
     kinds = {str: "string", bool: "bool", int: "int64", float: "float64", dict: "map[string]interface {}"}
     got = kinds.get(type(value), "[]interface {}")
-    shown = str(value).lower() if isinstance(value, bool) else value
-    return f"{path} accessor error: {shown} is of the type {got}, expected {wanted}"
+    return f"{path} accessor error: {printed(value)} is of the type {got}, expected {wanted}"
 
 
 def _integer(obj: Obj, path: str) -> tuple[int | None, str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import Cause, MethodNotSupported
 from kubernel.objects import names
+from kubernel.objects.equality import same
 from kubernel.registry.types import Strategy
 from kubernel.registry.validation import validate
 from kubernel_plugins.api.custom.embedded import check_embedded, has_embedded
@@ -36,6 +37,7 @@ _BLOCKING = frozenset(
         "FieldValueTypeInvalid",
     )
 )
+_NO_MAP = "must be an object for an array of list-type map"
 _STANDARD_FINALIZERS = frozenset(("orphan", "foregroundDeletion", "kubernetes"))
 _UNCHECKED = (
     "some validation rules were not checked because the object was invalid; correct the existing errors to complete "
@@ -73,7 +75,7 @@ class CustomStrategy(Strategy):
             return
         if self.has_status(request):
             _keep(obj, old, "status")
-        if _without_metadata(obj) != _without_metadata(old):
+        if not same(_without_metadata(obj), _without_metadata(old)):
             obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:
@@ -98,12 +100,25 @@ class CustomStrategy(Strategy):
         return told
 
     def _check(self, obj: Obj) -> list[Cause]:
-        found: list[Cause] = []
-        if self.names is not None:
-            found += validate(self.names, {"metadata": obj["metadata"]})
+        return [] if self.names is None else validate(self.names, {"metadata": obj["metadata"]})
+
+    def validate_schema(
+        self, request: Request, obj: Obj, old: Obj | None, said: Sequence[Cause]
+    ) -> list[Cause]:
+        status = request.subresource == "status"
+        found = super().validate_schema(request, obj, old, said)
+        if status:
+            found = list(map(_within_status, found))
+        # Upstream looks at keys that are there twice when the schema has said all it has to say, and not where some
+        # were before.
+        if any(map(_of_lists, found)):
+            kept = old is not None and any(map(_of_lists, validate(self.node, old)))
+            found = [one for one in found if not _of_lists(one)] + (
+                [] if kept else list(filter(_of_lists, found))
+            )
         if self.scale is not None:
-            found += self.scale.check(obj)
-        if self._embedded:
+            found += self.scale.check(obj, status=status)
+        if self._embedded and not status:
             found += check_embedded(self.node, obj)
         return found
 
@@ -119,6 +134,16 @@ class CustomStrategy(Strategy):
 
             self._rules = Rules(self.node)
         return self._rules.check(obj, old, request.warn)
+
+
+def _of_lists(cause: Cause) -> bool:
+    return cause.reason == "FieldValueDuplicate" or cause.message.endswith(_NO_MAP)
+
+
+def _within_status(cause: Cause) -> Cause:
+    """A cause as it is told where the status alone is judged, whose fields are paths within it."""
+    field = "status" if cause.field == "<nil>" else cause.field
+    return Cause(cause.reason, cause.message.replace(" status.", " ", 1), field)
 
 
 def _without_metadata(obj: Obj) -> Obj:

@@ -427,6 +427,8 @@ class Api:
         if sub.connect:
             return await self.connector.serve(exchange, user, type, target, verb, query, stamp)
         if verb not in sub.verbs:
+            if type.custom and verb:
+                raise MethodNotSupported.for_verb(type.plural, type.group, verb)
             raise MethodNotSupported.for_path()
         if verb == "get":
             namespace = target.namespace if type.namespaced else ""

@@ -381,8 +381,8 @@ def shape_for(form: Form, registry: Registry, type: ResourceType, query: q.Query
         include = q.one(query, "includeObject")
         if include not in _INCLUDE:
             raise BadRequest(
-                f'failed to decode options: includeObject: Invalid value: "{include}": must be one of '
-                "'Metadata', 'None' or 'Object'"
+                f'Unable to convert to Table as requested: includeObject: Invalid value: "{include}": must be '
+                "'Metadata', 'Object', 'None', or empty"
             )
         return Table(registry, type, form.version, include)
     return Shape(registry, type)

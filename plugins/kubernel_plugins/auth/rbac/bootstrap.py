@@ -18,24 +18,23 @@ __all__ = ["Aggregator", "aggregated", "reconcile"]
 
 _SUFFIX = "v1.rbac.authorization.k8s.io"
 _AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
+_MANAGER = "clusterrole-aggregation-controller"
 _RETRY = 1.0
 _TRIES = 60
 
 
 def aggregated(role: Obj, roles: dict[str, Obj]) -> list[dict[str, Any]]:
-    """The rules that ``role``'s aggregationRule collects from ``roles``, each once, by role name."""
+    """The rules that ``role``'s aggregationRule collects from ``roles``: by selector, then by name, each once."""
     selectors = [
         from_object(selector)
         for selector in (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or ()
     ]
     collected: list[dict[str, Any]] = []
-    for name in sorted(roles):
-        other = roles[name]
-        if name == role["metadata"]["name"]:
-            continue
-        labels = other["metadata"].get("labels") or {}
-        if any(selector.matches(labels) for selector in selectors):
-            collected.extend(rule for rule in other.get("rules") or () if rule not in collected)
+    for selector in selectors:
+        for name in sorted(roles):
+            other = roles[name]
+            if name != role["metadata"]["name"] and selector.matches(other["metadata"].get("labels") or {}):
+                collected.extend(rule for rule in other.get("rules") or () if rule not in collected)
     return collected
 
 
@@ -115,8 +114,23 @@ class Aggregator:
                 rules = aggregated(role, self._roles)
                 if rules == (role.get("rules") or []):
                     continue
+                name = role["metadata"]["name"]
+                wanted: Obj = {
+                    "apiVersion": "rbac.authorization.k8s.io/v1",
+                    "kind": "ClusterRole",
+                    "metadata": {"name": name},
+                }
+                if rules:
+                    wanted["rules"] = rules
                 try:
-                    await self._client.update(f"clusterroles.{_SUFFIX}", {**role, "rules": rules})
+                    await self._client.patch(
+                        f"clusterroles.{_SUFFIX}",
+                        name,
+                        wanted,
+                        type="apply",
+                        field_manager=_MANAGER,
+                        force=True,
+                    )
                 except (Conflict, NotFound):
                     continue
                 except ApiError:

@@ -5,13 +5,25 @@ Source: k8s.io/kubernetes/pkg/controller/resourcequota (v1.37).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kubernel.client.reconciler import Reconciler
-from kubernel.objects import meta
+from kubernel.objects import meta, quantity
 from kubernel_plugins.controller import pods
-from kubernel_plugins.usage import applies, attributes_classes, total, tracked, usage
+from kubernel_plugins.usage import (
+    DEVICE_CLAIMS,
+    DEVICE_CLASSES,
+    applies,
+    as_extended,
+    extended_names,
+    is_claim_of,
+    kinds_of,
+    pod_of_extended,
+    total,
+    usage,
+)
+from kubernel_plugins.volumes import attributes_classes
 
 if TYPE_CHECKING:
     from kubernel.client.informer import Informer
@@ -28,6 +40,7 @@ class Plugin(Reconciler):
     """The ``resourcequota`` controller."""
 
     resource = "resourcequotas"
+    reads = (DEVICE_CLASSES,)
     resync = 300.0
     user = "system:serviceaccount:kube-system:resourcequota-controller"
 
@@ -52,20 +65,42 @@ class Plugin(Reconciler):
         now = self.clock.time()
         before: dict[str, str] = (quota.get("status") or {}).get("used") or {}
         used: dict[str, str] = {}
-        for plural, group in sorted({kind for key in hard if (kind := tracked(key)) is not None}):
-            informer = await self._follow(plural, group)
+        extended = extended_names(self.informer(DEVICE_CLASSES).list())
+        kinds = {key: kinds_of(key, extended) for key in hard}
+        for kind in sorted({kind for found in kinds.values() for kind in found}):
+            informer = await self._follow(*kind)
             if informer is None:
-                used |= {key: value for key, value in before.items() if tracked(key) == (plural, group)}
+                used |= {key: before[key] for key in kinds if kind in kinds[key] and key in before}
                 continue
+            if kind == DEVICE_CLAIMS:
+                # What their pods count for is not counted twice.
+                await self._follow("pods", "")
             counted = total(
-                usage(plural, group, obj, now)
+                self._usage(kind, obj, now, extended)
                 for obj in informer.list(namespace)
-                if applies(quota, plural, group, obj)
+                if applies(quota, *kind, obj)
             )
-            used |= {key: counted.get(key, "0") for key in hard if tracked(key) == (plural, group)}
+            for key, found in kinds.items():
+                # Once it is asked, a kind counts for all that anybody counts for.
+                if kind in found or (found and key in counted):
+                    amount = counted.get(key, "0")
+                    used[key] = quantity.add(used[key], amount) if key in used else amount
         status = {"hard": hard, "used": used}
         if status != (quota.get("status") or {}):
             await self.client.update(self.resource, {**quota, "status": status}, subresource="status")
+
+    def _usage(
+        self, kind: tuple[str, str], obj: Obj, now: float, extended: Mapping[str, str]
+    ) -> dict[str, str]:
+        found = usage(*kind, obj, now)
+        if kind != DEVICE_CLAIMS:
+            return found
+        pod: Obj | None = None
+        pods = self._followed.get(("pods", ""))
+        if pods is not None and (owner := pod_of_extended(obj)) is not None:
+            pod = pods.get(owner[0], meta.namespace(obj))
+        counted = usage("pods", "", pod, now) if pod is not None and is_claim_of(pod, obj) else {}
+        return found | as_extended(found, extended, counted)
 
     async def _follow(self, plural: str, group: str) -> Informer | None:
         """The view of what a quota counts; None while nothing of that name is served."""

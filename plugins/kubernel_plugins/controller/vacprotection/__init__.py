@@ -21,19 +21,9 @@ __all__ = ["Plugin"]
 _INDEX = "volumeattributesclass"
 
 
-def _named(obj: Obj) -> set[str]:
-    """The classes that a claim or a volume names."""
-    found = {
-        meta.get(obj, "spec", "volumeAttributesClassName"),
-        meta.get(obj, "status", "currentVolumeAttributesClassName"),
-        meta.get(obj, "status", "modifyVolumeStatus", "targetVolumeAttributesClassName"),
-    }
-    return {name for name in found if name}
-
-
 def _no_longer_named(self: Plugin, type: EventType, obj: Obj, old: Obj | None) -> Iterable[ObjectKey]:
-    before = _named(old or obj)
-    return [("", name) for name in (before if type == "DELETED" else before - _named(obj))]
+    before = v.attributes_classes(old or obj)
+    return [("", name) for name in (before if type == "DELETED" else before - v.attributes_classes(obj))]
 
 
 class Plugin(Protection):
@@ -49,7 +39,7 @@ class Plugin(Protection):
         await super().start()
         self._users = [self.informer(resource) for resource in (v.CLAIMS, v.VOLUMES)]
         for informer in self._users:
-            informer.add_index(_INDEX, _named)
+            informer.add_index(_INDEX, v.attributes_classes)
 
     def in_use(self, obj: Obj) -> bool:
         return any(each.count(_INDEX, meta.name(obj)) for each in self._users)

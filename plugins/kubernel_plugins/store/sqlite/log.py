@@ -1,6 +1,6 @@
 """The log: changes that are durable already and not in the database yet.
 
-One write and one fsync for a group of changes, in place once the files have their length: a transaction of SQLite
+One durable write for a group of changes, in place once the files have their length: a transaction of SQLite
 writes whole pages several times instead. Two files take turns; each is begun anew when the database has
 all of what is in it.
 
@@ -33,17 +33,18 @@ _REST = struct.Struct("<QQII")  # identity, first revision, bytes of names, byte
 _START = _HEAD.size + _REST.size
 _STEP = 512
 _AHEAD = 1 << 20
-"""Bytes by which a file grows: an fsync that has its length to write as well takes twice as long."""
+"""Bytes by which a file grows: a write that changes its length as well takes twice as long."""
 _PIECE, _PIECES = 1 << 16, 1024
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _File:
-    """``last``: the latest revision in it. ``length``: bytes that may be written without growing it."""
+    """``last``: the latest revision in it. ``length``: bytes that may be written without growing it. What a write to it
+    writes is durable when it returns: a call of its own for that would wait for the interpreter once more."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_DSYNC, 0o600)
         self.length = os.fstat(self.descriptor).st_size
         self.last = 0
 
@@ -73,6 +74,9 @@ class Log:
                     found.append((first, last, file, end, rows))
         if new:
             sync_directory(self._path.parent)
+        for file in self._files if found else ():
+            # One that died may have written a record that is not durable yet: from now on it counts.
+            os.fdatasync(file.descriptor)
         found.sort(key=lambda record: record[0])
         wanted = after + 1
         rows_after: Rows = []
@@ -127,7 +131,6 @@ class Log:
                 raise
             self._void(file.descriptor)
             raise full(self._path) from error
-        os.fdatasync(file.descriptor)
         file.length = max(file.length, self._at + length)
         file.last = rows[-COLUMNS]  # type: ignore[assignment]
         self._at = _aligned(self._at + length)
@@ -143,7 +146,6 @@ class Log:
         """What was refused must not be found later, however much of it was written."""
         if os.pread(descriptor, len(_MAGIC), self._at):
             os.pwrite(descriptor, bytes(len(_MAGIC)), self._at)
-            os.fdatasync(descriptor)
 
 
 def _aligned(at: int) -> int:

@@ -8,6 +8,7 @@ import pytest
 
 from kubernel.errors import Forbidden
 from kubernel.objects import conditions, meta
+from kubernel.objects.names import pod_hash
 from kubernel.testing import Cluster
 
 LABELS = {"app": "db"}
@@ -108,6 +109,29 @@ def test_pods_are_created_one_after_the_other_with_their_identity(slow: Cluster,
     }
     told = [e["message"] for e in slow.list("events", "default") if e["reason"] == "SuccessfulCreate"]
     assert "Create Pod db-0 in StatefulSet db successful" in told
+
+
+def test_another_template_of_the_same_hash_is_a_collision_that_is_counted(cluster: Cluster) -> None:
+    cluster.apply(statefulset(1))
+    cluster.clock.advance(5)
+    # Somebody's revision stands where that of the next template belongs.
+    template = cluster.get(SETS, "db")["spec"]["template"]
+    container = {**template["spec"]["containers"][0], "image": "db:2"}
+    template = meta.replace(template, ("spec", "containers"), [container])
+    taken = f"db-{pod_hash(template)}"
+    foreign = {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": {"name": taken},
+        "revision": 1,
+        "data": {"other": True},
+    }
+    cluster.create(foreign)
+    cluster.apply(statefulset(1, "db:2"))
+    cluster.clock.advance(30)
+    status = cluster.get(SETS, "db")["status"]
+    assert status["collisionCount"] == 1
+    assert status["currentRevision"] == status["updateRevision"] == f"db-{pod_hash(template, 1)}"
 
 
 def test_scaling_down_goes_from_the_highest_ordinal_and_waits_for_each(slow: Cluster, always: Any) -> None:

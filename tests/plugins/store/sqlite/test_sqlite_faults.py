@@ -263,6 +263,39 @@ def test_a_full_database_refuses_and_keeps_nothing_and_goes_on_later(path: Path)
         patch.undo()
 
 
+def test_forgetting_makes_room_in_a_full_database(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = schema.prepare
+
+    def prepare(at: Path) -> sqlite3.Connection:
+        connection = real(at)
+        connection.execute("PRAGMA max_page_count = 15")
+        return connection
+
+    async def work() -> None:
+        key = Key("pods", "ns", "a")
+        with monkeypatch.context() as patch:
+            patch.setattr(schema, "prepare", prepare)
+            store = await opened(path, log_size=200_000)
+        await store.create(key, pod())
+
+        async def write_until_refused() -> None:
+            while True:
+                await store.update(key, pod(20_000))
+
+        with pytest.raises(StoreFull):
+            await write_until_refused()
+        latest = store.revision
+        await store.compact(latest)
+        for _ in range(20):
+            await store.update(key, pod(20_000))
+        await store.stop()
+        store = await opened(path)
+        assert store.revision == latest + 20
+        await store.stop()
+
+    run(work())
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     if os.geteuid() != 0:
@@ -290,14 +323,14 @@ def test_a_full_file_system_refuses_and_keeps_nothing_and_goes_on_later(small_di
 def test_after_a_failed_fsync_nothing_is_acknowledged_until_a_restart(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(descriptor: int) -> None:
+    def failing(descriptor: int, parts: list[bytes], at: int) -> int:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     async def work() -> None:
         store = await opened(path)
         await store.create(Key("pods", "ns", "a"), pod())
         with monkeypatch.context() as patch:
-            patch.setattr(os, "fdatasync", failing)
+            patch.setattr(os, "pwritev", failing)
             with pytest.raises(StoreError, match=r"Input/output error; nothing is written"):
                 await store.create(Key("pods", "ns", "b"), pod())
         with pytest.raises(StoreError, match="restarted"):

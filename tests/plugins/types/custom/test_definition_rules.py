@@ -449,3 +449,34 @@ def test_formats_that_nobody_knows_are_warned_of() -> None:
         fields(a={"type": "string", "format": "shoe-size"}, b={"type": "integer", "format": "int64"})
     )
     assert unknown_formats(definition(version(schema=made))) == ["shoe-size"]
+
+
+def test_versions_are_printed_without_what_all_of_them_say(cluster: Cluster) -> None:
+    schema = {"type": "object"}
+    with pytest.raises(Invalid) as caught:
+        cluster.create(definition(version("v1", schema), version("v2", schema)), namespace="")
+    told = (
+        '{{"Name":"{}","Served":true,"Storage":true,"Deprecated":false,"DeprecationWarning":null,"Schema":null,'
+        '"Subresources":null,"AdditionalPrinterColumns":null,"SelectableFields":null}}'
+    )
+    assert caught.value.causes[0].message == (
+        f"Invalid value: [{told.format('v1')},{told.format('v2')}]: must have exactly one version marked as storage "
+        "version"
+    )
+
+
+def test_the_stored_versions_are_never_none(cluster: Cluster) -> None:
+    made = serve(cluster, definition())
+    changed = {**made, "status": {**made["status"], "storedVersions": []}}
+    kept = cluster.run(cluster.client().update(DEFINITIONS, changed, subresource="status"))
+    assert kept["status"]["storedVersions"] == ["v1"]
+
+
+def test_a_definition_that_goes_has_no_grace_period(cluster: Cluster) -> None:
+    made = definition()
+    made["metadata"]["finalizers"] = ["example.com/held"]
+    serve(cluster, made)
+    cluster.run(cluster.client().delete(DEFINITIONS, "widgets.example.com"))
+    metadata = cluster.get(DEFINITIONS, "widgets.example.com", "")["metadata"]
+    assert "deletionTimestamp" in metadata
+    assert "deletionGracePeriodSeconds" not in metadata

@@ -386,7 +386,19 @@ def test_a_watch_tells_who_comes_into_its_selection(cluster: Cluster) -> None:
 
 OBJECT = {
     "metadata": {"name": "one", "creationTimestamp": "2026-01-01T00:00:00Z", "annotations": {"a.b/c": "d"}},
-    "spec": {"n": 3, "f": 1.5, "on": True, "list": [{"a": "x"}, {"a": "y"}], "when": "2026-01-01T00:00:00Z"},
+    "spec": {
+        "n": 3,
+        "f": 1.5,
+        "on": True,
+        "list": [{"a": "x"}, {"a": "y"}],
+        "when": "2026-01-01T00:00:00Z",
+        "null": None,
+        "big": 123456789.25,
+        "whole": 1e6,
+        "map": {"d": 1, "c": "<&"},
+        "huge": 1e21,
+        "empty": "",
+    },
     "status": {"conditions": [{"type": "Ready", "status": "True"}, {"type": "Other", "status": "False"}]},
 }
 
@@ -404,17 +416,32 @@ OBJECT = {
         pytest.param("string", ".spec.list[*].a", "x", id="first-of-all"),
         pytest.param("string", '.status.conditions[?(@.type=="Ready")].status', "True", id="filter"),
         pytest.param("string", ".metadata.annotations.a\\.b/c", "d", id="escaped-dot"),
-        pytest.param("string", ".metadata.annotations['a.b/c']", "d", id="quoted"),
+        pytest.param("string", ".metadata.annotations['a\\.b/c']", "d", id="quoted"),
+        pytest.param("string", ".metadata.annotations['a.b/c']", None, id="quoted-with-a-dot"),
+        pytest.param("string", ".spec.list[2].a", None, id="index-too-large"),
+        pytest.param("string", ".spec.list[0:3]", None, id="slice-too-long"),
+        pytest.param("string", ".spec.n[0]", None, id="index-of-no-list"),
+        pytest.param("string", ".spec.null", "<no value>", id="null-as-text"),
+        pytest.param("string", ".spec.big", "1.2345678925e+08", id="float-as-text"),
+        pytest.param("string", ".spec.whole", "1000000", id="whole-number-as-text"),
+        pytest.param("string", ".spec.map", '{"c":"\\u003c\\u0026","d":1}', id="map-as-text"),
+        pytest.param("integer", ".spec.huge", -(2**63), id="too-large-for-an-integer"),
+        pytest.param("date", ".spec.none", None, id="no-date-at-all"),
+        pytest.param("date", ".spec.empty", "<unknown>", id="empty-date"),
         pytest.param("date", ".spec.when", "60s", id="date"),
         pytest.param("date", ".spec.list[0].a", "<invalid>", id="no-date"),
         pytest.param("integer", ".spec.list", None, id="no-integer"),
         pytest.param("string", ".spec.none", None, id="absent"),
-        pytest.param("string", ".spec[", None, id="no-path"),
     ],
 )
 def test_the_cells_of_printer_columns(type_: str, path: str, cell: Any) -> None:
     column = printer_columns([{"name": "C", "type": type_, "jsonPath": path}])[1]
     assert column.value(OBJECT, 1767225660.0) == cell
+
+
+def test_a_path_that_cannot_be_understood_ends_the_columns() -> None:
+    columns = [{"name": path, "type": "string", "jsonPath": path} for path in (".a", ".spec[", ".b")]
+    assert [one.name for one in printer_columns(columns)] == ["Name", ".a"]
 
 
 def test_a_column_without_description_says_its_path() -> None:

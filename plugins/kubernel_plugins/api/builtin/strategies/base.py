@@ -10,6 +10,7 @@ from kubernel.registry.defaulting import apply_defaults
 from kubernel.registry.metadata import keep_reset
 from kubernel.registry.types import Strategy
 from kubernel_plugins.api.builtin import causes
+from kubernel_plugins.api.builtin.strategies.warned import WARNINGS
 
 if TYPE_CHECKING:
     from kubernel.errors import Cause
@@ -70,6 +71,10 @@ class Builtin(Strategy):
         """The status of a new object, whatever the client sent, but for what is always there; None is no status."""
         node = (request.type.schema().properties or {}).get("status")
         return {} if node is not None and node.properties else None
+
+    def warnings(self, request: Request, obj: Obj) -> list[str]:
+        found = WARNINGS.get((request.type.group, request.type.kind))
+        return [] if found is None or request.subresource else found(obj, request.old)
 
     def prepare_for_create(self, request: Request, obj: Obj) -> None:
         if self.has_status(request):

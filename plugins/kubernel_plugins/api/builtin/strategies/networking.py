@@ -35,7 +35,8 @@ class EndpointsStrategy(Builtin):
         return services.endpoints(obj, old)
 
     def warnings(self, request: Request, obj: Obj) -> list[str]:
-        return ["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"]
+        deprecated = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
+        return [deprecated, *super().warnings(request, obj)]
 
 
 class EndpointSliceStrategy(Builtin):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
 from kubernel.registry.metadata import keep_reset
+from kubernel_plugins.api.builtin.strategies.app_armor import sync_app_armor
 from kubernel_plugins.api.builtin.strategies.base import Builtin, field
 from kubernel_plugins.api.builtin.strategies.pod_defaults import default_addresses, default_spec
 from kubernel_plugins.api.builtin.strategies.pod_preparation import (
@@ -97,6 +98,8 @@ class PodStrategy(Builtin):
         merge_label_keys(obj)
         complete_resources(obj["spec"])
         super().prepare_for_create(request, obj)
+        if obj["metadata"].get("annotations"):
+            sync_app_armor(request, obj)
 
     def prepare_for_update(self, request: Request, obj: Obj, old: Obj) -> None:
         match request.subresource:

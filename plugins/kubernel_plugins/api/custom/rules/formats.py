@@ -1,4 +1,4 @@
-"""Formats that are known for a type; others are allowed, and mean nothing.
+"""What of a schema is allowed, and means nothing: formats that are not known for a type, sets of what is no scalar.
 
 Source: k8s.io/apiextensions-apiserver/pkg/apiserver/validation/formats.go (v1.37).
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from kubernel_plugins.api.custom.rules.traversal import everything, version_schemas
 
-__all__ = ["unknown_formats"]
+__all__ = ["unknown_formats", "unsupported_sets"]
 
 _STRINGS = frozenset(
     (
@@ -31,6 +31,17 @@ def unknown_formats(definition: Mapping[str, Any]) -> list[str]:
         for one in everything(schema)
         if one.get("format") and not _known(one.get("type") or "", one["format"])
     ]
+
+
+def unsupported_sets(definition: Mapping[str, Any]) -> list[str]:
+    """The types of items that lists have which are sets of what is no scalar."""
+    found = {
+        (one.get("items") or {}).get("type")
+        for _, schema in version_schemas(definition.get("spec") or {})
+        for one in everything(schema)
+        if one.get("x-kubernetes-list-type") == "set"
+    }
+    return sorted(type for type in found if type in ("array", "object"))
 
 
 def _known(type_: str, name: str) -> bool:

@@ -78,10 +78,10 @@ def _check_spec(spec: Obj, old: Obj | None, metadata: Node) -> list[Cause]:
     ]
     found += _check_versions(spec, versions, old, metadata)
     if len({version.get("name") for version in versions}) != len(versions):
-        found.append(causes.invalid("spec.versions", versions, "must contain unique version names"))
+        found.append(causes.invalid("spec.versions", _shown(versions), "must contain unique version names"))
     if sum(bool(version.get("storage")) for version in versions) != 1:
         text = "must have exactly one version marked as storage version"
-        found.append(causes.invalid("spec.versions", spec.get("versions"), text))
+        found.append(causes.invalid("spec.versions", _shown(versions) or spec.get("versions"), text))
     called = spec.get("names") or {}
     found += [
         causes.required(f"spec.names.{field}")
@@ -132,6 +132,55 @@ def _check_names(called: Obj, path: str) -> list[Cause]:
 
 def _alike(versions: list[Obj], key: str) -> bool:
     return bool(versions) and all(version.get(key) == versions[0].get(key) for version in versions)
+
+
+def _shown(versions: list[Obj]) -> list[Obj]:
+    """Versions as upstream's own form of them prints: what all say alike is not in them."""
+    if versions and not _alike(versions, "schema"):
+        return versions
+    subresources = _alike(versions, "subresources")
+    columns = _alike(versions, "additionalPrinterColumns")
+    selectable = _alike(versions, "selectableFields")
+    return [
+        {
+            "Name": one.get("name") or "",
+            "Served": bool(one.get("served")),
+            "Storage": bool(one.get("storage")),
+            "Deprecated": bool(one.get("deprecated")),
+            "DeprecationWarning": one.get("deprecationWarning"),
+            "Schema": None,
+            "Subresources": None if subresources else _shown_subresources(one.get("subresources")),
+            "AdditionalPrinterColumns": None
+            if columns or not one.get("additionalPrinterColumns")
+            else [
+                {
+                    "Name": column.get("name") or "",
+                    "Type": column.get("type") or "",
+                    "Format": column.get("format") or "",
+                    "Description": column.get("description") or "",
+                    "Priority": column.get("priority") or 0,
+                    "JSONPath": column.get("jsonPath") or "",
+                }
+                for column in one["additionalPrinterColumns"]
+            ],
+            "SelectableFields": None
+            if selectable or not one.get("selectableFields")
+            else [{"JSONPath": field.get("jsonPath") or ""} for field in one["selectableFields"]],
+        }
+        for one in versions
+    ]
+
+
+def _shown_subresources(subresources: Obj | None) -> Obj | None:
+    if subresources is None:
+        return None
+    scale = subresources.get("scale")
+    shown = scale and {
+        "SpecReplicasPath": scale.get("specReplicasPath") or "",
+        "StatusReplicasPath": scale.get("statusReplicasPath") or "",
+        "LabelSelectorPath": scale.get("labelSelectorPath"),
+    }
+    return {"Status": subresources.get("status"), "Scale": shown}
 
 
 def _check_versions(spec: Obj, versions: list[Obj], old: Obj | None, metadata: Node) -> list[Cause]:
