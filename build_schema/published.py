@@ -1,7 +1,8 @@
 """Writes what OpenAPI documents of a server say beyond the compiled definitions.
 
     go mod download k8s.io/kubernetes@v1.37.0
-    python -m build_schema.published $(go env GOMODCACHE)/k8s.io/kubernetes@v1.37.0
+    go mod download k8s.io/api@v0.37.0
+    cd $(go env GOMODCACHE)/k8s.io && python -m build_schema.published kubernetes@v1.37.0 api@v0.37.0
 
 What the schema data is compiled from has neither enums nor defaults, and no parameters of operations. Defaults and
 parameters come from the documents in ``api/openapi-spec``; enums are left out of those and come from the generated
@@ -12,6 +13,7 @@ Go definitions. Two files are written; both are kept in the repository:
     plugins/kubernel_plugins/api/builtin/published.json
         fields: definition -> field (``FIELD[]``: its items or values) -> enum, values (what the
         description says of them), default; without the defaults that follow from a field's type
+        named: definition -> field (``FIELD[]`` as above) -> the name of its scalar type in Go
         options: kind of options (PodExecOptions) -> query parameter -> [type, text]
 """
 
@@ -41,11 +43,15 @@ _FIELD = re.compile(r'\t{5}"(\w+)": \{$')
 _TEXT = re.compile(r'\t+Description: +(".*"),$')
 _ENUM = re.compile(r"(\t+)Enum: +\[\]interface\{\}\{(.*)\},$")
 _DEPTH = 7
+_ELSEWHERE = ("types.UID", "types.NodeName", "v1.TaintEffect", "v1.Protocol", "v1.NodeSelectorOperator")
+_STRUCT = re.compile(r"^type (\w+) struct \{$(.*?)^\}$", re.MULTILINE | re.DOTALL)
+_SCALAR = re.compile(r"^type (\w+) (?:string|int32|int64)$", re.MULTILINE)
+_TYPED = re.compile(r"^\t\w+ +(\*|\[\]|)((?:\w+\.)?)([A-Z]\w*) +`json:\"(\w+)", re.MULTILINE)
 _POSSIBLE = re.compile(r"\n+Possible enum values:")
 _STREAM_LOG = "readCoreV1NamespacedPodLog"
 
 
-def main(directory: str) -> None:
+def main(directory: str, api: str) -> None:
     spec = Path(directory) / "api" / "openapi-spec"
     general, options = _parameters(json.loads((spec / "swagger.json").read_text()))
     _write(_PARAMETERS, general)
@@ -55,7 +61,9 @@ def main(directory: str) -> None:
     for name, field, keywords in _enums(generated.read_text().splitlines()):
         of_field = fields.setdefault(name, {})
         of_field[field] = {**keywords, **of_field.get(field, {})}
-    _write(_PUBLISHED, {"fields": dict(sorted(fields.items())), "options": options})
+    _write(
+        _PUBLISHED, {"fields": dict(sorted(fields.items())), "named": _named(Path(api)), "options": options}
+    )
 
 
 def _parameters(swagger: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -132,6 +140,20 @@ def _enums(lines: list[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
                 yield name, field, said
             else:
                 yield name, field, {"enum": values, **said}
+
+
+def _named(api: Path) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted(api.glob("*/*/types*.go")):
+        group, version = path.parts[-3:-1]
+        beside = [other.read_text() for other in sorted(path.parent.glob("types*.go"))]
+        scalars = {name for text in beside for name in _SCALAR.findall(text)}
+        for name, body in _STRUCT.findall(path.read_text()):
+            fields = found.setdefault(f"io.k8s.api.{group}.{version}.{name}", {})
+            for shape, package, kind, told in _TYPED.findall(body):
+                if (not package and kind in scalars) or f"{package}{kind}" in _ELSEWHERE:
+                    fields[told + ("[]" if shape == "[]" else "")] = f"{package or version + '.'}{kind}"
+    return {name: fields for name, fields in sorted(found.items()) if fields}
 
 
 def _write(path: Path, table: dict[str, Any]) -> None:

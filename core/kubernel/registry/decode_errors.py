@@ -19,6 +19,7 @@ __all__ = [
     "explain",
     "explain_conversion",
     "render",
+    "unconvertible",
 ]
 
 Path = tuple[Any, str | int] | None
@@ -73,24 +74,39 @@ def render(path: Path) -> str:
 
 def explain(root: Node, error: WrongTypeError) -> str:
     """``json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32``"""
-    node, struct, fields = root, "", []
+    node, struct = root, ""
+    owner, place = root, ""
+    fields: list[str] = []
     for part in _parts(error.path):
         inner: Node | None
         if isinstance(part, int):
-            inner = node.items
+            inner, place = node.items, f"{place}[]"
         elif node.properties is not None and part in node.properties:
+            owner, place = node, part
             if node.native:
                 # Of a custom resource metadata alone is decoded into a struct.
                 struct = node.ref.rpartition(".")[2]
+                if node.source is not None:
+                    fields += node.source.inlined(node.ref, part)
                 fields.append(part)
             inner = node.properties[part]
         else:
-            inner = node.additional
+            inner, place = node.additional, ""
         node = inner if inner is not None else node
     said = f"json: cannot unmarshal {error.got} into Go"
     if not fields:
         return f"{said} value of type {_go_type(node)}"
-    return f"{said} struct field {struct}.{'.'.join(fields)} of type {_go_type(node)}"
+    return f"{said} struct field {struct}.{'.'.join(fields)} of type {_named(owner, place, node)}"
+
+
+def _named(owner: Node, place: str, node: Node) -> str:
+    """The type of ``owner``'s field, which may be a string with a name of its own."""
+    source = owner.source
+    if source is None or not place:
+        return _go_type(node)
+    if node.type == "array" and (told := source.go_type(owner.ref, f"{place}[]")):
+        return f"[]{told}"
+    return source.go_type(owner.ref, place) or _go_type(node)
 
 
 def embedded(root: Node, obj: Any, error: WrongTypeError) -> str:
@@ -135,12 +151,20 @@ def _go_type(node: Node) -> str:
     return simple.get(node.type, node.type)
 
 
+def unconvertible(value: Any) -> str:
+    """What is said of a value that was to be a string."""
+    got = _KINDS[type(value)]
+    return f"cannot convert {got} to string" if got == "int64" else "unrecognized type: string"
+
+
 def explain_conversion(root: Node, obj: Any, error: WrongTypeError) -> str:
     """The same in the words with which a map is made a Go struct, which is where strategic patches fail
     (apimachinery/pkg/runtime/converter.go)."""
     node, value = root, obj
+    owner, place = root, ""
     for part in _parts(error.path):
         inner = node.items if isinstance(part, int) else (node.properties or {}).get(part, node.additional)
+        owner, place = (owner, f"{place}[]") if isinstance(part, int) else (node, str(part))
         node, value = inner if inner is not None else node, value[part]
     if node.type in _WRITTEN_AS:
         return f"json: cannot unmarshal {error.got} into Go value of type {_WRITTEN_AS[node.type]}"
@@ -151,7 +175,7 @@ def explain_conversion(root: Node, obj: Any, error: WrongTypeError) -> str:
         return f"cannot restore {'struct from:' if node.ref else 'map from'} {got}"
     convertible = {"int64": ("string", "integer", "number"), "float64": ("integer",)}
     if node.type in convertible.get(got, ()):
-        return f"cannot convert {got} to {_go_type(node)}"
+        return f"cannot convert {got} to {_named(owner, place, node)}"
     return f"unrecognized type: {_go_type(node)}"
 
 

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from kubernel.registry.schema import Node, equal
+
 if TYPE_CHECKING:
-    from kubernel.registry.schema import Node
     from kubernel.store.records import Obj
 
 __all__ = [
@@ -342,9 +343,9 @@ def compare(node: Node | None, old: Obj, new: Obj, ignored: Collection[str] = ()
     old, new = _written(old, ignored), _written(new, ignored)
     for key in {**old, **new}:
         before, after = old.get(key, _ABSENT), new.get(key, _ABSENT)
-        if before is after or key in UNTRACKED or key in ignored or before == after:
-            continue
         child = properties.get(key)
+        if before is after or key in UNTRACKED or key in ignored or equal(child, before, after):
+            continue
         if key == "metadata" and isinstance(before, dict) and isinstance(after, dict):
             more, less = _compare_maps(child, before, after, _skipped(ignored))
             if more:
@@ -394,13 +395,11 @@ def _compare_maps(
     additional = node.additional if node is not None else None
     for key, new in after.items():
         old = before.get(key, _ABSENT)
-        if old is new or old == new or key in skipped:
+        child = properties.get(key, additional) if properties is not None else additional
+        if old is new or key in skipped or equal(child, old, new):
             continue
-        child = properties.get(key) if properties is not None else None
-        if child is not None:
-            _compare_place(child, True, f"f:{key}", old, new, changed, removed)
-        else:
-            _compare_place(additional, False, f"f:{key}", old, new, changed, removed)
+        named = properties is not None and key in properties
+        _compare_place(child, named, f"f:{key}", old, new, changed, removed)
     for key in before:
         if key not in after and key not in skipped:
             removed[f"f:{key}"] = {}
@@ -412,13 +411,13 @@ def _compare_lists(node: Node, before: list[Any], after: list[Any]) -> tuple[Tre
     removed: Tree = {}
     if _same_places(node, before, after):
         for old, new in zip(before, after, strict=True):
-            if old is not new and old != new:
+            if old is not new and not equal(node.items, old, new):
                 _compare_place(node.items, False, element(node, new), old, new, changed, removed)
         return changed, removed
     olds, news = _elements(node, before), _elements(node, after)
     for key, new in news.items():
         old = olds.get(key, _ABSENT)
-        if old is not new and old != new:
+        if old is not new and not equal(node.items, old, new):
             _compare_place(node.items, False, key, old, new, changed, removed)
     for key in olds:
         if key not in news:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import UnnamedError
+from kubernel.objects.equality import same
 from kubernel.objects.go_json import printed
 from kubernel.registry.causes import show
 from kubernel.registry.fields import Tree, element, is_granular, is_keyed, key_default
@@ -180,7 +181,7 @@ def merge(node: Node | None, old: Any, new: Any) -> Any:
     if isinstance(new, list) and is_keyed(node):
         assert node is not None  # noqa: S101 - is_keyed
         return _merge_lists(node, old if isinstance(old, list) else None, new)
-    return old if old == new and (isinstance(new, dict | list) or type(old) is type(new)) else new
+    return old if same(old, new) and (isinstance(new, dict | list) or type(old) is type(new)) else new
 
 
 def _merges(node: Node | None, old: Any) -> bool:

@@ -139,14 +139,19 @@ def _check_custom(type: ResourceType, obj: Obj) -> None:
             f"({type.api_version})"
         )
     if obj["kind"] != type.kind:
-        raise other_custom(type, obj, "kind", type.kind)
+        raise other_custom(type, obj)
 
 
-def other_custom(type: ResourceType, obj: Obj, field: str, expected: str) -> Invalid:
-    """The refusal of an object that says to be of another kind or version."""
+def other_custom(type: ResourceType, obj: Obj) -> Invalid:
+    """The refusal of an object that says to be of another kind or version, in the name of what it says to be."""
     name = (obj.get("metadata") or {}).get("name") or ""
-    cause = causes.invalid(field, obj[field], f"must be {expected}")
-    return Invalid.for_object(obj["kind"], type.group, name, [cause])
+    group, slash, _ = obj["apiVersion"].rpartition("/")
+    found = [
+        causes.invalid(field, obj[field], f"must be {expected}")
+        for field, expected in (("kind", type.kind), ("apiVersion", type.api_version))
+        if obj[field] != expected
+    ]
+    return Invalid.for_object(obj["kind"], group if slash else "", name, found)
 
 
 def _version_of(api_version: Any) -> str:

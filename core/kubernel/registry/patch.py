@@ -74,8 +74,6 @@ def _checked(op: Any) -> tuple[str, list[str], list[str], Any]:
         told = f"json: cannot unmarshal {kind_of(op)} into Go value of type handlers.jsonPatchOp"
         raise BadRequest(f"error decoding patch: {told}")
     kind = op["op"]
-    if kind in ("add", "replace", "test") and "value" not in op:
-        raise BadRequest(f"the {kind} operation does not contain a 'value' member")
     path = _pointer(op, "path")
     return kind, path, _pointer(op, "from") if kind in ("move", "copy") else [], op.get("value")
 
@@ -107,7 +105,9 @@ class _Document:
     def apply(self, kind: str, path: list[str], source: list[str], value: Any) -> None:
         match kind:
             case "test":
-                if not _same(self._at(path), value):
+                # null is also what there is not.
+                absent = value is None and path and self._is_absent(path)
+                if not absent and not _same(self._at(path), value):
                     raise PatchTestFailed(_REJECTED)
             case "add":
                 self._add(path, value)
@@ -166,6 +166,10 @@ class _Document:
         if isinstance(parent, dict):
             return parent.get(parts[-1])
         return parent[_index(parent, parts[-1])]
+
+    def _is_absent(self, parts: list[str]) -> bool:
+        parent = self._at(parts[:-1])
+        return isinstance(parent, dict) and parts[-1] not in parent
 
     def _at(self, parts: list[str]) -> Any:
         place = self.root

@@ -5,20 +5,21 @@ Source: k8s.io/apiserver/pkg/endpoints/handlers/patch.go (v1.37).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import orjson
 
-from kubernel.errors import BadRequest
-from kubernel.objects.go_json import printed
+from kubernel.errors import BadRequest, InternalError
+from kubernel.objects.go_json import kind_of, printed
 from kubernel.registry import metadata
 from kubernel.registry.causes import show
-from kubernel.registry.decode_errors import Undecodable
+from kubernel.registry.decode_errors import Undecodable, unconvertible
 from kubernel.registry.decoding import decode, not_patched
 from kubernel.registry.duplicates import duplicate_fields, may_repeat
 from kubernel.registry.merging import check_applied, not_converted
 from kubernel.registry.patch import json_patch, merge_patch, strategic_patch
+from kubernel.registry.printing import print_patched
 
 if TYPE_CHECKING:
     from kubernel.registry.operations import PatchType
@@ -81,35 +82,75 @@ def check_patched(
     type = request.type
     node = view.schema() if view is not None and view.schema is not None else type.schema()
     meta = obj.get("metadata") if isinstance(obj, dict) else None
-    if not isinstance(meta, dict) and (meta is None or type.custom):
-        raise BadRequest(
-            f"the name of the object ({request.name} based on URL) was undeterminable: name must be provided"
-        )
+    nameless = not isinstance(meta, dict) and (meta is None or type.custom)
+    if nameless and (type.custom or not isinstance(obj, dict)):
+        raise _undeterminable(request.name)
+    if nameless:
+        obj["metadata"] = {}
     strategic = patch_type == "strategic"
+    heads = ("kind", "apiVersion") if strategic else ("apiVersion", "kind")
+    mistyped = next((key for key in heads if not isinstance(obj.get(key), str | None)), "")
     if strategic:
         # The result is made a struct of the type, which needs not be told what it is.
-        for key in ("apiVersion", "kind"):
+        for key in heads:
             if isinstance(obj.get(key), str):
                 del obj[key]
 
     def told() -> str:
         if strategic:
             return printed(body)
-        made = patched(live, node if view is None else None, patch_type, body)
+        schema = node if view is None else None
         if type.custom and view is None:
+            made = patched(live, schema, patch_type, body)
             return show(orjson.loads(orjson.dumps(made, option=orjson.OPT_SORT_KEYS)))
-        return show({key: made[key] for key in sorted(made)})
+        given = body if patch_type == "json" else None
+        return print_patched(live, node, lambda obj: patched(obj, schema, patch_type, body), given)
 
+    if mistyped and strategic:
+        raise not_patched(told(), unconvertible(obj[mistyped]))
+    if mistyped:
+        raise not_patched(
+            told(),
+            f"couldn't get version/kind; json parse error: json: cannot unmarshal {kind_of(obj[mistyped])} "
+            f"into Go struct field .{mistyped} of type string",
+        )
+    if not strategic and not obj.get("apiVersion"):
+        _refuse_unversioned(request, obj, repeated, told)
     if type.custom and view is None:
-        for key, expected in (("apiVersion", type.api_version), ("kind", type.kind)):
-            if obj.get(key) != expected and isinstance(obj.get(key), str):
-                raise metadata.other_custom(type, obj, key, expected)
+        if not obj.get("kind"):
+            raise not_patched(told(), f"Object 'Kind' is missing in '{told()}'")
+        if (obj["apiVersion"], obj["kind"]) != (type.api_version, type.kind):
+            raise metadata.other_custom(type, obj)
     try:
         kind = view.kind if view is not None else type.gvk
         metadata.check_kind(type, obj, kind.api_version, kind.kind)
         decode(request, node, obj, None, patch=True, patched=told, kind=kind, before=repeated)
     except Undecodable as wrong:
         raise not_patched(told(), wrong.converted if strategic else wrong.why) from None
+    if nameless or not obj["metadata"].get("name"):
+        raise _undeterminable(request.name)
+
+
+def _refuse_unversioned(
+    request: Request, obj: Obj, repeated: Sequence[str], told: Callable[[], str]
+) -> NoReturn:
+    """Without a version a result is read as upstream's internal type, which has no such fields, nor a name."""
+    if request.type.custom:
+        raise InternalError.because("Object 'apiVersion' is missing in 'object has no apiVersion field'")
+    unknown = [f'unknown field "{key}"' for key in sorted(obj) if key not in ("apiVersion", "kind")]
+    problems = [*repeated, *unknown]
+    mode = request.options.field_validation
+    if mode == "Strict":
+        raise not_patched(told(), f"strict decoding error: {', '.join(problems)}")
+    for problem in problems if mode == "Warn" else ():
+        request.warn(problem)
+    raise _undeterminable(request.name)
+
+
+def _undeterminable(name: str) -> BadRequest:
+    return BadRequest(
+        f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+    )
 
 
 def check_configuration(request: Request, body: Obj, node: Node | None, kind: GroupVersionKind) -> None:

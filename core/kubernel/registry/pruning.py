@@ -8,6 +8,7 @@ Native nodes (built-in types) behave as encoding/json does with Go structs, in i
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
 from typing import Any, Final
 
 from kubernel.registry.causes import show
@@ -284,7 +285,7 @@ def _integer_told(value: Any) -> str:
     """A number is told as it was written; what is beyond 64 bits comes as a float from our decoder."""
     if json_type(value) != "number":
         return json_type(value)
-    whole = isinstance(value, float) and abs(value) >= 1 << 63
+    whole = isinstance(value, float) and isfinite(value) and abs(value) >= 1 << 63
     return f"number {int(value) if whole else value}"
 
 

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
 
-__all__ = ["MAX_DEPTH", "DefinitionSource", "LazyNode", "Node", "must_have"]
+from kubernel.objects.equality import same
+
+__all__ = ["MAX_DEPTH", "DefinitionSource", "LazyNode", "Node", "equal", "must_have"]
 
 MAX_DEPTH = 200
 """How deep objects and arrays may nest in an object. orjson writes no more than 254 levels, and an object
@@ -40,6 +42,18 @@ class DefinitionSource(Protocol):
     def published(self, name: str) -> Mapping[str, Mapping[str, Any]]:
         """What documents have for the definition's fields (``name[]``: for a list's items or a map's values): ``enum``,
         ``default``, and ``values``, what the description says of the enum."""
+        ...
+
+    def order(self, name: str) -> Iterable[str]:
+        """The definition's fields as Go writes them; empty when unknown."""
+        ...
+
+    def inlined(self, name: str, field: str) -> Iterable[str]:
+        """The structs within the definition's that Go has such a field in, from the outermost."""
+        ...
+
+    def go_type(self, name: str, field: str) -> str:
+        """The name that a field's scalar type (``name[]``: its items') has in Go; empty for a plain one."""
         ...
 
     def kinds_of(self, name: str) -> Iterable[tuple[str, str, str]]:
@@ -200,3 +214,8 @@ def _needed(node: Node) -> bool:
         return bool(node.extra and node.extra.get("minimum", 0) > 0)
     # An absent list is an empty one, and false is what an absent boolean means.
     return node.type in ("string", "object", "quantity", "time") and node.default is Node.UNSET
+
+
+def equal(node: Node | None, old: Any, new: Any) -> bool:
+    """Whether two values of a field are the same. A native struct's fields have types: equal ones are."""
+    return bool(old == new) if node is not None and node.native else same(old, new)

@@ -28,6 +28,7 @@ from kubernel.errors import (
     UnnamedError,
     UnsupportedMediaType,
 )
+from kubernel.objects.equality import same
 from kubernel.registry import metadata
 from kubernel.registry.apply import (
     apply_object,
@@ -183,7 +184,7 @@ class Writer(Creator):
             self._warn(request, obj)
             if not type.custom:
                 settle(node, obj)
-            if obj == old and (type.converter is None or await is_stored(type, obj, current)):
+            if same(obj, old) and (type.converter is None or await is_stored(type, obj, current)):
                 return Result(before, warnings=tuple(request.warnings))
             if not request.dry_run and (taken := type.strategy.reserve(request, obj)) is not None:
                 await taken

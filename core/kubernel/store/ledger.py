@@ -1,7 +1,8 @@
 """The books of an exclusive backend: who is at which revision, and what may be thrown away.
 
 Preconditions are decided here for writes in their order, each seeing those staged before it, and
-the whole group is kept or undone together: what a transaction needs.
+the whole group is kept or undone together: what a transaction needs. ``garbage`` and ``restore`` may be called
+in another thread than the rest.
 """
 
 from __future__ import annotations

@@ -95,6 +95,19 @@ def test_json_patch_operations(ops: Any, after: Any) -> None:
     assert json_patch(freeze({"spec": {"a": 1, "l": [1, 2]}}), freeze(ops)) == after
 
 
+@pytest.mark.parametrize(
+    ("ops", "after"),
+    [
+        ([{"op": "add", "path": "/a"}], {"a": None}),
+        ([{"op": "replace", "path": "/a"}], {"a": None}),
+        ([{"op": "test", "path": "/b"}], {"a": 1}),
+        ([{"op": "test", "path": "/b", "value": None}], {"a": 1}),
+    ],
+)
+def test_a_value_that_is_not_told_is_null_and_null_is_what_there_is_not(ops: Any, after: Any) -> None:
+    assert json_patch({"a": 1}, ops) == after
+
+
 def test_a_value_added_twice_is_not_changed_by_later_operations() -> None:
     value = freeze({"x": [1]})
     ops = [
@@ -111,7 +124,6 @@ def test_a_value_added_twice_is_not_changed_by_later_operations() -> None:
         ({}, BadRequest),
         ([1], BadRequest),
         ([{"op": "grow", "path": "/a"}], Invalid),
-        ([{"op": "add", "path": "/a"}], BadRequest),
         ([{"op": "remove"}], BadRequest),
         ([{"op": "move", "path": "/a"}], BadRequest),
         ([{"op": "remove", "path": "a"}], BadRequest),

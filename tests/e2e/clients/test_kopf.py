@@ -117,3 +117,41 @@ def test_02_children(custom: Any, operate: Any, namespace: str, tools: Path) -> 
         "the child's collection",
         30,
     )
+
+
+@pytest.mark.behaviour("exceptions, sub-handlers, events, daemons and timers")
+@pytest.mark.parametrize(
+    ("example", "words"),
+    [
+        pytest.param("03-exceptions", "Fail once and for all.", id="a handler that fails for good"),
+        pytest.param("05-handlers", "CREATED 1st", id="many handlers of one object"),
+        pytest.param(
+            "07-subhandlers", "=== Handling creation for item1. ===", id="handlers made by a handler"
+        ),
+        pytest.param("08-events", "Event received: ", id="raw events"),
+        pytest.param(
+            "14-daemons", "=> Ping from a sync daemon: field='value', retry=3", id="a daemon, retried"
+        ),
+        pytest.param("15-timers", "Ping from an async timer: field='value'", id="a timer"),
+    ],
+)
+def test_further_published_examples(
+    custom: Any, operate: Any, namespace: str, tools: Path, example: str, words: str
+) -> None:
+    operator = operate(example)
+    custom("apply", "-n", namespace, "-f", str(tools / "kopf-examples" / "obj.yaml"))
+    custom.until(lambda: operator.said(words), words, 60)
+    custom("delete", "kex", "kopf-example-1", "-n", namespace, timeout=60)
+
+
+@pytest.mark.behaviour("events that an operator sends")
+def test_04_events(custom: Any, operate: Any, namespace: str, tools: Path) -> None:
+    operate("04-events")
+    custom("apply", "-n", namespace, "-f", str(tools / "kopf-examples" / "obj.yaml"))
+
+    def told() -> bool:
+        events = custom.json("get", "events", "-n", namespace)["items"]
+        types = {event["type"] for event in events if event["reason"] == "SomeReason"}
+        return {"Normal", "Warning", "Error", "SomeType"} <= types
+
+    custom.until(told, "the example's events", 30)

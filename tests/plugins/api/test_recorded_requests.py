@@ -37,6 +37,8 @@ RECORDED = Path(__file__).parent / "recorded"
 UID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 TIME = re.compile(r'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"')
 REVISION = re.compile(r"(in record|current:|old resource version:|revision=) ?\(?\d+\)?( \(\d+\))?")
+PRINTED = re.compile(r'(resourceVersion\\+":\\+")\d+')
+PRINTED_TIME = re.compile(r'(\\+")\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ')
 HOOK = re.compile(r"127\.0\.0\.1:\d{5}")
 AGE = re.compile(r"^(\d+[smhd])+$")
 PLACE = re.compile(r"\$\((\w+):([^)]*)\)")
@@ -55,6 +57,7 @@ CLUSTERS: dict[str, dict[str, Any]] = {
     "kinds": _NO_ACCOUNTS,
     "writes": _NO_ACCOUNTS,
     "apply": {**_NO_ACCOUNTS, "node": None, "scheduler": None},
+    "patches_generated": {**_NO_ACCOUNTS, "node": None, "scheduler": None},
     "types_writes": {**_NO_ACCOUNTS, "node": None, "scheduler": None},
     "admission": {"controller": ["bootstrap"], "node": None, "scheduler": None},
     "warnings": {**_NO_ACCOUNTS, "controller": ["bootstrap"], "node": None, "scheduler": None},
@@ -123,7 +126,9 @@ def without(value: Any, keys: frozenset[str]) -> Any:
 
 def masked(document: Any) -> Any:
     mask(document)
-    text = HOOK.sub("HOOK", REVISION.sub(r"\1 N", TIME.sub('"T"', UID.sub("U", json.dumps(document)))))
+    text = PRINTED_TIME.sub(r"\1T", json.dumps(document))
+    text = PRINTED.sub(r"\1N", UID.sub("U", text))
+    text = HOOK.sub("HOOK", REVISION.sub(r"\1 N", TIME.sub('"T"', text)))
     return json.loads(text)
 
 

@@ -16,7 +16,7 @@ import orjson
 if TYPE_CHECKING:
     from kubernel.registry.schema import Node
 
-__all__ = ["options_of", "published", "zero_defaults"]
+__all__ = ["go_type", "options_of", "published", "zero_defaults"]
 
 _OWN_JSON = ("int-or-string", "quantity")
 
@@ -41,6 +41,12 @@ def zero_defaults(node: Node) -> dict[str, Any]:
         for field, child in (node.properties or {}).items()
         if node.zeros.get(field) is not None and child.type not in _OWN_JSON
     }
+
+
+def go_type(name: str, field: str) -> str:
+    """``v1.Protocol``; empty for a plain type."""
+    told: str = _data()["named"].get(name, {}).get(field, "")
+    return told
 
 
 def options_of(kind: str) -> Mapping[str, tuple[str, str]]:

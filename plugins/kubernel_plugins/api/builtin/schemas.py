@@ -16,7 +16,7 @@ import orjson
 
 from kubernel.errors import PluginError
 from kubernel.registry.schema import LazyNode, Node
-from kubernel_plugins.api.builtin.published import published
+from kubernel_plugins.api.builtin.published import go_type, published
 from kubernel_plugins.api.builtin.zeros import zeros
 
 if TYPE_CHECKING:
@@ -129,6 +129,25 @@ class Schemas:
 
     def published(self, name: str) -> Mapping[str, Mapping[str, Any]]:
         return published(name, self.node(name))
+
+    def order(self, name: str) -> list[str]:
+        if self._table is None or name not in self._table():
+            return []
+        found: list[str] = []
+        for field in self._table().message(name).values():
+            found += self.order(field.kind) if field.shape == "^" else [field.name]
+        return found
+
+    def inlined(self, name: str, field: str) -> list[str]:
+        if self._table is None or name not in self._table():
+            return []
+        for entry in self._table().message(name).values():
+            if entry.shape == "^" and field in self.order(entry.kind):
+                return [entry.kind.rpartition(".")[2], *self.inlined(entry.kind, field)]
+        return []
+
+    def go_type(self, name: str, field: str) -> str:
+        return go_type(name, field)
 
     def descriptions(self, name: str) -> Mapping[str, str]:
         """The descriptions of a definition's fields; its own is under the empty name."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import Cause, MethodNotSupported
 from kubernel.objects import names
+from kubernel.objects.equality import same
 from kubernel.registry.types import Strategy
 from kubernel.registry.validation import validate
 from kubernel_plugins.api.custom.embedded import check_embedded, has_embedded
@@ -74,7 +75,7 @@ class CustomStrategy(Strategy):
             return
         if self.has_status(request):
             _keep(obj, old, "status")
-        if _without_metadata(obj) != _without_metadata(old):
+        if not same(_without_metadata(obj), _without_metadata(old)):
             obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
 
     def validate_create(self, request: Request, obj: Obj) -> list[Cause]:

@@ -1,6 +1,6 @@
 """The log: changes that are durable already and not in the database yet.
 
-One write for a group of changes, in place once the files have their length: a transaction of SQLite
+One durable write for a group of changes, in place once the files have their length: a transaction of SQLite
 writes whole pages several times instead. Two files take turns; each is begun anew when the database has
 all of what is in it.
 
@@ -74,6 +74,9 @@ class Log:
                     found.append((first, last, file, end, rows))
         if new:
             sync_directory(self._path.parent)
+        for file in self._files if found else ():
+            # One that died may have written a record that is not durable yet: from now on it counts.
+            os.fdatasync(file.descriptor)
         found.sort(key=lambda record: record[0])
         wanted = after + 1
         rows_after: Rows = []

@@ -145,7 +145,7 @@ class ServiceStrategy(Builtin):
                 spec["clusterIP"] = old["clusterIP"]
             if not spec.get("clusterIPs") and old.get("clusterIPs"):
                 spec["clusterIPs"] = list(old["clusterIPs"])
-            if not spec.get("ipFamilyPolicy") and old.get("ipFamilyPolicy"):
+            if spec.get("ipFamilyPolicy") is None and old.get("ipFamilyPolicy"):
                 spec["ipFamilyPolicy"] = old["ipFamilyPolicy"]
         if spec.get("type") in _WITH_NODE_PORTS and old.get("type") in _WITH_NODE_PORTS:
             known = {port.get("name"): port.get("nodePort") for port in old.get("ports") or ()}
@@ -232,7 +232,7 @@ class ServiceStrategy(Builtin):
             f"IPv{pool.families[0]}",
             spec.get("clusterIP") == "None" and not spec.get("selector"),
         )
-        if not spec.get("ipFamilyPolicy"):
+        if spec.get("ipFamilyPolicy") is None:
             spec["ipFamilyPolicy"] = "RequireDualStack" if headless else "SingleStack"
         found: list[Cause] = []
         cluster_addresses(spec, old, found)
