@@ -12,6 +12,8 @@ import pytest
 
 from kubernel_plugins.authority import Authority
 
+CLIENT = "kubectl 1.37"
+
 pytestmark = pytest.mark.kubectl
 
 WEBHOOK = textwrap.dedent(

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+CLIENT = "kubernel (the command)"
+
 
 @pytest.mark.kubectl
 def test_an_objects_past_is_told(cluster_running: Any) -> None:

@@ -266,3 +266,52 @@ def test_nodes_are_scored_by_how_full_volumes_or_pools_would_be(data: st.DataObj
         fits = [name for name in made.world.nodes if not found[name]["refusals"]]
         told = {name: found[name]["scores"].get("VolumeBinding", 0) for name in fits}
         assert told == plain.binding_scores(wanted, made.world, made.storage, fits)
+
+
+def test_where_a_volume_is_taken_it_alone_is_scored() -> None:
+    """Not the pool from which another claim of the pod would be provided."""
+
+    def wanting(name: str, size: str) -> Obj:
+        spec = {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "waits",
+            "resources": {"requests": {"storage": size}},
+        }
+        metadata = {"name": name, "namespace": "default", "uid": name, "annotations": {}}
+        return {"metadata": metadata, "spec": spec, "status": {"phase": "Pending"}}
+
+    volume = {
+        "metadata": {"name": "v", "labels": {}},
+        "spec": {
+            "capacity": {"storage": "2Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "waits",
+            "csi": {"driver": DRIVER, "volumeHandle": "v"},
+        },
+        "status": {"phase": "Available"},
+    }
+    pool = {
+        "metadata": {"name": "p", "namespace": "default"},
+        "storageClassName": "waits",
+        "capacity": "8Gi",
+        "maximumVolumeSize": "4Gi",
+        "nodeTopology": {"matchLabels": {}},
+    }
+    storage = Storage(
+        {"a": wanting("a", "1Gi"), "b": wanting("b", "4Gi")},
+        {"v": volume},
+        {"waits": {"metadata": {"name": "waits"}, **CLASSES["waits"]}},
+        {DRIVER: {"metadata": {"name": DRIVER}, "spec": {"storageCapacity": True}}},
+        {"p": pool},
+    )
+    made = Made(VolumeBinding, [node("n0", labels={"kubernetes.io/hostname": "n0"})], storage)
+    claims = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in "ab"]
+    for wanted, score in (
+        (pod(volumes=claims), 50),
+        (pod(volumes=claims[1:]), 50),
+        (pod(volumes=claims[:1]), 50),
+    ):
+        evaluation = Evaluation([made.policy], [Weighed(made.policy, 1)], made.table)
+        (found,) = evaluation.explain(wanted).values()
+        assert found["refusals"] == {}
+        assert found["scores"]["VolumeBinding"] == score

@@ -5,22 +5,25 @@ Source: k8s.io/kubernetes/pkg/scheduler/framework/plugins/interpodaffinity (v1.3
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from kubernel.plugin.scheduling import MAX_SCORE, SKIP, Change, PodMatcher, Policy, Refusal
+from kubernel.objects import meta, selectors
+from kubernel.plugin.scheduling import MAX_SCORE, SKIP, Change, PodMatcher, Policy, Refusal, Term
 from kubernel_plugins.scheduler_policy import domains
 from kubernel_plugins.scheduler_policy.arguments import Problems
 
 if TYPE_CHECKING:
     from kubernel.client.informer import Informer
-    from kubernel.plugin.scheduling import Amounts, Context, Mask, Nodes, PodState, Rows, Term
+    from kubernel.plugin.scheduling import Amounts, Context, Mask, Nodes, PodState, Rows
+    from kubernel.store.records import Obj
 
 __all__ = ["InterPodAffinity"]
 
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _AFFINITY = Refusal("node(s) didn't match pod affinity rules", lasting=True)
 _ANTI_AFFINITY = Refusal("node(s) didn't match pod anti-affinity rules")
 _EXISTING = Refusal("node(s) didn't satisfy existing pods anti-affinity rules")
@@ -175,13 +178,69 @@ class InterPodAffinity(Policy):
             return numpy.zeros_like(scores)
         return (MAX_SCORE * ((scores - least) / (most - least))).astype(numpy.int64)
 
+    # --- what may help
+
     def helps(self, pod: PodState, change: Change) -> bool:
+        affinity = [term for kind, term, _ in pod.terms if kind == "affinity"]
+        against = [term for kind, term, _ in pod.terms if kind == "anti-affinity"]
         if change.resource == "nodes":
-            return True
+            return change.type != "DELETED" and _other_domain(change, affinity, against)
         if change.resource != "pods":
             return False
-        # A pod that came may be one it wants near; one that went, one it could not be near to.
-        return change.type != "ADDED" or any(kind == "affinity" for kind, _, _ in pod.terms)
+        if change.type == "ADDED":
+            return self._is_all(affinity, change.obj)
+        if change.type == "DELETED":
+            return self._is_any(against, change.obj) or any(
+                self._asks_for(term, pod.namespace, pod.labels) for term in _keeping_away(change.obj)
+            )
+        before = change.old or change.obj
+        return (self._is_all(affinity, change.obj) and not self._is_all(affinity, before)) or (
+            self._is_any(against, before) and not self._is_any(against, change.obj)
+        )
+
+    def _is_all(self, terms: Sequence[Term], obj: Obj) -> bool:
+        """Whether a pod is what all terms ask for, of which there are some."""
+        namespace, labels = meta.namespace(obj), meta.labels(obj)
+        return bool(terms) and all(self._asks_for(term, namespace, labels) for term in terms)
+
+    def _is_any(self, terms: Sequence[Term], obj: Obj) -> bool:
+        namespace, labels = meta.namespace(obj), meta.labels(obj)
+        return any(self._asks_for(term, namespace, labels) for term in terms)
+
+    def _asks_for(self, term: Term, namespace: str, labels: Mapping[str, str]) -> bool:
+        there = namespace in term.namespaces or (
+            term.namespace_selector is not None
+            and term.namespace_selector.matches(self._labels_of(namespace))
+        )
+        return there and term.selector.matches(labels)
+
+
+def _other_domain(change: Change, affinity: Sequence[Term], against: Sequence[Term]) -> bool:
+    """Whether a node came into a domain that a term looks at, or for terms that keep away left one."""
+    now = meta.labels(change.obj)
+    if change.old is None:
+        return bool(against) or any(term.topology_key in now for term in affinity)
+    before = meta.labels(change.old)
+
+    def moved(key: str) -> bool:
+        return before.get(key) != now.get(key)
+
+    return any(moved(key) and key in now for key in {term.topology_key for term in affinity}) or any(
+        moved(key) and key in before for key in {term.topology_key for term in against}
+    )
+
+
+def _keeping_away(obj: Obj) -> Iterable[Term]:
+    """What a pod requires to be away from it."""
+    stated = ((obj["spec"].get("affinity") or {}).get("podAntiAffinity") or {}).get(_REQUIRED) or ()
+    for each in stated:
+        names, selector = each.get("namespaces") or (), each.get("namespaceSelector")
+        yield Term(
+            frozenset(names if names or selector is not None else (meta.namespace(obj),)),
+            None if selector is None else selectors.from_object(selector),
+            selectors.from_object(each.get("labelSelector")),
+            each["topologyKey"],
+        )
 
 
 def _join(into: dict[str, Mask], term: Term, counts: Amounts) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy
 
+from kubernel.objects import meta
 from kubernel.plugin.scheduling import MAX_SCORE, SKIP, Change, Policy, Refusal
 from kubernel_plugins.scheduler_policy import domains
 from kubernel_plugins.scheduler_policy.pod_topology_spread.constraints import (
@@ -163,14 +164,33 @@ class PodTopologySpread(Policy):
         return numpy.where(has_key, there * weight + (constraint.max_skew - 1), 0.0)
 
     def helps(self, pod: PodState, change: Change) -> bool:
-        if change.resource == "nodes":
-            return True
-        if change.resource != "pods" or change.obj["metadata"].get("namespace", "") != pod.namespace:
+        if change.resource not in ("nodes", "pods"):
             return False
         constraints = self._constraints.of(pod, HARD)
-        before = (change.old or change.obj)["metadata"].get("labels") or {}
-        after = change.obj["metadata"].get("labels") or {}
-        return any(each.selects(before) or each.selects(after) for each in constraints)
+        if change.resource == "nodes":
+            return _other_domains(change, [each.topology_key for each in constraints])
+        if meta.namespace(change.obj) != pod.namespace:
+            return False
+        after = meta.labels(change.obj)
+        if change.type != "MODIFIED":
+            return any(each.selects(after) for each in constraints)
+        before = meta.labels(change.old or change.obj)
+        return any(each.selects(before) != each.selects(after) for each in constraints)
+
+
+def _other_domains(change: Change, keys: Sequence[str]) -> bool:
+    """Whether a node that has all labels came, went, changed one of them or its taints, or now lacks one."""
+    after = meta.labels(change.obj)
+    complete = all(key in after for key in keys)
+    if change.type != "MODIFIED" or change.old is None:
+        return complete
+    before = meta.labels(change.old)
+    if complete != all(key in before for key in keys):
+        return True
+    moved = any(before.get(key) != after.get(key) for key in keys)
+    return complete and (
+        moved or meta.get(change.old, "spec", "taints") != meta.get(change.obj, "spec", "taints")
+    )
 
 
 def _with_all_keys(constraints: Sequence[Constraint], nodes: Nodes) -> Mask:

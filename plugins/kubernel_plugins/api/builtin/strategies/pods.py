@@ -20,7 +20,9 @@ from kubernel_plugins.api.builtin.strategies.pod_preparation import (
     merge_label_keys,
 )
 from kubernel_plugins.api.builtin.strategies.pod_subresources import Binder, Evictor
+from kubernel_plugins.api.builtin.strategies.pod_warnings import pod_warnings
 from kubernel_plugins.api.builtin.strategies.qos import qos_class
+from kubernel_plugins.api.builtin.strategies.warned import name_warnings
 from kubernel_plugins.api.builtin.validation.pod_specs import pod_create, spec_stands_alone
 from kubernel_plugins.api.builtin.validation.pod_status import pod_status_update
 from kubernel_plugins.api.builtin.validation.pod_updates import (
@@ -72,6 +74,18 @@ class PodStrategy(Builtin):
 
     def spec_valid_alone(self, obj: Obj) -> bool:
         return spec_stands_alone(obj["spec"])
+
+    def warnings(self, request: Request, obj: Obj) -> list[str]:
+        if request.old is not None or request.subresource:
+            # Nobody writes pods by hand once they are there, and much else does so often.
+            return []
+        known = None if obj["metadata"].get("annotations") else request.of_spec
+        told: list[str] | None = known.get("warnings") if known is not None else None
+        if told is None:
+            told = pod_warnings(obj["metadata"], obj["spec"])
+            if known is not None:
+                known["warnings"] = told
+        return name_warnings(obj, "the Pod's hostname") + told
 
     def initial_status(self, request: Request, obj: Obj) -> Obj:
         known = request.of_spec

@@ -19,7 +19,7 @@ from kubernel_plugins.api.builtin.strategies.pod_warnings import (
     selector_term_warnings,
 )
 
-__all__ = ["WARNINGS"]
+__all__ = ["WARNINGS", "name_warnings"]
 
 Obj = Mapping[str, Any]
 Warned = Callable[[Obj, Obj | None], list[str]]
@@ -54,14 +54,8 @@ def _template(obj: Obj) -> Any:
     return obj["spec"].get("template")
 
 
-def _pod(obj: Obj, old: Obj | None) -> list[str]:
-    if old is not None:
-        # Nobody writes pods by hand, and much else does so often.
-        return []
-    return _named(obj, "the Pod's hostname") + pod_warnings(obj["metadata"], obj["spec"])
-
-
-def _named(obj: Obj, use: str = "Pod names and hostnames") -> list[str]:
+def name_warnings(obj: Obj, use: str = "Pod names and hostnames") -> list[str]:
+    """Of a name that is no DNS label."""
     wrong = check_dns1123_label(obj["metadata"].get("name") or "")
     return [_NAMES.format(use, " ".join(wrong))] if wrong else []
 
@@ -74,7 +68,7 @@ def _templated(
     path: str = "spec.template",
     changes: Callable[[Obj], Any] = _generation,
 ) -> list[str]:
-    found = _named(obj) if named and old is None else []
+    found = name_warnings(obj) if named and old is None else []
     if old is None or changes(obj) != changes(old):
         place: Any = obj
         for part in path.split("."):
@@ -97,14 +91,14 @@ def _stateful_set(obj: Obj, old: Obj | None) -> list[str]:
 
 
 def _job(obj: Obj, old: Obj | None) -> list[str]:
-    found = _named(obj) if old is None else []
+    found = name_warnings(obj) if old is None else []
     if old is None or _generation(obj) != _generation(old):
         found += _job_spec(obj["spec"], "spec")
     return found
 
 
 def _cron_job(obj: Obj, old: Obj | None) -> list[str]:
-    found = _named(obj) if old is None else []
+    found = name_warnings(obj) if old is None else []
     if old is None or _generation(obj) != _generation(old):
         found += _job_spec((obj["spec"].get("jobTemplate") or {}).get("spec") or {}, "spec.jobTemplate.spec")
     if old is not None and "TZ" in (obj["spec"].get("schedule") or ""):
@@ -310,7 +304,6 @@ def _new(warned: Warned) -> Warned:
 
 
 WARNINGS: Mapping[tuple[str, str], Warned] = {
-    ("", "Pod"): _pod,
     ("", "PodTemplate"): partial(_templated, named=False, path="template"),
     ("", "ReplicationController"): _templated,
     ("apps", "Deployment"): _templated,
