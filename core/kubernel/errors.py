@@ -302,10 +302,14 @@ class Invalid(ApiError):
     """An object whose fields break rules; one Cause a field."""
 
     code, reason = 422, "Invalid"
+    MOST: ClassVar[int] = 25_000
+    """Upstream tells as many; where there are ten times more it does not come to the end of it in time."""
 
     @classmethod
     def for_object(cls, kind: str, group: str, name: str, causes: list[Cause]) -> Invalid:
-        """``Pod "x" is invalid: [field: message, …]``; ``kind`` is the Kind, as upstream has it."""
+        """``Pod "x" is invalid: [field: message, …]``; ``kind`` is the Kind, as upstream has it. Of more than
+        ``MOST`` causes the first are told."""
+        del causes[cls.MOST :]
         what = qualified_resource(kind, group)
         texts = [f"{cause.field}: {cause.message}" if cause.field else cause.message for cause in causes]
         unique = list(dict.fromkeys(texts))

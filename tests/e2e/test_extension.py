@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kubernel_plugins.auth.x509.authority import Authority
+from kubernel_plugins.authority import Authority
 
 CLIENT = "kubectl 1.37"
 

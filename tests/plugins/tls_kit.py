@@ -6,7 +6,7 @@ import base64
 import ssl
 from pathlib import Path
 
-from kubernel_plugins.auth.x509.authority import Authority
+from kubernel_plugins.authority import Authority
 
 
 def server_context(directory: Path, user: str, *names: str, trusted: str = "") -> tuple[ssl.SSLContext, str]:

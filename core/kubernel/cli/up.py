@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["up"]
 
+TURN = 0.0005
+"""Seconds after which a thread that computes lets the event loop go on, which takes as long again after every wait of
+its own; Python's five milliseconds are for programs of which no thread waits for a client."""
 DESCRIPTORS = 65536
 """Files and connections that the process may have open, where the machine's own limit is not lower."""
 
@@ -47,6 +50,7 @@ def _serve(
     """Run until told to stop. ``report`` gets one line of JSON once the cluster is ready or has failed."""
     policy = CollectorPolicy()
     policy.loading()
+    sys.setswitchinterval(TURN)
     _allow_descriptors()
     import asyncio
     import traceback

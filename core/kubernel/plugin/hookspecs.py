@@ -71,6 +71,11 @@ class HookSpecs:
     def kubernel_certificate_authority(self) -> CertificateAuthority | None:
         """The cluster's certificate authority; asked after the auth plugins have started."""
 
+    @hookspec
+    def kubernel_client_authorities(self) -> bytes | None:
+        """Certificates (PEM) of further authorities that client certificates may come from; asked once the auth plugins
+        have started. Who knows users by certificates must look which authority issued one."""
+
     @hookspec(firstresult=True)
     def kubernel_node_streams(self, node: str) -> NodeStreams | None:
         """How to reach the containers of the named node; the first plugin that runs it answers. Called

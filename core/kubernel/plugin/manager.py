@@ -249,6 +249,11 @@ class Hooks:
     def certificate_authority(self) -> CertificateAuthority | None:
         return cast("CertificateAuthority | None", self._first("kubernel_certificate_authority"))
 
+    def client_authorities(self) -> bytes:
+        """Certificates (PEM) of all authorities of clients but the cluster's own."""
+        told = (method() for _, method in self._methods.get("kubernel_client_authorities", ()))
+        return b"".join(b"%b\n" % one for one in told if one)
+
     def node_streams(self, node: str) -> NodeStreams | None:
         return cast("NodeStreams | None", self._first("kubernel_node_streams", node))
 

@@ -22,6 +22,7 @@ from kubernel.errors import (
 from kubernel.objects import names
 from kubernel.registry import metadata
 from kubernel.registry.apply import track_update
+from kubernel.registry.beside import LARGE, Beside
 from kubernel.registry.conversion import read_record, store_form, to_storage
 from kubernel.registry.decoding import decode
 from kubernel.registry.defaulting import complete_object, settle
@@ -38,8 +39,9 @@ if TYPE_CHECKING:
     from kubernel.clock import Clock
     from kubernel.registry.fields import Tree
     from kubernel.registry.operations import Admission
+    from kubernel.registry.schema import Node
     from kubernel.registry.specs import Spec, Table
-    from kubernel.registry.types import ResourceType
+    from kubernel.registry.types import GroupVersionKind, ResourceType
     from kubernel.store import ObjectStore
     from kubernel.store.records import Obj
 
@@ -66,8 +68,10 @@ class Creator:
         rng: random.Random,
         admission: Admission,
         api_versions: Callable[[str], Collection[str]],
+        beside: Beside,
     ) -> None:
         """``api_versions`` gives those in which the objects of a ``ResourceType.resource`` are served."""
+        self._beside = beside
         self._api_versions = api_versions
         self.store = store
         self.clock = clock
@@ -90,20 +94,26 @@ class Creator:
         obj = obj if raw is not None else own(obj)
         request = Request(user, "create", type, namespace, name, subresource, options, obj=obj)
         with request:
+            if raw is not None and len(raw) > LARGE:
+                request.large = True
             if subresource:
                 return await self._create_subresource(request, obj, raw)
             if type.create is not None:
                 metadata.check_kind(type, obj)
-                decode(request, type.schema(), obj, raw)
+                await self._decode(request, type.schema(), obj, raw)
                 return await self._answer(request, obj, type.create)
             if "create" not in type.verbs:
                 raise MethodNotSupported.for_verb(type.plural, type.group, "create")
             metadata.check_kind(type, obj)
-            table = self._specs.of(type)
+            table = self._specs.of(type) if not request.large else None
             spec = table.body(obj) if table is not None else None
             if spec is not None and spec.completed:
-                obj = request.obj = self._decode_beside(request, obj, spec, raw)
-            elif not decode(request, type.schema(), obj, raw):
+                obj = request.obj = self._decode_but_spec(request, obj, spec, raw)
+            elif not (
+                decode(request, type.schema(), obj, raw)
+                if not request.large
+                else await self._decode(request, type.schema(), obj, raw)
+            ):
                 spec = None
             meta = metadata.check_name_and_namespace(type, obj, namespace, name)
             if meta.get("resourceVersion") not in (None, "", "0") and not options.dry_run:
@@ -114,8 +124,15 @@ class Creator:
             self._unite_owners(request, meta)
             return await self._create(request, obj, table=table, spec=spec)
 
+    async def _decode(
+        self, request: Request, node: Node, obj: Obj, raw: bytes | None, kind: GroupVersionKind | None = None
+    ) -> bool:
+        if request.large:
+            return await self._beside(decode, request, node, obj, raw, kind=kind)
+        return decode(request, node, obj, raw, kind=kind)
+
     @staticmethod
-    def _decode_beside(request: Request, obj: Obj, spec: Spec, raw: bytes | None) -> Obj:
+    def _decode_but_spec(request: Request, obj: Obj, spec: Spec, raw: bytes | None) -> Obj:
         """``obj`` decoded, with its fields in their order, where it is known what becomes of its ``spec``."""
         rest = obj.copy()
         del rest["spec"]
@@ -143,17 +160,15 @@ class Creator:
         base = meta.get("generateName") or ""
         # Admission sees an object that has no name yet; its refusals speak of what the name will begin with.
         request.name = meta.get("name") or base
-        known = spec is not None and bool(spec.completed)
-        complete_object(type, node, obj, but_spec=known)
-        if spec is not None and table is not None and not known:
-            table.learn(request, spec, obj)
-        if not tracked:
-            # What admission and the strategy add is nobody's.
-            self._track_new(request, obj, spec)
-        elif not meta.get("managedFields"):
-            meta.pop("managedFields", None)
+        if request.large:
+            await self._beside(self._complete_new, request, obj, tracked, table, spec)
+        else:
+            self._complete_new(request, obj, tracked, table, spec)
         await self.admission.admit(request)
-        obj = request.obj = self._after_admission(request, table=table)
+        if request.large:
+            obj = request.obj = await self._beside(self._after_admission, request)
+        else:
+            obj = request.obj = self._after_admission(request, table=table)
         meta = obj["metadata"]
         self._unite_owners(request, meta, ADMITTED)
         metadata.stamp_new(meta, self.clock, self.rng)
@@ -167,13 +182,10 @@ class Creator:
             request.spec_valid, judged = table.valid(obj)
         committed = False
         try:
-            causes: list[Cause] = []
-            metadata.validate_new(type, obj["metadata"], causes)
-            causes += type.strategy.validate_create(request, obj)
-            causes += type.strategy.validate_schema(request, obj, None, causes)
-            causes += type.strategy.validate_last(request, obj, None, causes)
-            if causes:
-                raise Invalid.for_object(type.kind, type.group, request.name, causes)
+            if request.large:
+                await self._beside(self._judge_new, request, obj)
+            else:
+                self._judge_new(request, obj)
             if table is not None and judged and type.strategy.spec_valid_alone(obj):
                 table.validated(judged)
             await self.admission.validate(request)
@@ -197,6 +209,32 @@ class Creator:
         if type.converter is not None:
             record = await read_record(type, record)
         return Result(record, True, warnings=tuple(request.warnings))
+
+    def _complete_new(
+        self, request: Request, obj: Obj, tracked: bool, table: Table | None, spec: Spec | None
+    ) -> None:
+        type, meta = request.type, obj["metadata"]
+        known = spec is not None and bool(spec.completed)
+        complete_object(type, type.schema(), obj, but_spec=known)
+        if spec is not None and table is not None and not known:
+            table.learn(request, spec, obj)
+        if not tracked:
+            # What admission and the strategy add is nobody's.
+            self._track_new(request, obj, spec)
+        elif not meta.get("managedFields"):
+            meta.pop("managedFields", None)
+
+    @staticmethod
+    def _judge_new(request: Request, obj: Obj) -> None:
+        """Raises Invalid with all that is wrong."""
+        type = request.type
+        causes: list[Cause] = []
+        metadata.validate_new(type, obj["metadata"], causes)
+        causes += type.strategy.validate_create(request, obj)
+        causes += type.strategy.validate_schema(request, obj, None, causes)
+        causes += type.strategy.validate_last(request, obj, None, causes)
+        if causes:
+            raise Invalid.for_object(type.kind, type.group, request.name, causes)
 
     @staticmethod
     def _unite_owners(request: Request, meta: Obj, when: str = "") -> None:
@@ -231,7 +269,7 @@ class Creator:
             raise MethodNotSupported.for_verb(request.type.plural, request.type.group, "create")
         metadata.check_kind(request.type, obj, sub.kind.api_version, sub.kind.kind)
         if sub.schema is not None:
-            decode(request, sub.schema(), obj, raw, kind=sub.kind)
+            await self._decode(request, sub.schema(), obj, raw, sub.kind)
         return await self._answer(request, obj, sub.handler, sub.check)
 
     async def _answer(self, request: Request, obj: Obj, handler: Handler, check: Any = None) -> Result:

@@ -113,7 +113,7 @@ def check_kind(type: ResourceType, obj: Obj, api_version: str = "", kind: str = 
     version = _version_of(told_version)
     why = f'no kind "{told_kind}" is registered for version "{told_version}" in scheme "{SCHEME}"'
     if _is_registered(type, told_version, told_kind):
-        group = type.group.partition(".")[0] or "core"
+        group = api_version.rpartition("/")[0].partition(".")[0] or "core"
         why = f"converting ({version}.{told_kind}) to ({group}.{kind}): unknown conversion"
     raise Undecodable(told_kind, version, kind, why)
 

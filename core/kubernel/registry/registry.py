@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
+from kubernel.registry.beside import Beside
 from kubernel.registry.conversion import encode, from_storage, read_one
 from kubernel.registry.deletion import Deleter
 from kubernel.registry.operations import (
@@ -64,11 +65,13 @@ class Registry(TypeTable):
         self.protobuf: Codec | None = None
         """Protobuf bodies of the built-in types; set by the plugin that registers them."""
         self._admission = admission
+        self.beside = Beside()
+        """Where large bodies are dealt with."""
         self._reader = Reader(store, bus)
-        self._writer = Writer(store, clock, rng, admission, self.api_versions)
+        self._writer = Writer(store, clock, rng, admission, self.api_versions, self.beside)
         self._deleter = Deleter(store, clock, admission)
         past = _Admitted()
-        self._inner_writer = Writer(store, clock, rng, past, self.api_versions)
+        self._inner_writer = Writer(store, clock, rng, past, self.api_versions, self.beside)
         self._inner_deleter = Deleter(store, clock, past)
 
     def register(self, type: ResourceType) -> None:

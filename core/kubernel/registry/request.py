@@ -101,6 +101,8 @@ class Request(msgspec.Struct):
     asked a second time, once."""
     reinvoking: bool = False
     """This is the second time."""
+    large: bool = False
+    """What the object goes through takes so long that it is done beside the loop."""
 
     def __enter__(self) -> None:
         """For the request's whole way: a refusal takes along what was to be warned of."""

@@ -37,6 +37,7 @@ from kubernel.registry.apply import (
     same_but_for_times,
     track_update,
 )
+from kubernel.registry.beside import LARGE
 from kubernel.registry.causes import show
 from kubernel.registry.conversion import from_storage, is_stored, read_record, store_form, to_storage
 from kubernel.registry.creating import ADMITTED, Creator, own
@@ -96,7 +97,11 @@ class Writer(Creator):
         request = Request(user, "update", type, namespace, name, subresource, options, obj=obj)
         with request:
             metadata.check_kind(type, obj)
-            decode(request, type.schema(), obj, raw)
+            if raw is not None and len(raw) > LARGE:
+                request.large = True
+                await self._beside(decode, request, type.schema(), obj, raw)
+            else:
+                decode(request, type.schema(), obj, raw)
             metadata.check_name_and_namespace(type, obj, namespace, name, needed=True)
             self._unite_owners(request, obj["metadata"])
             body = None
@@ -154,32 +159,24 @@ class Writer(Creator):
         type, node = request.type, request.type.schema()
         before = current if type.converter is None else await read_record(type, current)
         old = request.old = from_storage(type, before.obj)
-        meta = obj["metadata"]
-        untold = metadata.untold(meta)
-        metadata.stamp_update(meta, old["metadata"])
-        if "defaulted" not in done:
-            complete_object(type, node, obj)
-        if "tracked" not in done:
-            self._track(request, old, obj)
-        elif not meta.get("managedFields"):
-            meta.pop("managedFields", None)
-        for key in untold:
-            meta.pop(key, None)
-        complete = orjson.dumps(obj)
+        if request.large:
+            complete = await self._beside(self._complete_replaced, request, obj, old, done)
+        else:
+            complete = self._complete_replaced(request, obj, old, done)
         await self.admission.admit(request)
-        obj = request.obj = self._after_admission(request, complete)
+        if request.large:
+            obj = request.obj = await self._beside(self._after_admission, request, complete)
+        else:
+            obj = request.obj = self._after_admission(request, complete)
         self._unite_owners(request, obj["metadata"], ADMITTED)
         metadata.keep_undeleted(obj["metadata"], old["metadata"])
         type.strategy.prepare_for_update(request, obj, old)
         committed = False
         try:
-            causes: list[Cause] = []
-            metadata.validate_update(type, obj["metadata"], old["metadata"], causes)
-            causes += type.strategy.validate_update(request, obj, old)
-            causes += type.strategy.validate_schema(request, obj, old, causes)
-            causes += type.strategy.validate_last(request, obj, old, causes)
-            if causes:
-                raise Invalid.for_object(type.kind, type.group, request.name, causes)
+            if request.large:
+                await self._beside(self._judge_replaced, request, obj, old)
+            else:
+                self._judge_replaced(request, obj, old)
             await self.admission.validate(request)
             self._warn(request, obj)
             if not type.custom:
@@ -196,6 +193,33 @@ class Writer(Creator):
         if type.converter is not None:
             record = await read_record(type, record)
         return Result(record, warnings=tuple(request.warnings))
+
+    def _complete_replaced(self, request: Request, obj: Obj, old: Obj, done: Collection[str]) -> bytes:
+        """The JSON of the object as admission gets it."""
+        meta = obj["metadata"]
+        untold = metadata.untold(meta)
+        metadata.stamp_update(meta, old["metadata"])
+        if "defaulted" not in done:
+            complete_object(request.type, request.type.schema(), obj)
+        if "tracked" not in done:
+            self._track(request, old, obj)
+        elif not meta.get("managedFields"):
+            meta.pop("managedFields", None)
+        for key in untold:
+            meta.pop(key, None)
+        return orjson.dumps(obj)
+
+    @staticmethod
+    def _judge_replaced(request: Request, obj: Obj, old: Obj) -> None:
+        """Raises Invalid with all that is wrong."""
+        type = request.type
+        causes: list[Cause] = []
+        metadata.validate_update(type, obj["metadata"], old["metadata"], causes)
+        causes += type.strategy.validate_update(request, obj, old)
+        causes += type.strategy.validate_schema(request, obj, old, causes)
+        causes += type.strategy.validate_last(request, obj, old, causes)
+        if causes:
+            raise Invalid.for_object(type.kind, type.group, request.name, causes)
 
     async def _store_update(self, request: Request, obj: Obj, current: Record) -> Record:
         type = request.type
@@ -339,19 +363,28 @@ class Writer(Creator):
         request = Request(user, "patch", type, namespace, name, subresource, options)
         with request:
             repeated: list[str] = []
+            long = raw is not None and len(raw) > LARGE
             if patch_type == "apply":
-                self._check_applied(request, body, sub)
+                if long:
+                    await self._beside(self._check_applied, request, body, sub)
+                else:
+                    self._check_applied(request, body, sub)
             elif raw is not None and options.field_validation != "Ignore":
-                repeated = repeated_fields(patch_type, body, raw)
+                if long:
+                    repeated = await self._beside(repeated_fields, patch_type, body, raw)
+                else:
+                    repeated = repeated_fields(patch_type, body, raw)
             for _ in range(PATCH_TRIES):
                 current = self.store.get(key)
                 if current is None:
+                    request.large = long
                     if patch_type == "apply" and not subresource:
                         try:
                             return await self._apply_new(request, body)
                         except AlreadyExists:
                             continue
                     raise NotFound.for_object(type.plural, type.group, name)
+                request.large = raw is not None and len(raw) + len(current.data) > LARGE
                 if sub is not None and sub.write is not None:
                     seen = await self._seen(type, current, sub)
                     if patch_type == "apply":
@@ -386,12 +419,10 @@ class Writer(Creator):
         type, node = request.type, request.type.schema()
         before = current if type.converter is None else await read_record(type, current)
         live = from_storage(type, before.obj)
-        if patch_type == "apply":
-            obj = self._laid_over(request, type.schema, type.gvk, live, body)
+        if request.large:
+            obj = await self._beside(self._patched, request, node, live, patch_type, body, repeated)
         else:
-            obj = own(patched(live, node, patch_type, body))
-            request.obj = obj
-            check_patched(request, live, obj, patch_type, body, repeated)
+            obj = self._patched(request, node, live, patch_type, body, repeated)
         request.obj = obj
         metadata.check_name_and_namespace(type, obj, request.namespace, request.name)
         told = metadata.told_version(obj["metadata"])
@@ -403,6 +434,23 @@ class Writer(Creator):
             cause = Cause("FieldValueInvalid", told, "metadata.uid")
             raise Invalid.for_object(type.kind, type.group, request.name, [cause])
         return await self._replace(request, obj, current, ("tracked",) if patch_type == "apply" else ())
+
+    def _patched(
+        self,
+        request: Request,
+        node: Node,
+        live: Obj,
+        patch_type: PatchType,
+        body: Any,
+        repeated: Sequence[str],
+    ) -> Obj:
+        """The object that the patch makes, decoded and of its own."""
+        if patch_type == "apply":
+            return self._laid_over(request, request.type.schema, request.type.gvk, live, body)
+        obj = own(patched(live, node, patch_type, body))
+        request.obj = obj
+        check_patched(request, live, obj, patch_type, body, repeated)
+        return obj
 
     # --- apply
 
@@ -459,7 +507,10 @@ class Writer(Creator):
         type = request.type
         if "create" not in type.verbs:
             raise NotFound.for_object(type.plural, type.group, request.name)
-        obj = self._laid_over(request, type.schema, type.gvk, None, body)
+        if request.large:
+            obj = await self._beside(self._laid_over, request, type.schema, type.gvk, None, body)
+        else:
+            obj = self._laid_over(request, type.schema, type.gvk, None, body)
         meta = metadata.check_name_and_namespace(type, obj, request.namespace, request.name, needed=True)
         if uid := meta.get("uid"):
             # A uid says "that very object"; it is not there (KEP-555).

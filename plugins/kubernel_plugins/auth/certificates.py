@@ -1,11 +1,12 @@
 """The subject of a certificate, read from its DER without a cryptography library.
 
-Only certificates that the TLS library has verified come here. Source: RFC 5280 section 4.1.
+Only certificates that the TLS library has verified come here. Source: RFC 5280 section 4.1. Where there is more than
+one authority it is looked which one that was.
 """
 
 from __future__ import annotations
 
-__all__ = ["subject"]
+__all__ = ["is_issued_by", "subject"]
 
 _SEQUENCE, _SET, _OID, _VERSION = 0x30, 0x31, 0x06, 0xA0
 _COMMON_NAME, _ORGANIZATION = b"\x55\x04\x03", b"\x55\x04\x0a"
@@ -38,6 +39,21 @@ def subject(der: bytes) -> tuple[str, tuple[str, ...]]:
             elif kind == _ORGANIZATION:
                 organizations.append(_text(tag, value))
     return common_name, tuple(organizations)
+
+
+def is_issued_by(der: bytes, authorities: bytes) -> bool:
+    """Whether one of the ``authorities`` (PEM) has signed the certificate itself, without others in between."""
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+
+    certificate = x509.load_der_x509_certificate(der)
+    for authority in x509.load_pem_x509_certificates(authorities):
+        try:
+            certificate.verify_directly_issued_by(authority)
+        except (InvalidSignature, TypeError, ValueError):
+            continue
+        return True
+    return False
 
 
 def _text(tag: int, value: bytes) -> str:

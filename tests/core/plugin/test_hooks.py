@@ -139,6 +139,16 @@ def test_a_broken_authorizer_neither_allows_nor_keeps_others_from_answering() ->
     assert failures == ["controller/0"]
 
 
+def test_kubernel_client_authorities_are_put_together() -> None:
+    hooks = registered(
+        plugin(kubernel_client_authorities=lambda self: b"one"),
+        plugin(kubernel_client_authorities=lambda self: None),
+        plugin(kubernel_client_authorities=lambda self: b"two"),
+    )
+    assert hooks.client_authorities() == b"one\ntwo\n"
+    assert registered().client_authorities() == b""
+
+
 def test_kubernel_certificate_authority_and_kubernel_node_streams_take_the_first_answer() -> None:
     hooks = registered(
         plugin(kubernel_node_streams=lambda self, node: "one" if node == "a" else None),

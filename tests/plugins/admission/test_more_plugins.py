@@ -14,7 +14,7 @@ from workload_kit import pod
 
 from kubernel.errors import Forbidden, TooManyRequests
 from kubernel.testing import Cluster
-from kubernel_plugins.auth.x509.authority import Authority
+from kubernel_plugins.authority import Authority
 
 Obj = dict[str, Any]
 

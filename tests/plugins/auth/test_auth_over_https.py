@@ -20,7 +20,7 @@ from kubernel.registry.request import UserInfo
 from kubernel_plugins.api.http.identity import Gate
 from kubernel_plugins.auth.certificates import subject
 from kubernel_plugins.auth.rbac.policy import Policy
-from kubernel_plugins.auth.x509.authority import Authority
+from kubernel_plugins.authority import Authority
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 WHO = "/apis/authentication.k8s.io/v1/selfsubjectreviews"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from webhook_kit import WebhookServer
 
 from kubernel.clock import rfc3339
 from kubernel.errors import PluginError, Unauthorized
+from kubernel.plugin.contract import CertificateAuthority
 from kubernel.registry.attributes import Credentials
 from kubernel.registry.request import UserInfo
 from kubernel.testing import Cluster
-from kubernel_plugins.auth.x509.authority import Authority
+from kubernel_plugins.authority import Authority
 
 
 @pytest.fixture
@@ -311,6 +313,37 @@ def test_tokens_are_reviewed_by_another_server_and_answers_are_kept(
 
 
 # --- trusted proxies
+
+
+def test_a_proxys_own_authority_makes_proxies_and_no_users(tmp_path: Path) -> None:
+    proxies = Authority.open(tmp_path / "proxies")
+
+    def shown(authority: CertificateAuthority, name: str, **headers: str) -> Credentials:
+        pem = authority.issue(name, organizations=("system:masters",)).certificate.decode()
+        return Credentials(ssl.PEM_cert_to_DER_cert(pem), None, headers)
+
+    settings = {"clientCaFile": str(tmp_path / "proxies" / "ca.crt")}
+    with Cluster(config=plugins({"request_header": settings}, "x509")) as cluster:
+
+        def ask(credentials: Credentials) -> str:
+            user = cluster.run(cluster.kernel.hooks.authenticate(credentials))
+            return user.name if user is not None else ""
+
+        own = cluster.kernel.hooks.certificate_authority()
+        assert own is not None
+        assert ask(shown(proxies, "any-proxy", **{"x-remote-user": "jane"})) == "jane"
+        assert ask(shown(proxies, "kubernetes-admin")) == ""
+        assert ask(shown(own, "carol", **{"x-remote-user": "jane"})) == "carol"
+
+
+def test_an_authority_of_proxies_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_text("no certificate")
+    config = plugins({"request_header": {"clientCaFile": str(tmp_path / "ca.crt")}}, "x509")
+    with (
+        pytest.raises(PluginError, match=r"auth/request_header: clientCaFile .*ca\.crt"),
+        Cluster(config=config),
+    ):
+        pass
 
 
 def test_a_proxy_is_believed_if_its_name_is_allowed(tmp_path: Path) -> None:

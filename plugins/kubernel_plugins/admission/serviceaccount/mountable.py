@@ -29,11 +29,9 @@ def mounting(spec: Mapping[str, Any], account: Mapping[str, Any]) -> str:
         )
 
     for volume in spec.get("volumes") or ():
-        for source in (volume, *((volume.get("projected") or {}).get("sources") or ())):
-            told = source.get("secret") or {}
-            secret = told.get("secretName") or (told.get("name") if source is not volume else "")
-            if secret and secret not in known:
-                return refused("volume with", secret)
+        secret = (volume.get("secret") or {}).get("secretName")
+        if secret and secret not in known:
+            return refused("volume with", secret)
     for key, what in _KINDS:
         for container in spec.get(key) or ():
             who = f"{what} {container.get('name')}"

@@ -98,14 +98,14 @@ class Plugin(BasePlugin):
                 handle.data_dir / "kubeconfig", cluster.name, self.url, authority.ca_certificate, *admin
             )
 
-        context = server_context(authority, *serving())
+        context = server_context(authority, *serving(), handle.hooks.client_authorities())
         aggregator = self._aggregator = Aggregator(
             handle, lambda: files.pair(_FRONT_PROXY, _FRONT_PROXY, usage="client")
         )
         api = self._api = Api(handle, self.settings, aggregator)
         server = self._server = HttpServer(api.handle, handle.clock, self.settings.drain_timeout, api.at_once)
         try:
-            port = await server.listen(cluster.bind_address, cluster.port, context)
+            port = server.listen(cluster.bind_address, cluster.port, context)
         except OSError as error:
             raise PluginError(
                 f"api/http cannot listen on {cluster.bind_address}:{cluster.port}: {error.strerror or error}; stop "

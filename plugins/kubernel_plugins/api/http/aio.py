@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from .heads import Heard
     from .transport import Headers, SocketChannel, Tunnel
 
-__all__ = ["AioExchange", "Connection", "Response"]
+__all__ = ["PIECE", "AioExchange", "Connection", "Response"]
 
+PIECE = 256 * 1024
+"""Bytes that are sent of a reply in one step of the loop."""
 _STATUS_LINES: dict[int, bytes] = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
 
@@ -238,7 +240,7 @@ class Connection(RequestHandler):
 
 
 class Response:
-    """What aiohttp's protocol expects of a response, reduced to one write."""
+    """What aiohttp's protocol expects of a response, reduced to one write, or to one a piece."""
 
     __slots__ = ("keep_alive", "reply")
 
@@ -249,7 +251,9 @@ class Response:
     async def prepare(self, request: AioExchange) -> None:
         if self.reply is None:
             return
-        request.send(self.reply, self.keep_alive)
+        request.send(self.reply, self.keep_alive, PIECE)
+        if len(self.reply.body) > PIECE:
+            await request.send_rest(self.reply.body)
         if not request.whole:
             request.protocol.disown(request._payload)
         if request.protocol.writing_paused:
@@ -351,7 +355,8 @@ class AioExchange:
             chunks.clear()
         return whole
 
-    def send(self, reply: Reply, keep_alive: bool) -> None:
+    def send(self, reply: Reply, keep_alive: bool, most: int | None = None) -> None:
+        """``most``: so many bytes of the body, ``send_rest`` sends the others."""
         transport = self._transport()
         body = reply.body
         head = b"%b%b%bContent-Length: %d\r\n%b\r\n" % (
@@ -367,7 +372,18 @@ class AioExchange:
             transport.write(head + body)
         else:
             transport.write(head)
-            transport.write(body)
+            transport.write(body[:most])
+
+    async def send_rest(self, body: bytes) -> None:
+        """Of a long body: to encrypt it takes a hundredth of a second, for which nobody else shall wait."""
+        if self.method == "HEAD":
+            return
+        view = memoryview(body)
+        for start in range(PIECE, len(body), PIECE):
+            if self.protocol.writing_paused:
+                await self.drain()
+            await self.turn(PIECE)
+            self._transport().write(view[start : start + PIECE])
 
     def _transport(self) -> Any:
         transport = self.protocol.transport

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 import time
 from typing import TYPE_CHECKING, Any, cast
@@ -14,6 +13,7 @@ from aiohttp.web_server import Server
 
 from .aio import AioExchange, Connection, Response
 from .aio_streams import Turns
+from .entrance import Entrance
 from .heads import Again, Heads
 from .limits import Limits
 from .transport import AtOnce, Handler
@@ -58,13 +58,12 @@ class HttpServer:
         self.heard: dict[bytes, Again] = {}
         self.heads = Heads()
         self._manager: _Server | None = None
-        self._listeners: list[asyncio.Server] = []
+        self._entrance: Entrance | None = None
         self._date = b""
         self._date_second = -1
 
-    async def listen(self, host: str, port: int, context: ssl.SSLContext | None) -> int:
+    def listen(self, host: str, port: int, context: ssl.SSLContext | None) -> int:
         """Accept connections; the port. OSError when the address cannot be had."""
-        loop = asyncio.get_running_loop()
         self._manager = _Server(
             self,
             self.respond,
@@ -76,16 +75,8 @@ class HttpServer:
             lingering_time=Limits.LINGER,
             auto_decompress=False,
         )
-        extra: dict[str, Any] = {}
-        if context is not None:
-            extra = {"ssl": context, "ssl_handshake_timeout": Limits.HANDSHAKE, "ssl_shutdown_timeout": 1.0}
-        server = await loop.create_server(
-            cast("Any", self._manager), host, port, backlog=1024, reuse_address=True, **extra
-        )
-        for listener in server.sockets:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, Limits.RECEIVED)
-        self._listeners.append(server)
-        return int(server.sockets[0].getsockname()[1])
+        self._entrance = Entrance(cast("Any", self._manager), context, self.clock)
+        return self._entrance.open(host, port)
 
     def exchange(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> Any:
         protocol.own()
@@ -170,12 +161,12 @@ class HttpServer:
     async def close(self, grace: float) -> None:
         """Stop accepting, end streams, let running requests finish for ``grace`` seconds, close all."""
         self.draining = True
-        for listener in self._listeners:
-            listener.close()
+        if self._entrance is not None:
+            self._entrance.close()
+            self._entrance = None
         for task in list(self.streams.values()):
             if task is not None:
                 task.cancel()
         if self._manager is not None:
             self._manager.pre_shutdown()
             await self._manager.shutdown(grace)
-        self._listeners.clear()

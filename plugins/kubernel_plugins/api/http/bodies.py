@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from kubernel.errors import BadRequest
+from kubernel.errors import BadRequest, RequestEntityTooLarge
 from kubernel.objects.go_json import syntax_problem
+from kubernel.registry.beside import LARGE
 from kubernel.registry.duplicates import may_repeat
 from kubernel.registry.schema import MAX_DEPTH
 
-__all__ = ["MAX_BODY", "WHOLE", "Body", "YamlReader", "decode_json", "decode_yaml"]
+if TYPE_CHECKING:
+    from kubernel.registry.registry import Registry
+
+__all__ = [
+    "MAX_BODY",
+    "MAX_CONTAINERS",
+    "WHOLE",
+    "Bodies",
+    "Body",
+    "decode_json",
+    "decode_yaml",
+    "too_many_containers",
+]
 
 MAX_BODY = 3 * 1024 * 1024
 """Bytes; upstream's limit for a resource request."""
+MAX_CONTAINERS = 100_000
+"""Objects and lists in a body. Upstream has no such limit, but does not come to the end of such bodies in time: a
+Service of a million empty ports would have gigabytes of reasons for its refusal."""
 _MAX_EXPANDED = 1_000_000
 WHOLE = 1e21
 """From here on Go prints a number in its scientific form."""
-_BESIDE = 32 * 1024
-"""Bytes of YAML that are read in a few hundredths of a second; a whole body takes seconds."""
+_LONG = {"json": LARGE, "yaml": 16 * 1024, "protobuf": 16 * 1024}
+"""Bytes that are read in about a hundredth of a second; a whole body of YAML takes seconds."""
 
 
 class Body(NamedTuple):
@@ -42,7 +57,7 @@ def decode_json(data: bytes) -> Body:
         problem = syntax_problem(data.decode(errors="replace")) or str(wrong)
         raise BadRequest(f"json parse error: {problem}") from None
     if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
-        _check_depth(value)
+        _check_shape(value)
     return Body(value, data)
 
 
@@ -69,7 +84,9 @@ def decode_yaml(data: bytes) -> Body:
         raise BadRequest(problem(wrong)) from None
     except (TypeError, ValueError) as wrong:
         raise BadRequest(str(wrong)) from None
-    return Body(orjson.loads(raw), raw, duplicates)
+    value = orjson.loads(raw)
+    _check_shape(value)
+    return Body(value, raw, duplicates)
 
 
 _FRACTION = re.compile(rb"\d[.eE]")
@@ -88,31 +105,44 @@ def _whole(value: Any) -> Any:
     return value
 
 
-class YamlReader:
-    """``decode_yaml`` that holds nobody up: long bodies are read beside the loop, one after the other."""
+class Bodies:
+    """Decodes bodies and holds nobody up: long ones are read beside the loop."""
 
-    def __init__(self) -> None:
-        self._turn = asyncio.Lock()
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
 
-    async def read(self, data: bytes) -> Body:
-        if len(data) <= _BESIDE:
-            return decode_yaml(data)
-        async with self._turn:
-            return await asyncio.to_thread(decode_yaml, data)
+    async def read(self, form: str, data: bytes) -> Body:
+        """``form`` is ``json``, ``yaml`` or ``protobuf``. BadRequest for what is none."""
+        decode = {"json": decode_json, "yaml": decode_yaml}.get(form, self._decode_protobuf)
+        if len(data) <= _LONG[form]:
+            return decode(data)
+        return await self._registry.beside(decode, data)
+
+    def _decode_protobuf(self, data: bytes) -> Body:
+        assert self._registry.protobuf is not None  # noqa: S101 - who calls has looked
+        value = self._registry.protobuf.decode(data)
+        return Body(value, orjson.dumps(value))
 
 
-def _check_depth(value: Any) -> None:
-    level = [value]
-    depth = 0
+def _check_shape(value: Any) -> None:
+    level = [value] if isinstance(value, (dict, list)) else []
+    depth = seen = 0
     while level:
         depth += 1
+        seen += len(level)
         if depth > MAX_DEPTH:
             raise _too_deep()
+        if seen > MAX_CONTAINERS:
+            raise too_many_containers()
         below: list[Any] = []
         for node in level:
             children = node.values() if isinstance(node, dict) else node
             below.extend(child for child in children if isinstance(child, (dict, list)))
-        level = below if depth > 1 or isinstance(value, (dict, list)) else []
+        level = below
+
+
+def too_many_containers() -> RequestEntityTooLarge:
+    return RequestEntityTooLarge(f"the body has more than {MAX_CONTAINERS} objects and lists")
 
 
 def _too_deep() -> BadRequest:

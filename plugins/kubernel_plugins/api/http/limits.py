@@ -13,6 +13,12 @@ class Limits:
     HEADER_TIME = 30.0
     IDLE = 90.0
     HANDSHAKE = 10.0
+    BACKLOG = 1024
+    """Connections that wait in the system's queue."""
+    ENTERING = 4
+    """Connections that are taken from it in one step of the loop."""
+    FULL = 1.0
+    """When there are as many connections as there can be, it is looked again after this time."""
     BODY_TIME = 60.0
     DRAIN = 30.0
     """A client that takes nothing for so long is cut off."""

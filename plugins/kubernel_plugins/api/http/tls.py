@@ -36,12 +36,14 @@ def serving_names(bind_address: str, node_name: str, domain: str, service_cidr: 
     return tuple(dict.fromkeys(name for name in names if name))
 
 
-def server_context(authority: CertificateAuthority, certificate: Path, key: Path) -> ssl.SSLContext:
-    """TLS 1.2 and 1.3, HTTP/1.1, client certificates of the cluster's CA welcome."""
+def server_context(
+    authority: CertificateAuthority, certificate: Path, key: Path, others: bytes = b""
+) -> ssl.SSLContext:
+    """TLS 1.2 and 1.3, HTTP/1.1, client certificates of the cluster's CA and of ``others`` (PEM) welcome."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(certificate, key)
-    context.load_verify_locations(cadata=authority.ca_certificate.decode())
+    context.load_verify_locations(cadata=f"{authority.ca_certificate.decode()}\n{others.decode()}")
     context.verify_mode = ssl.CERT_OPTIONAL
     context.set_alpn_protocols(["http/1.1"])
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-import orjson
 from msgspec.structs import replace
 
 from kubernel.errors import BadRequest, MethodNotSupported
@@ -13,7 +12,7 @@ from kubernel.registry.operations import Page, Result
 from kubernel.registry.request import AUDIT_NOTES, DeleteOptions, WriteOptions
 
 from . import query as q
-from .bodies import MAX_BODY, Body, YamlReader, decode_json
+from .bodies import MAX_BODY, Bodies, Body
 from .negotiate import patch_type, request_format
 from .responses import warning_head
 from .transport import Reply
@@ -38,7 +37,7 @@ class Changer:
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
-        self._yaml = YamlReader()
+        self._bodies = Bodies(registry)
 
     async def create(self, exchange: Exchange, user: UserInfo, target: Target, plan: Plan) -> Reply:
         type = plan.type
@@ -80,7 +79,7 @@ class Changer:
         if exchange.trail is not None:
             exchange.trail.body = data
         try:
-            body = await self._yaml.read(data) if kind == "apply" else decode_json(data)
+            body = await self._bodies.read("yaml" if kind == "apply" else "json", data)
         except BadRequest as wrong:
             if kind == "apply":
                 told = (
@@ -163,7 +162,7 @@ class Changer:
         if exchange.trail is not None:
             exchange.trail.body = data
         try:
-            body = decode_json(data) if kind == "json" else await self._decode(kind, data)
+            body = await self._bodies.read(kind, data)
             if body.value is None:
                 body = Body({}, b"{}")
             problem = _no_object(body.value)
@@ -196,22 +195,13 @@ class Changer:
         if not data:
             return None
         try:
-            return (await self._decode(self._format(exchange), data)).value
+            return (await self._bodies.read(self._format(exchange), data)).value
         except BadRequest as wrong:
             raise BadRequest(f"couldn't get version/kind; {wrong.message}") from None
 
     def _format(self, exchange: Exchange, *, custom: bool = False) -> str:
         no_protobuf = custom or self.registry.protobuf is None
         return request_format(exchange.headers.get("Content-Type", ""), custom=no_protobuf)
-
-    async def _decode(self, kind: str, data: bytes) -> Body:
-        if kind == "json":
-            return decode_json(data)
-        if kind == "yaml":
-            return await self._yaml.read(data)
-        assert self.registry.protobuf is not None  # noqa: S101 - _format looked
-        value = self.registry.protobuf.decode(data)
-        return Body(value, orjson.dumps(value))
 
 
 def _no_object(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from .bodies import WHOLE
+from .bodies import MAX_CONTAINERS, WHOLE, too_many_containers
 
 __all__ = ["load", "problem"]
 
@@ -140,14 +140,17 @@ def load(data: bytes, max_depth: int, max_expanded: int) -> tuple[Any, tuple[str
 
 def _survey(data: bytes, max_depth: int) -> bool:
     """Whether there are aliases. Composing recurses in C: the depth is checked on the flat event stream first."""
-    depth = documents = 0
+    depth = documents = containers = 0
     aliases = False
     try:
         for event in yaml.parse(data, Loader=_Base):
             if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
                 depth += 1
+                containers += 1
                 if depth > max_depth:
                     raise _too_deep(max_depth)
+                if containers > MAX_CONTAINERS:
+                    raise too_many_containers()
             elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
                 depth -= 1
             elif isinstance(event, yaml.AliasEvent):

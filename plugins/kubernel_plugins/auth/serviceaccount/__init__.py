@@ -23,11 +23,11 @@ __all__ = ["Plugin", "Settings"]
 @dataclass(frozen=True, slots=True)
 class Settings:
     """``issuer`` "" is ``https://kubernetes.default.svc.DOMAIN``; ``audiences`` empty is the issuer alone.
-    ``max_expiration`` is the longest life of a token, in seconds."""
+    ``max_expiration`` is the longest life of a token, in seconds; 0 is what a request may ask for, 2^32."""
 
     issuer: str = ""
     audiences: tuple[str, ...] = ()
-    max_expiration: int = 365 * 86400
+    max_expiration: int = 0
 
 
 class Plugin(BasePlugin):

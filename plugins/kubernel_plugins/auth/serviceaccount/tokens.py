@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from kubernel.clock import rfc3339
 from kubernel.errors import BadRequest, Cause, Conflict, Invalid, NotFound, Unauthorized
 from kubernel.objects import times
+from kubernel.registry.apply import track_update
 from kubernel.registry.attributes import Credentials
 from kubernel.registry.request import UserInfo
 from kubernel_plugins import legacytokens
@@ -31,9 +32,16 @@ __all__ = ["Tokens"]
 _MIN_SECONDS = 600
 _MAX_SECONDS = 1 << 32
 _DEFAULT_SECONDS = 3600
+_YEAR = 365 * 86400
 _CACHE = 4096
 _LEEWAY = 60.0
 _PRIVATE = "kubernetes.io"
+_WEBHOOK_GATE = "APIServerWebhookAuthenticationToken"
+_WEBHOOKS = frozenset(
+    ("admissionregistration.k8s.io", "v1", kind)
+    for kind in ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration")
+)
+"""What tokens could be bound to if that were on."""
 _BOUND = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
 
 
@@ -59,8 +67,14 @@ class Tokens:
     def check(self, request: Request) -> None:
         """A TokenRequest; what it leaves out of itself is filled in."""
         obj = request.obj = dict(request.obj or {})
-        spec = obj["spec"] = dict(obj.get("spec") or {})
+        spec = obj["spec"] = {
+            key: value for key, value in (obj.get("spec") or {}).items() if value is not None
+        }
+        if "expirationSeconds" not in spec:
+            spec["expirationSeconds"] = _DEFAULT_SECONDS
         told = dict(obj.get("metadata") or {})
+        if managed := self._tracked(request, obj):
+            told["managedFields"] = managed
         if told.get("name") and told["name"] != request.name:
             text = f'Invalid value: "{told["name"]}": must match the service account name if specified'
             raise Invalid.for_object(
@@ -80,26 +94,42 @@ class Tokens:
                 f"({uid})",
             )
         obj["metadata"] = {**told, "name": request.name, "namespace": request.namespace, "uid": uid}
+        obj["metadata"]["creationTimestamp"] = rfc3339(self._clock.time())
         spec["audiences"] = list(spec.get("audiences") or self._audiences)
-        if spec.get("expirationSeconds") is None:
-            spec["expirationSeconds"] = _DEFAULT_SECONDS
+        spec.setdefault("boundObjectRef", None)
         obj.pop("status", None)
         causes = _check(spec, spec["expirationSeconds"])
         if causes:
             raise Invalid.for_object("TokenRequest", "authentication.k8s.io", "", causes)
+
+    def _tracked(self, request: Request, obj: Obj) -> list[Obj]:
+        """The managedFields of what the client sent, with its defaults."""
+        schema = request.type.subresources[request.subresource].schema
+        return track_update(
+            schema() if schema is not None else None,
+            None,
+            obj,
+            manager=request.options.field_manager,
+            api_version=obj["apiVersion"],
+            subresource=request.subresource,
+            now=rfc3339(self._clock.time()),
+        )
 
     def request(self, request: Request) -> Obj:
         """POST serviceaccounts/NAME/token."""
         obj = request.obj or {}
         spec = obj["spec"]
         account = self._get("serviceaccounts", request.namespace, request.name)
-        seconds = min(spec["expirationSeconds"], self._longest)
+        seconds = spec["expirationSeconds"]
         audiences = spec["audiences"]
         private: dict[str, Any] = {
             "namespace": request.namespace,
             "serviceaccount": {"name": request.name, "uid": account["metadata"]["uid"]},
         }
-        self._bind(private, spec.get("boundObjectRef"), request)
+        self._bind(private, spec["boundObjectRef"], request)
+        if self._longest and seconds > self._longest:
+            request.warn(f"requested expiration of {seconds} seconds shortened to {self._longest} seconds")
+            seconds = self._longest
         now = int(self._clock.time())
         claims = {
             "aud": audiences,
@@ -111,42 +141,31 @@ class Tokens:
             "nbf": now,
             "sub": f"system:serviceaccount:{request.namespace}:{request.name}",
         }
-        if seconds == 3607:
+        if seconds == 3607 and "pod" in private and set(audiences) == set(self._audiences):
             # What kubelets ask for: they refresh in time, and old clients get a year (upstream's rule).
             private["warnafter"] = now + seconds
-            claims["exp"] = now + min(365 * 86400, self._longest)
-        token = "" if request.dry_run else self._key.sign(claims)
+            claims["exp"] = now + min(_YEAR, self._longest or _YEAR)
         return {
             **obj,
-            "metadata": {
-                "name": request.name,
-                "namespace": request.namespace,
-                "creationTimestamp": rfc3339(now),
-            },
-            "spec": {**spec, "audiences": audiences, "expirationSeconds": seconds},
-            "status": {"token": token, "expirationTimestamp": rfc3339(now + seconds)},
+            "spec": {**spec, "expirationSeconds": seconds},
+            "status": {"token": self._key.sign(claims), "expirationTimestamp": rfc3339(now + seconds)},
         }
 
     def _bind(self, private: dict[str, Any], ref: dict[str, Any] | None, request: Request) -> None:
-        if not ref:
+        if ref is None:
             return
-        kind, name = ref.get("kind", ""), ref.get("name", "")
+        kind, name = ref.get("kind") or "", ref.get("name") or ""
+        group, _, version = (ref.get("apiVersion") or "").rpartition("/")
         plural = _BOUND.get(kind)
-        if plural is None or ref.get("apiVersion", "v1") != "v1":
-            raise BadRequest(
-                f"cannot bind token for serviceaccount {json.dumps(request.name)} to object of type {kind}"
+        if plural is None or group:
+            gate = (
+                f" (feature gate {_WEBHOOK_GATE} is disabled)" if (group, version, kind) in _WEBHOOKS else ""
             )
+            raise BadRequest(f"cannot bind token to object of type {group}/{version}, Kind={kind}{gate}")
+        if not name:
+            raise BadRequest("Name parameter required.")
         bound = self._get(plural, "" if kind == "Node" else request.namespace, name)
         uid = bound["metadata"]["uid"]
-        if ref.get("uid") and ref["uid"] != uid:
-            raise Conflict.for_object(
-                plural,
-                "",
-                name,
-                f"the UID in the bound object reference ({ref['uid']}) does not match the UID in record. The object "
-                "might have been deleted and then recreated",
-            )
-        private[kind.lower()] = {"name": name, "uid": uid}
         if kind == "Pod":
             spec = bound.get("spec") or {}
             used = spec.get("serviceAccountName") or "default"
@@ -155,9 +174,20 @@ class Tokens:
                     f'cannot bind token for serviceaccount "{request.name}" to pod running with different '
                     "serviceaccount name."
                 )
-            node = self._find("nodes", "", spec.get("nodeName") or "")
-            if node is not None:
-                private["node"] = {"name": node["metadata"]["name"], "uid": node["metadata"]["uid"]}
+            if node_name := spec.get("nodeName"):
+                node = self._find("nodes", "", node_name)
+                private["node"] = {"name": node_name}
+                if node is not None:
+                    private["node"]["uid"] = node["metadata"]["uid"]
+        if ref.get("uid") and ref["uid"] != uid:
+            raise Conflict.for_object(
+                kind,
+                "",
+                name,
+                f"the UID in the bound object reference ({ref['uid']}) does not match the UID in record. The object "
+                "might have been deleted and then recreated",
+            )
+        private[kind.lower()] = {"name": name, "uid": uid}
 
     # --- authentication
 
@@ -215,7 +245,8 @@ class Tokens:
                 raise Unauthorized
             if kind != "secret":
                 extra[f"authentication.kubernetes.io/{kind}-name"] = (bound["name"],)
-                extra[f"authentication.kubernetes.io/{kind}-uid"] = (bound["uid"],)
+                if bound.get("uid"):
+                    extra[f"authentication.kubernetes.io/{kind}-uid"] = (bound["uid"],)
         return UserInfo(
             f"system:serviceaccount:{namespace}:{name}",
             ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"),

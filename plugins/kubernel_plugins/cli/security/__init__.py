@@ -45,6 +45,9 @@ class Plugin(BasePlugin):
             "--group", action="append", default=[], metavar="G", help="a group; may be repeated"
         )
         creating.add_argument("--days", type=int, default=365, help="how long it is good (default: 365)")
+        creating.add_argument(
+            "--token", default="", help="a token that says who the user is, instead of a certificate"
+        )
         creating.set_defaults(run=_later("create_user"))
 
         doctor = commands.add_parser(

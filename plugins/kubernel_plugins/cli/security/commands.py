@@ -13,7 +13,7 @@ from typing import Any
 from kubernel.cli import options
 from kubernel.clock import RealClock, rfc3339
 from kubernel.errors import KubernelError
-from kubernel_plugins.auth.x509.authority import Authority
+from kubernel_plugins.authority import Authority
 from kubernel_plugins.keyfiles import KeyFiles
 
 _SHOWN = 5
@@ -94,7 +94,15 @@ def create_user(args: argparse.Namespace) -> int:
     if args.days < 1:
         raise KubernelError("--days must be at least 1")
     server = _server(cluster.data_dir / "kubeconfig")
-    pair = authority.issue(args.user, organizations=tuple(args.group), usage="client", days=args.days)
+    if args.token and args.group:
+        raise KubernelError("--group is for a certificate: a token's groups are known to who checks it")
+    if args.token:
+        shown = f"    token: {json.dumps(args.token)}\n"
+    else:
+        pair = authority.issue(args.user, organizations=tuple(args.group), usage="client", days=args.days)
+        shown = (
+            f"    client-certificate-data: {_b64(pair.certificate)}\n    client-key-data: {_b64(pair.key)}\n"
+        )
     sys.stdout.write(
         f"""\
 apiVersion: v1
@@ -113,9 +121,7 @@ current-context: {cluster.name}
 users:
 - name: {json.dumps(args.user)}
   user:
-    client-certificate-data: {_b64(pair.certificate)}
-    client-key-data: {_b64(pair.key)}
-"""
+{shown}"""
     )
     return 0
 

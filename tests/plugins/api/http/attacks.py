@@ -289,8 +289,8 @@ async def oversized_bodies(target: Target, ready: Ready) -> None:
 
 
 async def heavy_yaml(target: Target, ready: Ready) -> None:
-    """YAML of as many lines and levels as a body holds, again and again, by two clients each."""
-    lines = "".join(f"- k{number}: x\n" for number in range(200_000)).encode()
+    """YAML of as many lines and levels as a body holds and is let in with, again and again, by two clients each."""
+    lines = "".join(f"- k{number}: x\n" for number in range(99_000)).encode() + b"- x\n" * 400_000
     deep = b"a: " + b"[a, " * 20_000 + b"]" * 20_000
 
     async def again(body: bytes) -> None:
@@ -302,6 +302,44 @@ async def heavy_yaml(target: Target, ready: Ready) -> None:
             assert (await answer(reader))[0] == 400
 
     await _hold(target, ready, [again(body) for body in (lines, deep) * 2])
+
+
+async def heavy_json(target: Target, ready: Ready) -> None:
+    """Objects of as many fields as a body holds and is let in with, valid, invalid and unreadable ones, again and
+    again, by one client each."""
+    entries = {f"k{number}": "v" for number in range(180_000)}
+    ports = [{"port": 1 + number % 60_000, "name": f"p{number}"} for number in range(80_000)]
+    variables = [{"name": f"E{number}", "value": "x"} for number in range(70_000)]
+    pod = {"containers": [{"name": "a", "image": "b", "env": variables}]}
+    flat = b"[" + b"1," * 1_400_000 + b"1]"
+    wanted: list[tuple[str, bytes, int]] = [
+        (MAPS, _object("v1", "ConfigMap", {"data": entries}), 201),
+        (MAPS, _object("v1", "ConfigMap", {"data": {"a": [1] * 300_000}}), 400),
+        (MAPS, _object("v1", "ConfigMap", {"data": {}}, {"annotations": entries}), 422),
+        (MAPS.replace("configmaps", "services"), _object("v1", "Service", {"spec": {"ports": ports}}), 422),
+        (MAPS.replace("configmaps", "pods"), _object("v1", "Pod", {"spec": pod}), 201),
+        (MAPS, flat, 400),
+        (MAPS, b"[" + b"{}," * 999_999 + b"{}]", 413),
+        (MAPS, b"\x7b" * 3_000_000, 400),
+    ]
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
+    await target.ask("POST", MAPS.replace("configmaps", "serviceaccounts"), account)
+
+    async def again(path: str, body: bytes, status: int) -> None:
+        while True:
+            reader, writer = await target.connect()
+            writer.write(head("POST", f"{path}?dryRun=All", {"Content-Length": str(len(body))}) + body)
+            await writer.drain()
+            found, told = await answer(reader)
+            assert found == status, told[:500]
+            writer.close()
+
+    await _hold(target, ready, [again(*each) for each in wanted])
+
+
+def _object(api_version: str, kind: str, rest: Any, meta: Any = None) -> bytes:
+    told = {"apiVersion": api_version, "kind": kind, "metadata": {"name": "heavy", **(meta or {})}}
+    return json.dumps({**told, **rest}, separators=(",", ":")).encode()
 
 
 async def truncated_requests(target: Target, ready: Ready) -> None:
@@ -421,6 +459,7 @@ ATTACKS: tuple[Attack, ...] = (
     handshakes,
     rejected_tokens,
     heavy_yaml,
+    heavy_json,
 )
 
 

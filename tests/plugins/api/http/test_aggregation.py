@@ -288,10 +288,10 @@ def test_an_upgrade_goes_through_to_the_other_server(
 
 
 @pytest.mark.parametrize("protocol", ["websocket", "SPDY/3.1"])
-def test_a_refused_upgrade_leaves_no_connection_to_the_other_server(
+def test_cve_2018_1002105_a_refused_upgrade_leaves_no_connection_to_the_other_server(
     cluster: Cluster, remote: Remote, protocol: str
 ) -> None:
-    """CVE-2018-1002105: what a client sends then would be believed to come from the front proxy."""
+    """What a client sends then would be believed to come from the front proxy."""
     remote.refuses = 403
     try:
         with asked_to_upgrade(cluster, "GET", protocol) as (connection, reader):

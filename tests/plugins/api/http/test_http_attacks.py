@@ -17,9 +17,9 @@ CONNECTION = 0.1
 WATCH = 2.5
 LIST = 5.0
 BODY = 3.0
-YAML = 400.0
+LARGE = 400.0
 """Mebibytes that the page on operations tells of a connection, of a watch and a list that nobody reads, of a body that
-is being read, of the one of those that is read as YAML."""
+is being read, of the one of those that is made an object."""
 ROUND = 48
 """What the server may take besides: the allocator's leftovers, the objects that attackers make."""
 
@@ -43,8 +43,9 @@ def target() -> Iterator[Target]:
         pytest.param(attacks.malformed_requests, 8 * CONNECTION, id="malformed-requests"),
         pytest.param(attacks.handshakes, 10 * CONNECTION, id="handshakes"),
         pytest.param(attacks.rejected_tokens, 8 * CONNECTION, id="rejected-tokens"),
-        # What it leaves to do takes longer than the attack: nothing is measured after it.
-        pytest.param(attacks.heavy_yaml, 4 * BODY + YAML, id="heavy-yaml"),
+        # What these leave to do takes longer than the attack: nothing is measured after them.
+        pytest.param(attacks.heavy_yaml, 4 * BODY + LARGE, id="heavy-yaml"),
+        pytest.param(attacks.heavy_json, 8 * BODY + LARGE, id="heavy-json"),
     ],
 )
 def test_an_attacked_server_answers_others_within_its_memory_and_logs_no_secret(

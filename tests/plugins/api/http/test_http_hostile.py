@@ -205,6 +205,110 @@ def test_a_long_yaml_body_is_read_while_others_are_answered(tmp_path: Any) -> No
     check(main, tmp_path)
 
 
+WRONG = {"name": "a", "finalizers": [f"no name {number}" for number in range(30_000)]}
+
+
+@pytest.mark.parametrize(
+    ("resource", "kind", "rest", "status"),
+    [
+        pytest.param(
+            "configmaps", "ConfigMap", {"data": {f"k{n}": "v" for n in range(40_000)}}, 201, id="stored"
+        ),
+        pytest.param("configmaps", "ConfigMap", {"metadata": WRONG}, 422, id="refused"),
+        pytest.param(
+            "configmaps", "ConfigMap", {f"u{n}": n for n in range(40_000)}, 201, id="unknown-fields"
+        ),
+    ],
+)
+def test_a_large_object_goes_its_way_while_others_are_answered(
+    tmp_path: Any, resource: str, kind: str, rest: Any, status: int
+) -> None:
+    async def main(world: World, raw: Raw) -> None:
+        body = json.dumps({"apiVersion": "v1", "kind": kind, "metadata": {"name": "a"}, **rest}).encode()
+        told = HEAD.replace("/pods", f"/{resource}")
+        await raw.send(f"{told}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        answered = asyncio.create_task(raw.answer())
+        other = await Raw.open(world)
+        before = 0
+        while not answered.done():
+            assert (await other.request("GET", "/version")).status == 200
+            before += 1
+        assert answered.result().status == status
+        assert before > 2
+
+    check(main, tmp_path)
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_a_large_object_is_changed_while_others_are_answered(tmp_path: Any, method: str) -> None:
+    async def main(world: World, raw: Raw) -> None:
+        path = "/api/v1/namespaces/default/configmaps"
+        made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"first": "x"}}
+        assert (await raw.request("POST", path, made)).status == 201
+        data = {f"k{n}": "v" for n in range(40_000)}
+        body = json.dumps({**made, "data": data} if method == "PUT" else {"data": data}).encode()
+        media = "application/json" if method == "PUT" else "application/merge-patch+json"
+        told = f"{method} {path}/a HTTP/1.1\r\nHost: a\r\nContent-Type: {media}\r\n"
+        await raw.send(f"{told}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        answered = asyncio.create_task(raw.answer())
+        other = await Raw.open(world)
+        before = 0
+        while not answered.done():
+            assert (await other.request("GET", "/version")).status == 200
+            before += 1
+        answer = answered.result()
+        assert answer.status == 200
+        assert answer.json["data"] == (data if method == "PUT" else {"first": "x", **data})
+        assert before > 2
+
+    check(main, tmp_path)
+
+
+def test_a_refusal_with_endless_reasons_tells_as_many_as_upstream_comes_to(tmp_path: Any) -> None:
+    async def main(world: World, raw: Raw) -> None:
+        body = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": WRONG,
+        }
+        answer = await raw.request("POST", "/api/v1/namespaces/default/configmaps", body)
+        assert answer.status == 422
+        assert len(answer.json["details"]["causes"]) == 25_000
+
+    check(main, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("media", "body"),
+    [
+        pytest.param("application/json", b"[" + b"{}," * 100_000 + b"{}]", id="json"),
+        pytest.param("application/yaml", b"- {}\n" * 100_001, id="yaml"),
+    ],
+)
+def test_a_body_of_too_many_objects_and_lists_is_refused(tmp_path: Any, media: str, body: bytes) -> None:
+    async def main(world: World, raw: Raw) -> None:
+        told = HEAD.replace("application/json", media)
+        await raw.send(f"{told}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        answer = await raw.answer()
+        assert (answer.status, answer.json["reason"]) == (413, "RequestEntityTooLarge")
+        assert answer.json["message"] == "the body has more than 100000 objects and lists"
+
+    check(main, tmp_path)
+
+
+def test_a_text_with_many_braces_is_no_body_of_many_objects(tmp_path: Any) -> None:
+    async def main(world: World, raw: Raw) -> None:
+        made = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "a"},
+            "data": {"a": "{[" * 100_000},
+        }
+        assert (await raw.request("POST", "/api/v1/namespaces/default/configmaps", made)).status == 201
+
+    check(main, tmp_path)
+
+
 def test_body_in_many_pieces_is_put_together(tmp_path: Any) -> None:
     async def main(world: World, raw: Raw) -> None:
         data = json.dumps(pod("a")).encode()
@@ -258,6 +362,32 @@ def test_header_values_cannot_be_injected_into_answers(tmp_path: Any) -> None:
     check(main, tmp_path)
 
 
+def test_a_crowd_comes_in_a_few_in_each_step(tmp_path: Any) -> None:
+    async def main() -> None:
+        async def never(exchange: Any) -> None:
+            raise AssertionError("nobody asked")
+
+        server = HttpServer(never, VirtualClock())
+        port = server.listen("127.0.0.1", 0, None)
+        crowd = []
+        for _ in range(10 * Limits.ENTERING):
+            crowd.append(socket.create_connection(("127.0.0.1", port)))
+        try:
+            grown, before = [], 0
+            while before < len(crowd):
+                await asyncio.sleep(0)
+                now = len(server._manager.connections if server._manager else ())
+                grown.append(now - before)
+                before = now
+            assert max(grown) <= Limits.ENTERING
+        finally:
+            for one in crowd:
+                one.close()
+            await server.close(0.1)
+
+    run(main())
+
+
 def test_half_open_connections_are_closed(tmp_path: Any) -> None:
     async def main() -> None:
         clock = VirtualClock()
@@ -266,7 +396,7 @@ def test_half_open_connections_are_closed(tmp_path: Any) -> None:
             raise AssertionError("no request was complete")
 
         server = HttpServer(never, clock)
-        port = await server.listen("127.0.0.1", 0, None)
+        port = server.listen("127.0.0.1", 0, None)
         sweeper = asyncio.ensure_future(server.sweep())
         writers = []
         try:

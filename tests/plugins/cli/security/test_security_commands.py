@@ -18,7 +18,7 @@ from kubernel.client.kubeconfig import load_kubeconfig
 from kubernel.clock import RealClock
 from kubernel.plugin.contract import KeyPair
 from kubernel.testing import Cluster
-from kubernel_plugins.auth.x509.authority import Authority
+from kubernel_plugins.authority import Authority
 from kubernel_plugins.keyfiles import KeyFiles
 
 
@@ -67,6 +67,21 @@ def test_a_new_user_gets_a_kubeconfig_that_the_cluster_knows(
     der = ssl.PEM_cert_to_DER_cert(access.certificate.decode())
     assert subject(der) == ("jane", ("devs", "ops"))
     assert access.url == load_kubeconfig(data / "kubeconfig").url
+
+
+def test_a_users_kubeconfig_has_the_token_that_was_given(
+    data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, text = command(capsys, "user", "create", "jane", "--token", "a.b.c", "--data-dir", data)
+    assert code == 0
+    file = tmp_path / "jane.yaml"
+    file.write_text(text)
+    access = load_kubeconfig(file)
+    assert (access.token, access.certificate) == ("a.b.c", None)
+    code, _ = command(
+        capsys, "user", "create", "jane", "--token", "a.b.c", "--group", "devs", "--data-dir", data
+    )
+    assert code == 1
 
 
 def test_a_default_cluster_has_no_failed_check_and_a_careless_one_has(

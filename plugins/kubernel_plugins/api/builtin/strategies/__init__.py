@@ -22,7 +22,6 @@ TRAITS: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
     "spec": {"generation": True},
     "conditional": {"generation": True, "unconditional_update": False},
-    "serviceaccount": {"returns": True},
 }
 """Strategies that are ``Builtin`` with these traits."""
 
@@ -76,6 +75,7 @@ CLASSES: Mapping[str, str] = {
     "runtimeclass": "cluster:RuntimeClassStrategy",
     "secret": "configs:SecretStrategy",
     "service": "services:ServiceStrategy",
+    "serviceaccount": "accounts:ServiceAccountStrategy",
     "servicecidr": "networking:ServiceCIDRStrategy",
     "statefulset": "workloads:StatefulSetStrategy",
     "storageclass": "storage:StorageClassStrategy",
