@@ -62,6 +62,11 @@ class HookSpecs:
         having found nothing."""
 
     @hookspec
+    def kubernel_unlisted_rules(self, user: UserInfo) -> str | None:
+        """Why the rules of a user's roles are not all that it may: this plugin allows by something else. Called for
+        each review of a user's own rules, which is then told to be incomplete."""
+
+    @hookspec
     def kubernel_audit(self, event: Mapping[str, Any]) -> Awaitable[None] | None:
         """Keep an audit event (audit.k8s.io/v1 Event, plain data that nobody changes any more). Called for each stage
         of each request that the audit policy does not leave out, on the path of the request: an awaitable holds

@@ -246,6 +246,11 @@ class Hooks:
         """Whether any plugin authorizes. When none does, nobody from outside is let in."""
         return bool(self._authorize)
 
+    def unlisted_rules(self, user: UserInfo) -> list[str]:
+        """What each plugin says, each saying once."""
+        told = (method(user) for _, method in self._methods.get("kubernel_unlisted_rules", ()))
+        return list(dict.fromkeys(one for one in told if one))
+
     def certificate_authority(self) -> CertificateAuthority | None:
         return cast("CertificateAuthority | None", self._first("kubernel_certificate_authority"))
 

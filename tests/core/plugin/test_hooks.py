@@ -139,6 +139,15 @@ def test_a_broken_authorizer_neither_allows_nor_keeps_others_from_answering() ->
     assert failures == ["controller/0"]
 
 
+def test_kubernel_unlisted_rules_are_told_once_each() -> None:
+    hooks = registered(
+        plugin(kubernel_unlisted_rules=lambda self, user: f"not all of {user.name}"),
+        plugin(kubernel_unlisted_rules=lambda self, user: None),
+        plugin(kubernel_unlisted_rules=lambda self, user: "not all of jane"),
+    )
+    assert hooks.unlisted_rules(UserInfo("jane")) == ["not all of jane"]
+
+
 def test_kubernel_client_authorities_are_put_together() -> None:
     hooks = registered(
         plugin(kubernel_client_authorities=lambda self: b"one"),

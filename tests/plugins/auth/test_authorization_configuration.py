@@ -14,7 +14,7 @@ from webhook_kit import WebhookServer
 
 from kubernel.errors import PluginError
 from kubernel.registry.attributes import Attributes
-from kubernel.registry.request import UserInfo
+from kubernel.registry.request import UserInfo, WriteOptions
 from kubernel.testing import Cluster
 from kubernel_plugins.auth.authorization_webhook.configuration import read
 
@@ -162,6 +162,37 @@ def test_who_is_not_in_the_file_is_not_asked(server: WebhookServer, chain: Chain
     with chain.cluster("AlwaysDeny") as cluster:
         assert may(cluster, "list", admin) == (False, "Everything is forbidden.")
         assert may(cluster, "list", ROOT)[0]
+
+
+@pytest.mark.parametrize(
+    ("user", "told"),
+    [
+        (JANE, ["webhook authorizer does not support user rule resolution"]),
+        (
+            UserInfo("system:node:n", ("system:nodes",)),
+            [
+                "node authorizer does not support user rule resolution",
+                "webhook authorizer does not support user rule resolution",
+            ],
+        ),
+    ],
+)
+def test_a_review_of_ones_rules_says_that_they_are_not_all(
+    chain: Chain, user: UserInfo, told: list[str]
+) -> None:
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectRulesReview",
+        "spec": {"namespace": "default"},
+    }
+    with chain.cluster("Node", "RBAC", chain.webhook(), real_time=False) as cluster:
+        type = cluster.kernel.registry.lookup("authorization.k8s.io", "v1", "selfsubjectrulesreviews")
+        assert type is not None
+        made = cluster.run(cluster.kernel.registry.create(user, type, "", review, WriteOptions()))
+        assert made.obj is not None
+        status = made.obj["status"]
+        assert status["incomplete"] is True
+        assert status["evaluationError"] == (told[0] if len(told) == 1 else f"[{', '.join(told)}]")
 
 
 def test_a_webhook_is_told_the_selectors_of_a_list(server: WebhookServer, chain: Chain) -> None:

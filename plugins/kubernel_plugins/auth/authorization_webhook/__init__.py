@@ -15,6 +15,7 @@ from kubernel.plugin import hookimpl
 
 if TYPE_CHECKING:
     from kubernel.plugin import Handle
+    from kubernel.registry.request import UserInfo
     from kubernel_plugins.auth.authorization_webhook.chain import Chain
 
 __all__ = ["Plugin", "Settings"]
@@ -64,6 +65,12 @@ class Plugin(BasePlugin):
         if self._chain is not None:
             chain, self._chain = self._chain, None
             await chain.close()
+
+    @hookimpl
+    def kubernel_unlisted_rules(self, user: UserInfo) -> str | None:
+        if self._chain is None or not self._chain.asks_others:
+            return None
+        return "webhook authorizer does not support user rule resolution"
 
     @hookimpl
     def kubernel_metrics(self) -> str | None:

@@ -52,6 +52,11 @@ class Chain:
             self.metrics.reloaded(self._handle.clock.time(), False)
             raise
 
+    @property
+    def asks_others(self) -> bool:
+        """Whether a webhook is among them."""
+        return any(one.webhook is not None for one in self._loaded)
+
     async def close(self) -> None:
         self._handle.hooks.arrange(None)
         await self._caller.close()

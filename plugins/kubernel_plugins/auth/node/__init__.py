@@ -20,6 +20,7 @@ from kubernel_plugins.auth.rules import node_name
 if TYPE_CHECKING:
     from kubernel.plugin import Handle
     from kubernel.registry.registry import Watch, WatchItem
+    from kubernel.registry.request import UserInfo
     from kubernel.registry.types import ResourceType
     from kubernel.store.records import Key
 
@@ -55,6 +56,10 @@ class Plugin(BasePlugin):
         self._followed: list[_Followed] = []
         self._rules = Rules(self.graph)
         self._abstains = Decision(False, final=False, standing=Standing())
+
+    @hookimpl
+    def kubernel_unlisted_rules(self, user: UserInfo) -> str | None:
+        return "node authorizer does not support user rule resolution" if node_name(user) else None
 
     async def start(self) -> None:
         for group, plural in _FOLLOWED:

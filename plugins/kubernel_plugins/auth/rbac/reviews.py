@@ -87,7 +87,12 @@ class Reviews:
         other_rules: list[Obj] = []
         for rule in self._policy.rules_of(request.user, namespace):
             (other_rules if rule.urls else resource_rules).append(rule.as_dict())
-        status = {"resourceRules": resource_rules, "nonResourceRules": other_rules, "incomplete": False}
+        unlisted = self._hooks.unlisted_rules(request.user)
+        status: Obj = {
+            "resourceRules": resource_rules, "nonResourceRules": other_rules, "incomplete": bool(unlisted),
+        }  # fmt: skip
+        if unlisted:
+            status["evaluationError"] = unlisted[0] if len(unlisted) == 1 else f"[{', '.join(unlisted)}]"
         return {**obj, "metadata": {}, "spec": {}, "status": status}
 
     def self_review(self, request: Request) -> Obj:
