@@ -349,7 +349,7 @@ SCORERS = [
     pytest.param(BalancedAllocation, {}, plain.balanced_scores, id="BalancedAllocation"),
     pytest.param(
         BalancedAllocation,
-        {"resources": STRATEGY_RESOURCES},
+        {"resources": [{"name": entry["name"]} for entry in STRATEGY_RESOURCES]},
         plain.balanced_three_scores,
         id="BalancedAllocation-of-three",
     ),
