@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kubernel.objects import conditions, meta
+from kubernel.objects.names import pod_hash
 from kubernel.testing import Cluster
 
 Obj = dict[str, Any]
@@ -154,3 +155,22 @@ def autoscaled_web(cluster: Cluster, most: int, **spec: Any) -> None:
             },
         }
     )
+
+
+def take_revision(cluster: Cluster, resource: str, name: str, image: str) -> tuple[str, Obj]:
+    """Put somebody's ControllerRevision where that of the set's template with ``image`` belongs; its name and that
+    template."""
+    found = cluster.get(resource, name)["spec"]["template"]
+    container = {**found["spec"]["containers"][0], "image": image}
+    wanted = meta.replace(found, ("spec", "containers"), [container])
+    taken = f"{name}-{pod_hash(wanted)}"
+    cluster.create(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "ControllerRevision",
+            "metadata": {"name": taken},
+            "revision": 1,
+            "data": {"other": True},
+        }
+    )
+    return taken, wanted

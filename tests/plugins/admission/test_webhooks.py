@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tls_kit import endpoints_at, service_at
 from webhook_kit import WebhookServer, config_map, configure, deny, patching, reviewed, webhook
 
 from kubernel.errors import ApiError, BadRequest
@@ -138,14 +139,7 @@ def test_a_service_is_called_by_its_name_at_one_of_its_endpoints(
     cluster: Cluster, server: WebhookServer
 ) -> None:
     server.answers["/s"] = deny
-    cluster.create(
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": "hook", "namespace": "default"},
-            "spec": {"ports": [{"port": 8443, "targetPort": server.port}]},
-        }
-    )
+    cluster.create(service_at("hook", server.port))
     service = {"name": "hook", "namespace": "default", "port": 8443, "path": "/s"}
     configure(
         cluster, "Validating", "s", webhook("s.example.com", {"service": service, "caBundle": server.ca})
@@ -154,20 +148,7 @@ def test_a_service_is_called_by_its_name_at_one_of_its_endpoints(
         'Internal error occurred: failed calling webhook "s.example.com": failed to call webhook: Post '
         '"https://hook.default.svc:8443/s?timeout=10s": no endpoints available for service "hook"'
     )
-    cluster.create(
-        {
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {
-                "name": "hook",
-                "namespace": "default",
-                "labels": {"kubernetes.io/service-name": "hook"},
-            },
-            "addressType": "IPv4",
-            "endpoints": [{"addresses": ["127.0.0.1"]}],
-            "ports": [{"port": server.port}],
-        }
-    )
+    cluster.create(endpoints_at("hook", server.port))
     assert (
         refused(cluster, config_map()).message == 'admission webhook "s.example.com" denied the request: no'
     )

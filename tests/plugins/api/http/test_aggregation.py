@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from tls_kit import server_context
+from tls_kit import endpoints_at, server_context, service_at
 
 from kubernel.client.kubeconfig import load_kubeconfig
 from kubernel.testing import Cluster
@@ -187,29 +187,9 @@ def test_a_remote_version_is_reached_once_its_service_answers(cluster: Cluster, 
     )
     path = "/apis/remote.example.com/v1/namespaces/default/moons"
     assert ask(cluster, "GET", path) == (503, b"service unavailable\n")
-    cluster.create(
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": "remote", "namespace": "default"},
-            "spec": {"ports": [{"port": 8443}]},
-        }
-    )
+    cluster.create(service_at("remote", remote.port))
     cluster.wait(lambda: condition(cluster)[1] == "MissingEndpoints")
-    cluster.create(
-        {
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {
-                "name": "remote",
-                "namespace": "default",
-                "labels": {"kubernetes.io/service-name": "remote"},
-            },
-            "addressType": "IPv4",
-            "endpoints": [{"addresses": ["127.0.0.1"]}],
-            "ports": [{"port": remote.port}],
-        }
-    )
+    cluster.create(endpoints_at("remote", remote.port))
     cluster.wait(lambda: condition(cluster)[0] == "True")
     assert condition(cluster) == ("True", "Passed", "all checks passed")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from tls_kit import server_context
+from tls_kit import endpoints_at, server_context, service_at
 
 from kubernel.client.http import HttpClient
 from kubernel.config import Configuration
@@ -132,7 +132,7 @@ def port(tmp_path: Path) -> Iterator[int]:
 def test_what_another_server_serves_is_there_too(port: int) -> None:
     plugins = {"controller": ["bootstrap", "apiregistration"], "scheduler": [], "node": []}
     with Cluster({"plugins": plugins}, https=True) as cluster:
-        for each in (service(), endpoints(port), api_service()):
+        for each in (service_at("remote", port), endpoints_at("remote", port), api_service()):
             cluster.create(each)
         cluster.wait(lambda: conditions.is_true(cluster.get(SERVICES, "v1.remote.example.com"), "Available"))
 
@@ -163,28 +163,4 @@ def api_service() -> Obj:
             "insecureSkipTLSVerify": True,
             "service": {"namespace": "default", "name": "remote", "port": 8443},
         },
-    }
-
-
-def service() -> Obj:
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "remote", "namespace": "default"},
-        "spec": {"ports": [{"port": 8443}]},
-    }
-
-
-def endpoints(port: int) -> Obj:
-    return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "name": "remote",
-            "namespace": "default",
-            "labels": {"kubernetes.io/service-name": "remote"},
-        },
-        "addressType": "IPv4",
-        "endpoints": [{"addresses": ["127.0.0.1"]}],
-        "ports": [{"port": port}],
     }

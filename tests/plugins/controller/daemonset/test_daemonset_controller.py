@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from workload_kit import take_revision
 
 from kubernel.objects import conditions, meta
 from kubernel.objects.names import pod_hash
@@ -246,19 +247,7 @@ def test_old_revisions_go_beyond_the_limit(cluster: Cluster) -> None:
 def test_another_template_of_the_same_hash_is_a_collision_that_is_counted(cluster: Cluster) -> None:
     cluster.apply(daemonset("agent:1"))
     cluster.clock.advance(5)
-    # Somebody's revision stands where that of the next template belongs.
-    template = cluster.get(SETS, "agent")["spec"]["template"]
-    container = {**template["spec"]["containers"][0], "image": "agent:2"}
-    template = meta.replace(template, ("spec", "containers"), [container])
-    taken = f"agent-{pod_hash(template)}"
-    foreign = {
-        "apiVersion": "apps/v1",
-        "kind": "ControllerRevision",
-        "metadata": {"name": taken},
-        "revision": 1,
-        "data": {"other": True},
-    }
-    cluster.create(foreign)
+    taken, template = take_revision(cluster, SETS, "agent", "agent:2")
     cluster.apply(daemonset("agent:2"))
     cluster.clock.advance(30)
     assert status(cluster)["collisionCount"] == 1

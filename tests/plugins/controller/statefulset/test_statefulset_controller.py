@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from workload_kit import take_revision
 
 from kubernel.errors import Forbidden
 from kubernel.objects import conditions, meta
@@ -114,19 +115,7 @@ def test_pods_are_created_one_after_the_other_with_their_identity(slow: Cluster,
 def test_another_template_of_the_same_hash_is_a_collision_that_is_counted(cluster: Cluster) -> None:
     cluster.apply(statefulset(1))
     cluster.clock.advance(5)
-    # Somebody's revision stands where that of the next template belongs.
-    template = cluster.get(SETS, "db")["spec"]["template"]
-    container = {**template["spec"]["containers"][0], "image": "db:2"}
-    template = meta.replace(template, ("spec", "containers"), [container])
-    taken = f"db-{pod_hash(template)}"
-    foreign = {
-        "apiVersion": "apps/v1",
-        "kind": "ControllerRevision",
-        "metadata": {"name": taken},
-        "revision": 1,
-        "data": {"other": True},
-    }
-    cluster.create(foreign)
+    _, template = take_revision(cluster, SETS, "db", "db:2")
     cluster.apply(statefulset(1, "db:2"))
     cluster.clock.advance(30)
     status = cluster.get(SETS, "db")["status"]
