@@ -146,16 +146,22 @@ def published(running: Any, group: str) -> dict[str, Any]:
 def as_answered(document: dict[str, Any]) -> dict[str, Any]:
     """Without what a kube-apiserver itself answers otherwise than it publishes.
 
-    Go writes an empty list or time that its type requires as null; here it is left out. A resourceVersion on
-    creation is answered 500, as is one that is no number. A namespace's deletion is answered with the namespace.
+    Go writes an empty list or time that its type requires as null, or leaves it out. A resourceVersion on creation
+    is answered 500, as are one that is no number and a Binding without a target. A namespace's deletion is answered
+    with the namespace.
     """
     document = copy.deepcopy(document)
     document["paths"].get("/api/v1/namespaces/{name}", {}).pop("delete", None)
+    for path in [path for path in document["paths"] if path.endswith(("/binding", "/bindings"))]:
+        del document["paths"][path]
     for name, schema in document["components"]["schemas"].items():
         properties = schema.get("properties", {})
         if name.endswith(".ObjectMeta"):
             properties.pop("resourceVersion", None)
         required = [one for one in schema.get("required", ()) if not _empty(properties.get(one, {}))]
+        for one in schema.get("required", ()):
+            if one not in required and one in properties:
+                properties[one]["nullable"] = True
         schema.pop("required", None)
         if required:
             schema["required"] = required
