@@ -146,9 +146,9 @@ def published(running: Any, group: str) -> dict[str, Any]:
 def as_answered(document: dict[str, Any]) -> dict[str, Any]:
     """Without what a kube-apiserver itself answers otherwise than it publishes.
 
-    Go writes an empty list or time that its type requires as null, or leaves it out. A resourceVersion on creation
-    is answered 500, as are one that is no number and a Binding without a target. A namespace's deletion is answered
-    with the namespace.
+    Go writes an empty list or time as null where it does not leave it out, required or not. A resourceVersion on
+    creation is answered 500, as are one that is no number and a Binding without a target. A namespace's deletion is
+    answered with the namespace.
     """
     document = copy.deepcopy(document)
     document["paths"].get("/api/v1/namespaces/{name}", {}).pop("delete", None)
@@ -159,9 +159,9 @@ def as_answered(document: dict[str, Any]) -> dict[str, Any]:
         if name.endswith(".ObjectMeta"):
             properties.pop("resourceVersion", None)
         required = [one for one in schema.get("required", ()) if not _empty(properties.get(one, {}))]
-        for one in schema.get("required", ()):
-            if one not in required and one in properties:
-                properties[one]["nullable"] = True
+        for one in properties.values():
+            if _empty(one):
+                one["nullable"] = True
         schema.pop("required", None)
         if required:
             schema["required"] = required
@@ -169,7 +169,7 @@ def as_answered(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _empty(schema: dict[str, Any]) -> bool:
-    return schema.get("type") == "array" or "MicroTime" in json.dumps(schema)
+    return schema.get("type") == "array" or "Time" in json.dumps(schema.get("allOf", ()))
 
 
 @pytest.mark.timeout(SECONDS + 120)
