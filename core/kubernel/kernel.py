@@ -190,6 +190,8 @@ class Kernel:
         if self._informers is not None:
             await self._informers.close()
             self._informers = None
+        if self._registry is not None:
+            self._registry.beside.close()
         self._data.release()
 
     def _build(self) -> None:

@@ -23,6 +23,12 @@ class Beside:
     def __init__(self) -> None:
         self._thread: ThreadPoolExecutor | None = None
 
+    def close(self) -> None:
+        """End the thread, after the step it is at; what waits for it is cancelled."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.shutdown(wait=False, cancel_futures=True)
+
     async def __call__(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What ``step`` gives or raises."""
         if self._thread is None:
