@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kubernel.client.naming import parse_resource
@@ -57,6 +58,7 @@ class _TestedKernel(Kernel):
 
     faults: Faults
     contents: Sequence[Obj] = ()
+    served_later: Mapping[tuple[str, str], str] = MappingProxyType({})
 
     def _build(self) -> None:
         super()._build()
@@ -69,28 +71,17 @@ class _TestedKernel(Kernel):
         """ValueError for an object of a kind that this cluster does not have."""
         found = []
         for obj in self.contents:
-            resource, stored = self._stored(obj)
+            group, _, version = obj.get("apiVersion", "").rpartition("/")
+            kind = obj.get("kind", "")
+            type = self.registry.by_kind(group, version, kind)
+            # What is served only once the store was read is stored as it comes.
+            resource = type.resource if type is not None else self.served_later.get((group, kind))
+            if resource is None:
+                raise ValueError(f"contents: no kind {kind} in {obj.get('apiVersion', '')}")
             key = Key(resource, obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
-            _, _, value = encode(stored)
+            _, _, value = encode(to_storage(type, obj) if type is not None else obj)
             found.append(Write(key, value, 0))
         return found
-
-    def _stored(self, obj: Obj) -> tuple[str, Obj]:
-        """The store's name for its type, and the object as it is stored."""
-        group, _, version = obj.get("apiVersion", "").rpartition("/")
-        kind = obj.get("kind", "")
-        type = self.registry.by_kind(group, version, kind)
-        if type is not None:
-            return type.resource, to_storage(type, obj)
-        # Custom types are served only once their definitions were read from the store.
-        for other in self.contents:
-            if other["kind"] != "CustomResourceDefinition" or other["spec"]["group"] != group:
-                continue
-            names, versions = other["spec"]["names"], other["spec"]["versions"]
-            storage = next(each["name"] for each in versions if each.get("storage"))
-            if names["kind"] == kind and storage == version:
-                return f"{names['plural']}.{group}", obj
-        raise ValueError(f"contents: no kind {kind} in {obj.get('apiVersion', '')}")
 
 
 def _fill(backend: Any, writes: Sequence[Write]) -> None:
@@ -132,8 +123,9 @@ class Cluster:
     sockets. With ``real_time`` the machine's clock counts; else the clock begins at ``start`` (seconds since the
     epoch). ``https`` serves the API on a free port of 127.0.0.1 in real time; ``kubeconfig`` is then a file for
     kubectl. ``data_dir`` is kept afterwards when it is given. ``contents`` is what the store holds before
-    anything starts, as it stands, with uid, owners and status: a fork of another cluster; custom resources in
-    the version that their definition, which has to be among it, stores. Objects read are
+    anything starts, as it stands, with uid, owners and status: a fork of another cluster. ``served_later`` gives by
+    (group, kind) the ``ResourceType.resource`` of those objects whose types others of the ``contents`` define; they
+    have to be in the version that is stored. Objects read are
     the stored ones: they raise when they are changed (``freeze``). ``seed`` makes every random choice
     repeatable.
     """
@@ -146,6 +138,7 @@ class Cluster:
         https: bool = False,
         data_dir: str | Path | None = None,
         contents: Sequence[Obj] = (),
+        served_later: Mapping[tuple[str, str], str] = MappingProxyType({}),
         start: float | None = None,
         seed: int = 0,
         freeze: bool = True,
@@ -166,7 +159,7 @@ class Cluster:
                 freeze=freeze,
                 catalogue=catalogue or Catalogue(default_cache_path()),
             )
-            self.kernel.contents = contents
+            self.kernel.contents, self.kernel.served_later = contents, served_later
             self.faults = self.kernel.faults = Faults(self.kernel, self._driver)
             if isinstance(self._driver, VirtualDriver):
                 self._driver.busy = self._is_waiting_for_disk

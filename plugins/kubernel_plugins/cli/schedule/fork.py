@@ -192,9 +192,18 @@ def forked(
     return Cluster(
         dataclasses.replace(config, cluster=cluster, plugins=chosen),
         contents=everything,
+        served_later=_served_later(contents),
         start=now,
         freeze=False,
     )
+
+
+def _served_later(contents: Sequence[Obj]) -> dict[tuple[str, str], str]:
+    """Custom resources by (group, kind): how the store calls them."""
+    specs = [obj["spec"] for obj in contents if obj["kind"] == _DEFINITION["kind"]]
+    return {
+        (spec["group"], spec["names"]["kind"]): f"{spec['names']['plural']}.{spec['group']}" for spec in specs
+    }
 
 
 def _alone(scheduler: Choice) -> Choice:
