@@ -14,7 +14,7 @@ from kubernel_plugins.controller.slicewriter import Changes
 if TYPE_CHECKING:
     from kubernel.store.records import Obj
 
-__all__ = ["Endpoint", "Endpoints", "endpoint_key", "pack"]
+__all__ = ["Endpoint", "Endpoints", "endpoint_key", "is_ready", "pack", "without_hints"]
 
 Endpoint = dict[str, Any]
 Endpoints = dict[tuple[Any, ...], Endpoint]
@@ -28,6 +28,14 @@ def endpoint_key(endpoint: Mapping[str, Any]) -> tuple[Any, ...]:
     target = endpoint.get("targetRef") or {}
     addresses = tuple(sorted(endpoint["addresses"]))
     return addresses, endpoint.get("hostname"), target.get("namespace"), target.get("name")
+
+
+def is_ready(endpoint: Mapping[str, Any]) -> bool:
+    return bool((endpoint.get("conditions") or {}).get("ready"))
+
+
+def without_hints(endpoint: Mapping[str, Any]) -> Endpoint:
+    return {key: value for key, value in endpoint.items() if key != "hints"}
 
 
 def pack(

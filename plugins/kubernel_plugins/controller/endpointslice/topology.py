@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from kubernel.objects import conditions, meta, quantity
-from kubernel_plugins.controller.endpointslice.packing import Endpoint
+from kubernel_plugins.controller.endpointslice.packing import is_ready, without_hints
 from kubernel_plugins.controller.slicewriter import Changes
 
 if TYPE_CHECKING:
@@ -65,13 +65,7 @@ def remove_hints(changes: Changes, unchanged: Iterable[Obj]) -> None:
     ]
     for entries in (changes.create, changes.update):
         entries[:] = [
-            {
-                **entry,
-                "endpoints": [
-                    {key: value for key, value in endpoint.items() if key != "hints"}
-                    for endpoint in entry.get("endpoints") or ()
-                ],
-            }
+            {**entry, "endpoints": [without_hints(endpoint) for endpoint in entry.get("endpoints") or ()]}
             for entry in entries
         ]
 
@@ -157,7 +151,7 @@ class TopologyCache:
     ) -> list[Event]:
         """``unchanged`` slices whose hints are no longer right are written too."""
         slices = [*changes.create, *changes.update, *unchanged]
-        count = sum(_is_ready(endpoint) for entry in slices for endpoint in entry.get("endpoints") or ())
+        count = sum(is_ready(endpoint) for entry in slices for endpoint in entry.get("endpoints") or ())
         still = list(unchanged)
         try:
             allocations = self._allocations(count)
@@ -214,18 +208,14 @@ def _event(reason: str, message: str, family: str) -> Event:
     return "Normal" if reason == _ENABLED else "Warning", reason, f"{message}, addressType: {family}"
 
 
-def _is_ready(endpoint: Endpoint) -> bool:
-    return bool((endpoint.get("conditions") or {}).get("ready"))
-
-
 def _own_zones(slices: Iterable[Obj]) -> list[list[str]]:
     """The zone of each endpoint of each slice, empty for one that is not ready."""
     found = []
     for entry in slices:
         endpoints = entry.get("endpoints") or ()
-        if any(_is_ready(endpoint) and not endpoint.get("zone") for endpoint in endpoints):
+        if any(is_ready(endpoint) and not endpoint.get("zone") for endpoint in endpoints):
             raise _Refused("One or more endpoints do not have a zone specified")
-        found.append([endpoint["zone"] if _is_ready(endpoint) else "" for endpoint in endpoints])
+        found.append([endpoint["zone"] if is_ready(endpoint) else "" for endpoint in endpoints])
     return found
 
 
@@ -235,7 +225,7 @@ def _hints_by_zone(
     """Of a slice that is not written; None when its hints cannot stay."""
     found: Counter[str] = Counter()
     for endpoint in entry.get("endpoints") or ():
-        if not _is_ready(endpoint):
+        if not is_ready(endpoint):
             continue
         zones = [hint["name"] for hint in (endpoint.get("hints") or {}).get("forZones") or ()]
         if not zones or any(zone not in allocations for zone in zones):
@@ -290,8 +280,8 @@ def _redistribute(
 def _hinted(entry: Obj, zones: list[str]) -> Obj:
     endpoints = []
     for endpoint, zone in zip(entry.get("endpoints") or (), zones, strict=True):
-        plain = {key: value for key, value in endpoint.items() if key != "hints"}
-        endpoints.append({**plain, "hints": {"forZones": [{"name": zone}]}} if zone else endpoint)
+        hints = {"forZones": [{"name": zone}]}
+        endpoints.append({**without_hints(endpoint), "hints": hints} if zone else endpoint)
     return {**entry, "endpoints": endpoints}
 
 

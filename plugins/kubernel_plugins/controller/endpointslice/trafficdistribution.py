@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from kubernel_plugins.controller.endpointslice.packing import Endpoint
+from kubernel_plugins.controller.endpointslice.packing import Endpoint, is_ready, without_hints
 from kubernel_plugins.controller.slicewriter import Changes
 
 if TYPE_CHECKING:
@@ -37,23 +37,19 @@ def _hints(endpoint: Endpoint, by_node: bool) -> dict[str, Any]:
     return hints
 
 
-def _is_ready(endpoint: Endpoint) -> bool:
-    return bool((endpoint.get("conditions") or {}).get("ready"))
-
-
 def _is_right(entry: Obj, by_node: bool) -> bool:
     return all(
         (endpoint.get("hints") or {}) == _hints(endpoint, by_node)
         for endpoint in entry.get("endpoints") or ()
-        if _is_ready(endpoint)
+        if is_ready(endpoint)
     )
 
 
 def _hinted(entry: Obj, by_node: bool) -> Obj:
     endpoints = []
     for endpoint in entry.get("endpoints") or ():
-        if _is_ready(endpoint):
-            endpoint = {key: value for key, value in endpoint.items() if key != "hints"}
+        if is_ready(endpoint):
+            endpoint = without_hints(endpoint)
             if hints := _hints(endpoint, by_node):
                 endpoint["hints"] = hints
         endpoints.append(endpoint)
