@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from kubernel.errors import KubernelError
+from kubernel.objects import selectors
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -135,6 +136,19 @@ class Term:
     namespace_selector: Selector | None
     selector: Selector
     topology_key: str
+
+    @classmethod
+    def of(cls, namespace: str, stated: Mapping[str, Any]) -> Term:
+        """What a pod in ``namespace`` states."""
+        names, selector = stated.get("namespaces") or (), stated.get("namespaceSelector")
+        if not names and selector is None:
+            names = (namespace,)
+        return cls(
+            frozenset(names),
+            None if selector is None else selectors.from_object(selector),
+            selectors.from_object(stated.get("labelSelector")),
+            stated["topologyKey"],
+        )
 
     def matches(self, pod: PodState, namespace_labels: Mapping[str, str]) -> bool:
         there = pod.namespace in self.namespaces or (

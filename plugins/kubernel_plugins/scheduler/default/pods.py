@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from kubernel.objects import conditions, meta, quantity, selectors
+from kubernel.objects import conditions, meta, quantity
 from kubernel.plugin.scheduling import UNREQUESTED, PodState, Term
 
 if TYPE_CHECKING:
@@ -196,19 +196,6 @@ def _terms(namespace: str, affinity: Mapping[str, Any]) -> Iterator[tuple[TermKi
     for part, required, preferred in kinds:
         found = affinity.get(part) or {}
         for term in found.get(_REQUIRED) or ():
-            yield required, _term(namespace, term), 0
+            yield required, Term.of(namespace, term), 0
         for entry in found.get(_PREFERRED) or ():
-            yield preferred, _term(namespace, entry["podAffinityTerm"]), entry["weight"]
-
-
-def _term(namespace: str, term: Mapping[str, Any]) -> Term:
-    names = term.get("namespaces") or ()
-    selector = term.get("namespaceSelector")
-    if not names and selector is None:
-        names = (namespace,)
-    return Term(
-        frozenset(names),
-        None if selector is None else selectors.from_object(selector),
-        selectors.from_object(term.get("labelSelector")),
-        term["topologyKey"],
-    )
+            yield preferred, Term.of(namespace, entry["podAffinityTerm"]), entry["weight"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from kubernel.objects import meta, selectors
+from kubernel.objects import meta
 from kubernel.plugin.scheduling import MAX_SCORE, SKIP, Change, PodMatcher, Policy, Refusal, Term
 from kubernel_plugins.scheduler_policy import domains
 from kubernel_plugins.scheduler_policy.arguments import Problems
@@ -233,14 +233,7 @@ def _other_domain(change: Change, affinity: Sequence[Term], against: Sequence[Te
 def _keeping_away(obj: Obj) -> Iterable[Term]:
     """What a pod requires to be away from it."""
     stated = ((obj["spec"].get("affinity") or {}).get("podAntiAffinity") or {}).get(_REQUIRED) or ()
-    for each in stated:
-        names, selector = each.get("namespaces") or (), each.get("namespaceSelector")
-        yield Term(
-            frozenset(names if names or selector is not None else (meta.namespace(obj),)),
-            None if selector is None else selectors.from_object(selector),
-            selectors.from_object(each.get("labelSelector")),
-            each["topologyKey"],
-        )
+    return (Term.of(meta.namespace(obj), each) for each in stated)
 
 
 def _join(into: dict[str, Mask], term: Term, counts: Amounts) -> None:
