@@ -12,17 +12,12 @@ from itertools import pairwise
 from typing import Any
 
 from kubernel.objects import names
+from kubernel.registry.causes import show
 
 __all__ = ["Problems"]
 
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
-
-
-def _told(value: Any) -> str:
-    if value is None:
-        return "null"
-    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 class Problems:
@@ -37,7 +32,7 @@ class Problems:
             raise ValueError(*self._texts)
 
     def invalid(self, path: str, value: Any, why: str) -> None:
-        self._texts.append(f"{path}: Invalid value: {_told(value)}: {why}")
+        self._texts.append(f"{path}: Invalid value: {show(value)}: {why}")
 
     def required(self, path: str, why: str) -> None:
         self._texts.append(f"{path}: Required value: {why}")
