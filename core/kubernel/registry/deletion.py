@@ -29,10 +29,30 @@ if TYPE_CHECKING:
     from kubernel.store import ObjectStore
     from kubernel.store.records import Obj
 
-__all__ = ["DELETE_COLLECTION_WORKERS", "Deleter"]
+__all__ = ["DELETE_COLLECTION_WORKERS", "Deleter", "check_preconditions"]
 
 DELETE_COLLECTION_WORKERS = 16
 _PROPAGATION_FINALIZERS = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}
+
+
+def check_preconditions(
+    type: ResourceType, name: str, uid: str | None, version: str, options: DeleteOptions
+) -> None:
+    """Conflict when an object that is about to be deleted is not the one, or not as, that was meant."""
+    why = ""
+    if options.uid is not None and options.uid != uid:
+        why = (
+            f"the UID in the precondition ({options.uid}) does not match the UID in record ({uid}). "
+            "The object might have been deleted and then recreated"
+        )
+    elif options.resource_version is not None and options.resource_version != version:
+        why = (
+            f"the ResourceVersion in the precondition ({options.resource_version}) does not match the "
+            f"ResourceVersion in record ({version}). The object might have been modified"
+        )
+    if why:
+        # Here upstream names the kind.
+        raise Conflict.for_object(type.kind, type.group, name, why)
 
 
 class Deleter:
@@ -59,7 +79,8 @@ class Deleter:
             if current is None:
                 raise NotFound.for_object(type.plural, type.group, name)
             old = from_storage(type, (await read_one(type, current)).obj)
-            self._check_preconditions(type, old, current, options)
+            uid, version = old["metadata"].get("uid"), str(current.revision)
+            check_preconditions(type, name, uid, version, options)
             request = Request(user, "delete", type, namespace, name, delete_options=options, old=old)
             with request:
                 await self.admission.admit(request)
@@ -91,25 +112,6 @@ class Deleter:
         failed = [result for result in results if isinstance(result, BaseException)]
         if failed:
             raise failed[0]
-
-    def _check_preconditions(
-        self, type: ResourceType, old: Obj, current: Record, options: DeleteOptions
-    ) -> None:
-        uid = old["metadata"].get("uid")
-        why = ""
-        if options.uid is not None and options.uid != uid:
-            why = (
-                f"the UID in the precondition ({options.uid}) does not match the UID in record ({uid}). "
-                "The object might have been deleted and then recreated"
-            )
-        elif options.resource_version is not None and options.resource_version != str(current.revision):
-            why = (
-                f"the ResourceVersion in the precondition ({options.resource_version}) does not match the "
-                f"ResourceVersion in record ({current.revision}). The object might have been modified"
-            )
-        if why:
-            # Here upstream names the kind.
-            raise Conflict.for_object(type.kind, type.group, current.key.name, why)
 
     async def _delete_once(self, request: Request, old: Obj, current: Record) -> Result:
         type = request.type

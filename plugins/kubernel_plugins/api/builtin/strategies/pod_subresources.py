@@ -294,10 +294,15 @@ class Evictor:
 
     async def _mark(self, request: Request, options: DeleteOptions) -> str:
         """Say in the pod's conditions why it ends; its resourceVersion afterwards."""
+        from kubernel.registry.deletion import check_preconditions  # the write pipeline, not for start-up
+
         registry = self.context.registry
         for attempt in range(TRIES):
             pod = registry.get(request.type, request.namespace, request.name).obj
-            _check_preconditions(pod, options)
+            about = pod["metadata"]
+            check_preconditions(
+                request.type, request.name, about.get("uid"), about["resourceVersion"], options
+            )
             status = pod.get("status") or {}
             changed, _ = conditions.set(
                 status.get("conditions") or [],
@@ -332,22 +337,6 @@ def _unchanged(options: DeleteOptions, pod: Obj) -> DeleteOptions:
     """Only this state of the pod is to be deleted, or the older one that was asked for."""
     wanted = options.resource_version or pod["metadata"]["resourceVersion"]
     return structs.replace(options, resource_version=wanted)
-
-
-def _check_preconditions(pod: Obj, options: DeleteOptions) -> None:
-    name, uid, version = (pod["metadata"].get(key, "") for key in ("name", "uid", "resourceVersion"))
-    if options.uid and options.uid != uid:
-        why = (
-            f"the UID in the precondition ({options.uid}) does not match the UID in record ({uid}). "
-            "The object might have been deleted and then recreated"
-        )
-        raise Conflict.for_object("Pod", "", name, why)
-    if options.resource_version and options.resource_version != version:
-        why = (
-            f"the ResourceVersion in the precondition ({options.resource_version}) does not match the "
-            f"ResourceVersion in record ({version}). The object might have been modified"
-        )
-        raise Conflict.for_object("Pod", "", name, why)
 
 
 def _in_work(name: str) -> TooManyRequests:
