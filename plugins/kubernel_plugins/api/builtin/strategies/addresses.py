@@ -8,24 +8,20 @@ from __future__ import annotations
 import ipaddress
 
 from kubernel.registry.causes import show
+from kubernel_plugins.addresses import Address, parse_ip
 
 __all__ = ["warn_of_cidr", "warn_of_ip"]
 
 
-def _sloppy(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _sloppy(text: str) -> Address | None:
     """As Go once read addresses: numbers may begin with zeros, and IPv4 within IPv6 is IPv4."""
-    if ":" not in text:
-        text = ".".join(part.lstrip("0") or "0" for part in text.split(".")) if text else text
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
+    address = parse_ip(text)
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
 
 
-def _strict(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _strict(text: str) -> Address | None:
     """None for what is no address, or IPv4 within IPv6."""
     try:
         address = ipaddress.ip_address(text)

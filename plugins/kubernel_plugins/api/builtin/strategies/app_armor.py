@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kubernel_plugins.api.builtin.strategies.pod_warnings import app_armor_field, app_armor_warning
+from kubernel_plugins.api.builtin.strategies.pod_warnings import APP_ARMOR, app_armor_field, app_armor_warning
 
 if TYPE_CHECKING:
     from kubernel.registry.request import Request
 
 __all__ = ["sync_app_armor"]
 
-_PREFIX = "container.apparmor.security.beta.kubernetes.io/"
 _LONGEST = 4095
 
 
@@ -27,7 +26,7 @@ def sync_app_armor(request: Request, obj: dict[str, Any]) -> None:
     profile = (spec.get("securityContext") or {}).get("appArmorProfile")
     for kind in ("initContainers", "containers", "ephemeralContainers"):
         for container in spec.get(kind) or ():
-            key = f"{_PREFIX}{container.get('name', '')}"
+            key = f"{APP_ARMOR}{container.get('name', '')}"
             security = container.get("securityContext") or {}
             if key not in annotations or security.get("appArmorProfile") is not None:
                 continue

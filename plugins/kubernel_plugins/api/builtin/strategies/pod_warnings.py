@@ -13,6 +13,7 @@ from kubernel.registry.causes import show
 from kubernel_plugins.api.builtin.strategies.addresses import warn_of_ip
 
 __all__ = [
+    "APP_ARMOR",
     "DEPRECATED_LABELS",
     "app_armor_field",
     "app_armor_warning",
@@ -41,7 +42,7 @@ _ANNOTATIONS = {
 }
 _SECCOMP_POD = "seccomp.security.alpha.kubernetes.io/pod"
 _SECCOMP_CONTAINER = "container.seccomp.security.alpha.kubernetes.io/"
-_APP_ARMOR = "container.apparmor.security.beta.kubernetes.io/"
+APP_ARMOR = "container.apparmor.security.beta.kubernetes.io/"
 _SECCOMP_GONE = 'non-functional in v1.27+; use the "seccompProfile" field instead'
 _VOLUMES = {
     "photonPersistentDisk": ("photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
@@ -193,7 +194,7 @@ def _container(
         key = f"{_SECCOMP_CONTAINER}{name}"
         if key in annotations and not security.get("seccompProfile"):
             yield f"{at}metadata.annotations[{key}]: {_SECCOMP_GONE}"
-        key = f"{_APP_ARMOR}{name}"
+        key = f"{APP_ARMOR}{name}"
         # That of a pod itself becomes a field before anybody is warned.
         if template and key in annotations and not security.get("appArmorProfile"):
             told = app_armor_field(annotations[key])
