@@ -18,7 +18,7 @@ import orjson
 
 from kubernel.client.kubeconfig import load_pair
 from kubernel.errors import ApiError
-from kubernel.objects.go_json import kind_of, syntax_problem
+from kubernel.objects.go_json import kind_problem, syntax_problem
 from kubernel.registry.metadata import SCHEME
 from kubernel.registry.operations import ListOptions
 
@@ -304,11 +304,7 @@ def decoded_review(answer: bytes, group: str, version: str, kind: str) -> Obj:
     if review is None:
         return {}
     if not isinstance(review, dict):
-        raise CallFailed(
-            f"couldn't get version/kind; json parse error: json: cannot unmarshal {kind_of(review)} into Go value of "
-            'type struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string '
-            '"json:\\"kind,omitempty\\"" }'
-        )
+        raise CallFailed(f"couldn't get version/kind; {kind_problem(review)}")
     api_version, called = review.get("apiVersion") or "", review.get("kind") or ""
     if not called or not api_version or (api_version, called) == (f"{group}/{version}", kind):
         return review

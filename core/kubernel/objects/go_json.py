@@ -9,7 +9,17 @@ from typing import Any
 
 import orjson
 
-__all__ = ["JSON_ESCAPES", "go_float", "go_json", "kind_of", "object_problem", "printed", "syntax_problem"]
+__all__ = [
+    "JSON_ESCAPES",
+    "go_float",
+    "go_json",
+    "go_type",
+    "kind_of",
+    "kind_problem",
+    "object_problem",
+    "printed",
+    "syntax_problem",
+]
 
 JSON_ESCAPES = str.maketrans(
     {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
@@ -17,6 +27,14 @@ JSON_ESCAPES = str.maketrans(
 """What Go's encoding/json escapes beyond JSON's own rules."""
 _END = "unexpected end of JSON input"
 _KINDS = {dict: "object", list: "array", str: "string", bool: "bool", int: "number", float: "number"}
+_TYPES = {
+    str: "string",
+    bool: "bool",
+    int: "int64",
+    float: "float64",
+    list: "[]interface {}",
+    dict: "map[string]interface {}",
+}
 _WHERE = (
     ("Expecting value", "looking for beginning of value"),
     ("Expecting property name", "looking for beginning of object key string"),
@@ -46,6 +64,25 @@ def object_problem(text: str) -> str:
 def kind_of(value: Any) -> str:
     """What Go calls such a JSON value."""
     return "null" if value is None else _KINDS[type(value)]
+
+
+def go_type(value: Any) -> str:
+    """What Go's encoding/json reads such a JSON value as, where nothing says what it is to be."""
+    return "<nil>" if value is None else _TYPES[type(value)]
+
+
+def kind_problem(value: Any) -> str:
+    """Why a JSON value cannot say what object it is; empty where it can."""
+    if not isinstance(value, dict):
+        return (
+            f"json parse error: json: cannot unmarshal {kind_of(value)} into Go value of type "
+            'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+        )
+    for key in ("apiVersion", "kind"):
+        if not isinstance(value.get(key, ""), str | None):
+            told = f"json: cannot unmarshal {kind_of(value[key])} into Go struct field .{key} of type string"
+            return f"json parse error: {told}"
+    return ""
 
 
 def printed(value: Any) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import UnnamedError
 from kubernel.objects.equality import same
-from kubernel.objects.go_json import printed
+from kubernel.objects.go_json import go_type, printed
 from kubernel.registry.causes import show
 from kubernel.registry.fields import Tree, element, is_granular, is_keyed, key_default
 
@@ -74,7 +74,7 @@ def _shape(node: Node | None, value: Any) -> str:
     if name == "string":
         return f"expected string, got &value.valueUnstructured{{Value:{_go_syntax(value)}}}"
     if name.startswith("numeric"):
-        return f"expected {name}, got {_GO_TYPES.get(type(value), '')}"
+        return f"expected {name}, got {go_type(value)}"
     return f"expected {name}, got &{{{printed(value)}}}"
 
 
@@ -86,9 +86,6 @@ def _go_syntax(value: Any) -> str:
         fields = (f"{show(key)}:{_go_syntax(value[key])}" for key in sorted(value))
         return "map[string]interface {}{" + ", ".join(fields) + "}"
     return show(value) if isinstance(value, str) else "interface {}(nil)" if value is None else printed(value)
-
-
-_GO_TYPES = {str: "string", bool: "bool", list: "[]interface {}", dict: "map[string]interface {}"}
 
 
 def _check(node: Node | None, value: Any, path: str, problems: list[str]) -> None:

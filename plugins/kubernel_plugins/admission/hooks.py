@@ -8,14 +8,13 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from kubernel.errors import ApiError, BadRequest, Cause, Forbidden, InternalError
-from kubernel.objects import meta
+from kubernel.objects import meta, names
 from kubernel.objects.go_json import syntax_problem
 from kubernel.registry.request import AUDIT_NOTES
 from kubernel_plugins.admission.matching import (
@@ -165,7 +164,7 @@ class Webhooks:
             )
         from kubernel_plugins.webhooks import Caller, CallFailed
 
-        uid = str(uuid.UUID(int=self._handle.rng.getrandbits(128), version=4))
+        uid = names.uuid(self._handle.rng)
         body = orjson.dumps(await _review(request, type, version, uid))
         if self._caller is None:
             self._caller = Caller(self._handle)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kubernel.errors import Cause, InternalError, Invalid
-from kubernel.objects.go_json import printed
+from kubernel.objects.go_json import go_type, printed
 from kubernel.registry import causes
 from kubernel.registry.types import Column, GroupVersionKind, Subresource
 
@@ -117,9 +117,7 @@ def _at(obj: Any, path: str) -> Any:
 
 
 def _accessor(path: str, value: Any, wanted: str) -> str:
-    kinds = {str: "string", bool: "bool", int: "int64", float: "float64", dict: "map[string]interface {}"}
-    got = kinds.get(type(value), "[]interface {}")
-    return f"{path} accessor error: {printed(value)} is of the type {got}, expected {wanted}"
+    return f"{path} accessor error: {printed(value)} is of the type {go_type(value)}, expected {wanted}"
 
 
 def _integer(obj: Obj, path: str) -> tuple[int | None, str]:

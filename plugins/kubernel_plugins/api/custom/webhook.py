@@ -6,14 +6,14 @@ Source: k8s.io/apiextensions-apiserver/pkg/apiserver/conversion/webhook_converte
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from kubernel.errors import UnnamedError
-from kubernel.objects.go_json import kind_of
+from kubernel.objects import names
+from kubernel.objects.go_json import go_type, kind_of
 from kubernel.registry.metadata import validate_metadata
 from kubernel_plugins.api.custom.conversion import Unanswered
 from kubernel_plugins.webhooks import CallFailed, Target, decoded_review
@@ -31,7 +31,6 @@ TIMEOUT = 30
 """Seconds that a webhook has."""
 _GROUP = "apiextensions.k8s.io"
 _REVIEWS = ("v1", "v1beta1")
-_MAP = "map[string]interface {}"
 _RESPONSE = (
     ("uid", str, "types.UID"),
     ("convertedObjects", list, "[]runtime.RawExtension"),
@@ -55,7 +54,7 @@ class WebhookConversion:
         about = f"conversion webhook for {first.get('apiVersion', '')}, Kind={first.get('kind', '')}"
         if not self._review:
             raise Unanswered("no supported conversion review versions")
-        uid = str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+        uid = names.uuid(self._rng)
         review = {
             "kind": "ConversionReview",
             "apiVersion": f"{_GROUP}/{self._review}",
@@ -121,7 +120,9 @@ def _checked(old: Obj, new: Any, api_version: str, about: str) -> Obj:
     if new is None:
         raise UnnamedError("unexpected end of JSON input")
     if not isinstance(new, dict):
-        raise UnnamedError(f"json: cannot unmarshal {kind_of(new)} into Go value of type {_MAP}")
+        raise UnnamedError(
+            f"json: cannot unmarshal {kind_of(new)} into Go value of type map[string]interface {{}}"
+        )
     kind = _text(new, "kind")
     if not kind:
         raise UnnamedError(f"Object 'Kind' is missing in '{orjson.dumps(new).decode()}'")
@@ -157,11 +158,11 @@ def _metadata(was: Obj, new: Obj) -> Obj:
             kept.pop(field, None)
             continue
         if not isinstance(value, dict):
-            raise ValueError(f"invalid metadata.{field} of type {_go_type(value)} in converted object")
+            raise ValueError(f"invalid metadata.{field} of type {go_type(value)} in converted object")
         for key, text in value.items():
             if not isinstance(text, str):
                 raise ValueError(
-                    f"metadata.{field}[{key}] must be a string, but is {_go_type(text)} in converted object"
+                    f"metadata.{field}[{key}] must be a string, but is {go_type(text)} in converted object"
                 )
         if value != was.get(field):
             wrong = validate_metadata({field: value})
@@ -177,17 +178,3 @@ def _metadata(was: Obj, new: Obj) -> Obj:
 def _text(obj: Obj, key: str) -> str:
     value = obj.get(key)
     return value if isinstance(value, str) else ""
-
-
-def _go_type(value: Any) -> str:
-    if isinstance(value, bool):
-        return "bool"
-    names: dict[type, str] = {
-        str: "string",
-        int: "int64",
-        float: "float64",
-        list: "[]interface {}",
-        dict: _MAP,
-        type(None): "<nil>",
-    }
-    return names[type(value)]

@@ -6,7 +6,7 @@ from typing import Any, cast
 from urllib.parse import parse_qs
 
 from kubernel.errors import BadRequest, Cause, Invalid, UnnamedError
-from kubernel.objects.go_json import kind_of
+from kubernel.objects.go_json import kind_of, kind_problem
 from kubernel.registry.causes import show
 from kubernel.registry.metadata import MANAGER_LENGTH, SCHEME, check_manager
 from kubernel.registry.reading import version_problem
@@ -203,11 +203,7 @@ def delete_options(query: Query, body: Any) -> DeleteOptions:
     causes: list[Cause] = []
     if body is not None:
         if not isinstance(body, dict):
-            raise BadRequest(
-                f"couldn't get version/kind; json parse error: json: cannot unmarshal {kind_of(body)} into Go value "
-                'of type struct { APIVersion string "json:\\"apiVersion,omitempty\\""; '
-                'Kind string "json:\\"kind,omitempty\\"" }'
-            )
+            raise BadRequest(f"couldn't get version/kind; {kind_problem(body)}")
         grace, policy = body.get("gracePeriodSeconds"), body.get("propagationPolicy")
         orphan, dry_run = body.get("orphanDependents"), body.get("dryRun") or []
         preconditions = body.get("preconditions") or {}

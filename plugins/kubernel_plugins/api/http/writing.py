@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from msgspec.structs import replace
 
 from kubernel.errors import BadRequest, MethodNotSupported
-from kubernel.objects.go_json import kind_of
+from kubernel.objects.go_json import kind_of, kind_problem
 from kubernel.registry.operations import Page, Result
 from kubernel.registry.request import AUDIT_NOTES, DeleteOptions, WriteOptions
 
@@ -165,7 +165,7 @@ class Changer:
             body = await self._bodies.read(kind, data)
             if body.value is None:
                 body = Body({}, b"{}")
-            problem = _no_object(body.value)
+            problem = kind_problem(body.value)
             if problem:
                 problem = f"couldn't get version/kind; {problem}"
         except BadRequest as wrong:
@@ -202,20 +202,6 @@ class Changer:
     def _format(self, exchange: Exchange, *, custom: bool = False) -> str:
         no_protobuf = custom or self.registry.protobuf is None
         return request_format(exchange.headers.get("Content-Type", ""), custom=no_protobuf)
-
-
-def _no_object(value: Any) -> str:
-    """Why a body cannot say what it is; empty when it can."""
-    if not isinstance(value, dict):
-        return (
-            f"json parse error: json: cannot unmarshal {kind_of(value)} into Go value of type "
-            'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
-        )
-    for key in ("apiVersion", "kind"):
-        if not isinstance(value.get(key, ""), str | None):
-            told = f"json: cannot unmarshal {kind_of(value[key])} into Go struct field .{key} of type string"
-            return f"json parse error: {told}"
-    return ""
 
 
 _SHOWN = 30

@@ -9,12 +9,11 @@ import base64
 import hashlib
 import inspect
 import json
-import uuid
 from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import rfc3339
 from kubernel.errors import BadRequest, Cause, Conflict, Invalid, NotFound, Unauthorized
-from kubernel.objects import times
+from kubernel.objects import names, times
 from kubernel.registry.apply import track_update
 from kubernel.registry.attributes import Credentials
 from kubernel.registry.request import UserInfo
@@ -136,7 +135,7 @@ class Tokens:
             "exp": now + seconds,
             "iat": now,
             "iss": self._issuer,
-            "jti": str(uuid.UUID(int=self._handle.rng.getrandbits(128), version=4)),
+            "jti": names.uuid(self._handle.rng),
             _PRIVATE: private,
             "nbf": now,
             "sub": f"system:serviceaccount:{request.namespace}:{request.name}",

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import uuid
 from typing import TYPE_CHECKING, Any
 
 from kubernel.clock import micro_time
 from kubernel.errors import ApiError, Conflict, NotFound
+from kubernel.objects import names
 from kubernel.plugin import Plugin as BasePlugin
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ class Plugin(BasePlugin):
     async def start(self) -> None:
         self._client = self.handle.client("system:apiserver", ("system:masters",))
         self._name = identity_of(self.handle.cluster.node_name)
-        unique = uuid.UUID(int=self.handle.rng.getrandbits(128), version=4)
-        self._holder = f"{self._name}_{unique}"
+        self._holder = f"{self._name}_{names.uuid(self.handle.rng)}"
         self._latest: Obj | None = None
         self.handle.spawn(self._run(), "identity lease")
 
