@@ -33,6 +33,7 @@ class Workload:
     measured: Callable[[int], dict[str, Any]]
     initial: Callable[[int], dict[str, Any]] | None = None
     initial_per_node: float = 0.2
+    initial_fits: bool = True
 
 
 def plain(number: int, **spec: Any) -> dict[str, Any]:
@@ -63,6 +64,10 @@ def term(key: str, labels: dict[str, str] = COLOR) -> dict[str, Any]:
     return {"labelSelector": {"matchLabels": labels}, "topologyKey": key, "namespaces": ["default"]}
 
 
+CREATORS = 64
+"""Of pods, end to end."""
+PRIORITY = "high"
+"""The PriorityClass of pods with a priority, end to end."""
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 HOST, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
@@ -113,7 +118,8 @@ def huge(number: int) -> dict[str, Any]:
 
 
 def low(number: int) -> dict[str, Any]:
-    pod = plain(number)
+    # No kubelet is there to end them.
+    pod = plain(number, terminationGracePeriodSeconds=0)
     pod["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "900m", "memory": "500Mi"}}
     return pod
 
@@ -141,7 +147,7 @@ WORKLOADS = (
     Workload("TopologySpreading", 460, spread("DoNotSchedule"), plain, 1.0),
     Workload("PreferredTopologySpreading", 340, spread("ScheduleAnyway"), plain, 1.0),
     Workload("MixedSchedulingBasePod", 540, plain, mixed, 2.0),
-    Workload("Unschedulable", 590, plain, huge, 0.04),
+    Workload("Unschedulable", 590, plain, huge, 0.04, initial_fits=False),
     Workload("PreemptionBasic", 0, high, low, 4.0),
 )
 """Thresholds are those of upstream's performance-config.yaml (v1.37) at 5,000 nodes; PreemptionBasic has none (upstream
@@ -271,19 +277,17 @@ async def preempt(made: Any, evaluation: Any, state: Any) -> int | None:
     return made.table.row(chosen.node)
 
 
-async def bound(client: Any, count: int, pods: list[dict[str, Any]], creators: int = 64) -> None:
-    """Create pods and wait until ``count`` have a node."""
+async def bound(client: Any, wanted: list[dict[str, Any]], pods: list[dict[str, Any]]) -> None:
+    """Create pods and wait until those that are ``wanted`` have a node."""
     informer = client.informer("pods")
     await informer.synced()
-    done, placed = asyncio.Event(), 0
+    done, left = asyncio.Event(), {pod["metadata"]["name"] for pod in wanted}
 
     def look(kind: str, obj: Any, old: Any) -> None:
-        nonlocal placed
-        before = old is not None and old["spec"].get("nodeName")
-        if obj["spec"].get("nodeName") and not before:
-            placed += 1
-            if placed == count:
-                done.set()
+        if obj["spec"].get("nodeName"):
+            left.discard(obj["metadata"]["name"])
+        if not left:
+            done.set()
 
     remove = informer.add_listener(look)
     waiting = iter(pods)
@@ -292,8 +296,9 @@ async def bound(client: Any, count: int, pods: list[dict[str, Any]], creators: i
         for pod in waiting:
             await client.create("pods", pod, "default")
 
-    await asyncio.gather(*(create() for _ in range(creators)))
-    await done.wait()
+    await asyncio.gather(*(create() for _ in range(CREATORS)))
+    if wanted:
+        await done.wait()
     remove()
 
 
@@ -322,17 +327,25 @@ def end_to_end(workload: Workload, nodes: int, pods: int, store: str) -> Iterato
         client = cluster.client()
         initial = int(nodes * workload.initial_per_node) if workload.initial is not None else 0
         made = [named(workload.initial, number) for number in range(initial)] if workload.initial else []
-        cluster.run(bound(client, initial, made))
+        cluster.create(
+            {
+                "apiVersion": "scheduling.k8s.io/v1",
+                "kind": "PriorityClass",
+                "metadata": {"name": PRIORITY},
+                "value": 10,
+            }
+        )
+        cluster.run(bound(client, made if workload.initial_fits else [], made))
         collector.loaded()
         cluster.faults.crash("scheduler", "default")
         measured = [named(workload.measured, initial + number) for number in range(2 * pods)]
-        cluster.run(bound(client, initial, measured[:pods]))
+        cluster.run(bound(client, [], measured[:pods]))
         begun, busy = time.perf_counter(), time.process_time()
         cluster.faults.restart("scheduler", "default")
-        cluster.run(bound(client, initial + pods, []))
+        cluster.run(bound(client, measured[:pods], []))
         yield "waiting", pods / (time.perf_counter() - begun), pods / (time.process_time() - busy)
         begun, busy = time.perf_counter(), time.process_time()
-        cluster.run(bound(client, initial + 2 * pods, measured[pods:]))
+        cluster.run(bound(client, measured[pods:], measured[pods:]))
         yield "while created", pods / (time.perf_counter() - begun), pods / (time.process_time() - busy)
     collector.restore()
 
@@ -348,6 +361,8 @@ def beside(rate: float, threshold: float) -> str:
 def named(make: Callable[[int], dict[str, Any]], number: int) -> dict[str, Any]:
     pod = make(number)
     del pod["metadata"]["uid"]
+    if pod["spec"].pop("priority", None):
+        pod["spec"]["priorityClassName"] = PRIORITY
     return pod
 
 
